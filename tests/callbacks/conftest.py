@@ -1,0 +1,80 @@
+"""A short training on random images, with any loggers and callbacks."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from PIL import Image
+
+from ulcompress.autoencoders import KLAutoencoder
+from ulcompress.data import ImageDataModule
+from ulcompress.training import AutoencoderModule, CodecModule
+
+EXCEPTED = [
+    "ignore:.*does not have many workers",
+    "ignore:Found .* in eval mode",  # the autoencoder, which is not trained
+    "ignore:Attribute .* is an instance of `nn.Module`",  # parts are hyperparameters on purpose
+    "ignore:Trying to infer the `batch_size`",  # Lightning takes captions for a batch
+    "ignore:.*LeafSpec.*:FutureWarning",  # Lightning 2.6 with torch 2.15
+]
+"""Warnings of Lightning that say nothing about the observers; looked at with Lightning 2.6.6 in 2026."""
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            for line in EXCEPTED:
+                item.add_marker(pytest.mark.filterwarnings(line))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(4):
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(folder / f"{index}.png")
+        (folder / f"{index}.txt").write_text("a red cup\n")
+    return str(folder)
+
+
+@pytest.fixture
+def codec_module(tiny_codec):
+    return CodecModule(codec=tiny_codec).train()
+
+
+@pytest.fixture
+def autoencoder_module():
+    return AutoencoderModule(autoencoder=KLAutoencoder(widths=(8, 8)))
+
+
+@pytest.fixture
+def fit(images, tmp_path):
+    def fit(module, *callbacks, loggers=(), **options):
+        data = ImageDataModule(train=images, validation=images, crop=32, batch_size=2)
+        trainer = Trainer(
+            accelerator="cpu",
+            max_epochs=1,
+            logger=list(loggers),
+            callbacks=list(callbacks),
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            log_every_n_steps=1,
+            default_root_dir=tmp_path,
+            **options,
+        )
+        trainer.fit(module, data)
+        return trainer
+
+    return fit

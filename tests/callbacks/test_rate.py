@@ -1,0 +1,41 @@
+import pytest
+import torch
+
+from callbacks import RateLogger
+from callbacks.rate import file_rates
+
+
+def test_rates_are_those_of_a_file(tiny_codec):
+    image = torch.rand(3, 40, 56, generator=torch.Generator().manual_seed(0))
+    rates = file_rates(tiny_codec, image, "a red cup")
+    data = tiny_codec.compress(image, "a red cup")
+    assert set(rates) == {"file", "text", "spatial"}
+    assert rates["file"] == 8 * len(data) / (40 * 56)
+    # Header and check have 8 bytes, the end of the arithmetic code at most one.
+    payload = (rates["text"] + rates["spatial"]) * 40 * 56
+    assert 0 <= 8 * (len(data) - 8) - payload <= 9
+
+
+def test_without_tables_only_the_file_is_counted(tiny_codec, monkeypatch):
+    monkeypatch.setattr(type(tiny_codec), "streams", lambda codec: [None])
+    assert set(file_rates(tiny_codec, torch.zeros(3, 16, 16), None)) == {"file"}
+
+
+def test_the_mean_is_over_as_many_images_as_asked_for(fit, codec_module, monkeypatch):
+    seen = []
+
+    def rates(codec, image, caption):
+        seen.append(caption)
+        return {"file": float(len(seen))}
+
+    monkeypatch.setattr("callbacks.rate.file_rates", rates)
+    trainer = fit(codec_module, RateLogger(images=3), num_sanity_val_steps=0)
+    assert seen == ["a red cup"] * 3
+    assert trainer.callback_metrics["bpp/file"] == 2
+
+
+def test_what_does_not_fit_is_refused(fit, autoencoder_module):
+    with pytest.raises(ValueError, match="AutoencoderModule; use it with CodecModule"):
+        fit(autoencoder_module, RateLogger())
+    with pytest.raises(ValueError, match="at least 1"):
+        RateLogger(images=0)

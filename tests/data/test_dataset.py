@@ -1,0 +1,96 @@
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ulcompress.data import Draw, ImageDataset, collate, open_source
+from ulcompress.images import ImageError
+
+
+def make(folder, *sizes, captions=2):
+    """Write one image of each size (width, height), whose red is x, green y and blue the number of the image."""
+    for i, (width, height) in enumerate(sizes):
+        y, x = np.mgrid[:height, :width]
+        Image.fromarray(np.stack([x, y, 0 * x + i], -1).astype(np.uint8)).save(folder / f"{i}.png")
+        if captions:
+            (folder / f"{i}.txt").write_text("".join(f"{i} {j}\n" for j in range(captions)))
+    return open_source(str(folder))
+
+
+def test_the_centre_and_the_first_caption(tmp_path):
+    crop, caption = ImageDataset(source=make(tmp_path, (30, 20)), crop=16)[0]
+    assert (crop.shape, crop.dtype, caption) == ((3, 16, 16), torch.uint8, "0 0")
+    assert crop[0, 0].tolist() == list(range(7, 23)) and crop[1, :, 0].tolist() == list(range(2, 18))
+
+
+def test_draws_depend_on_seed_epoch_and_index_only(tmp_path):
+    source = make(tmp_path, *[(40, 40)] * 4)
+    draws = [Draw(epoch, index) for epoch in range(3) for index in range(4)]
+
+    def views(seed, draws, **options):
+        dataset = ImageDataset(source=source, crop=16, seed=seed, **options)
+        return {draw: (dataset[draw][0].numpy().tobytes(), dataset[draw][1]) for draw in draws}
+
+    first = views(0, draws)
+    assert first == views(0, draws[::-1]) == views(0, draws, cache=True)
+    assert len(set(first.values())) == len(draws)
+    assert not set(first.values()) & set(views(1, draws).values())
+
+
+def test_draws_cover_the_image_both_ways_and_all_captions(tmp_path):
+    dataset = ImageDataset(source=make(tmp_path, (17, 18), captions=3), crop=16)
+    views = [dataset[Draw(epoch, 0)] for epoch in range(100)]
+    corners = {(crop[0, 0, 0].item(), crop[1, 0, 0].item()) for crop, _ in views}
+    assert corners == {(x, y) for x in (0, 1, 15, 16) for y in (0, 1, 2)}  # x starts at the right when flipped
+    assert {caption for _, caption in views} == {"0 0", "0 1", "0 2"}
+
+
+def test_without_captions_there_is_none(tmp_path):
+    dataset = ImageDataset(source=make(tmp_path, (16, 16), captions=0), crop=16)
+    assert dataset[0][1] is dataset[Draw(0, 0)][1] is None
+    batch = collate([dataset[0], dataset[Draw(0, 0)]])
+    assert (batch.images.shape, batch.images.dtype, batch.captions) == ((2, 3, 16, 16), torch.float32, [None, None])
+    assert batch.images.max() == 15 / 255
+
+
+def test_small_images_are_padded_by_reflection(tmp_path):
+    dataset = ImageDataset(source=make(tmp_path, (5, 16), (1, 1)), crop=16)
+    row = dataset[0][0][0, 0].tolist()
+    assert row == [3, 4, 3, 2, 1, 0, 1, 2, 3, 4, 3, 2, 1, 0, 1, 2] and row[5:10] == [0, 1, 2, 3, 4]
+    assert dataset[1][0].unique().tolist() == [0, 1]
+    assert ImageDataset(source=dataset.source, crop=1)[Draw(0, 0)][0].shape == (3, 1, 1)
+
+
+def test_a_cached_image_is_read_once(tmp_path):
+    dataset = ImageDataset(source=make(tmp_path, (20, 20)), crop=16, cache=True)
+    before = dataset[0]
+    (tmp_path / "0.png").unlink()
+    assert torch.equal(dataset[0][0], before[0]) and dataset[0][1] == before[1]
+
+
+def test_a_bad_image_is_reported_once_and_replaced(tmp_path):
+    source = make(tmp_path, *[(20, 20)] * 4)
+    data = (tmp_path / "3.png").read_bytes()
+    (tmp_path / "3.png").write_bytes(data[: len(data) // 2])
+    dataset = ImageDataset(source=source, crop=16)
+    with pytest.warns(UserWarning, match=r"next one takes its place: .*3\.png: truncated or damaged") as record:
+        crop, caption = dataset[3]
+    assert len(record) == 1 and (crop[2].unique().item(), caption) == (0, "0 0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert dataset[Draw(1, 3)][0][2].unique().item() == 0
+
+
+def test_without_any_good_image_it_stops(tmp_path):
+    source = make(tmp_path, (20, 20), (20, 20))
+    for file in tmp_path.glob("*.png"):
+        file.unlink()
+    with pytest.warns(UserWarning, match="left out"), pytest.raises(ImageError, match="none of the 2 images can be"):
+        ImageDataset(source=source, crop=16)[0]
+
+
+def test_a_crop_has_at_least_one_pixel(tmp_path):
+    with pytest.raises(ValueError, match="got crop 0; give the side"):
+        ImageDataset(source=make(tmp_path, (4, 4)), crop=0)

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+import torch
+from jsonargparse import ArgumentParser
+from PIL import Image
+
+from ulcompress.data import ImageDataModule
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for i in range(5):
+        Image.fromarray(np.full((20, 20, 3), 50 * i, np.uint8)).save(tmp_path / f"{i}.png")
+        (tmp_path / f"{i}.txt").write_text(f"caption {i}\n")
+    return str(tmp_path)
+
+
+def test_training_batches(folder):
+    data = ImageDataModule(train=folder, crop=16, batch_size=2)
+    data.setup("fit")
+    batches = list(data.train_dataloader())
+    assert [batch.images.shape for batch in batches] == [(2, 3, 16, 16)] * 2  # the fifth image waits
+    assert all(c == f"caption {i.max() * 255 / 50:.0f}" for b in batches for i, c in zip(*b, strict=True))
+
+
+def test_validation_batches_are_in_order(folder):
+    data = ImageDataModule(validation=folder, crop=16, batch_size=2, validation_images=3)
+    data.setup("validate")
+    before = torch.get_rng_state()
+    assert [batch.captions for batch in data.val_dataloader()] == [["caption 0", "caption 1"], ["caption 2"]]
+    assert torch.equal(before, torch.get_rng_state())
+    assert len(ImageDataModule(validation=folder, validation_images=99).val_dataloader()) == 1
+    assert ImageDataModule(train=folder).val_dataloader() == []
+
+
+def test_captions_come_without_images(folder, tmp_path):
+    for file in tmp_path.glob("*.png"):
+        file.write_bytes(b"never read")
+    assert ImageDataModule(train=folder).train_captions() == [f"caption {i}" for i in range(5)]
+
+
+def test_missing_images_name_the_option(folder):
+    for use in (lambda d: d.setup("fit"), lambda d: d.train_dataloader(), lambda d: d.train_captions()):
+        with pytest.raises(ValueError, match=r"no images to train on; give data\.train"):
+            use(ImageDataModule())
+    with pytest.raises(ValueError, match=r"no images to validate on; give data\.validation"):
+        ImageDataModule(train=folder).setup("validate")
+
+
+def test_impossible_numbers_are_refused(folder):
+    with pytest.raises(ValueError, match=r"5 training images, less than one batch of 6.*smaller data\.batch_size"):
+        ImageDataModule(train=folder, batch_size=6).train_dataloader()
+    for name in ("crop", "batch_size", "validation_images"):
+        with pytest.raises(ValueError, match=rf"got data\.{name} 0; give at least 1"):
+            ImageDataModule(**{name: 0})
+
+
+@pytest.mark.parametrize(("given", "train"), [("images", "images"), ("[a, b/*.tar]", ["a", "b/*.tar"])])
+def test_the_command_line_builds_it(given, train):
+    parser = ArgumentParser()
+    parser.add_class_arguments(ImageDataModule, "data")
+    options = parser.parse_args([f"--data.train={given}", "--data.cache=true", "--data.validation_images=8"])
+    data = ImageDataModule(**options.data)
+    assert (data.train, data.cache, data.validation_images, data.crop) == (train, True, 8, 128)

@@ -1,0 +1,164 @@
+"""Exact arithmetic coding with integer probabilities; the same bytes on every machine.
+
+Method: the interval of a message is narrowed symbol by symbol (Witten, Neal and Cleary, "Arithmetic coding for data
+compression", CACM 1987), kept as a low end and a width of 64 bits, carries running back into the bytes already put out.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+TOTAL = 1 << 24
+"""Sum of the frequencies of a table made from counts."""
+MAX_ALPHABET = 1 << 18
+"""Most symbols of a table made from counts: the floor of one then costs the others at most 1/64 of the interval."""
+
+_BITS = 64
+_TOP = _BITS - 8
+_MASK = (1 << _BITS) - 1
+
+
+def _narrow(width: int, start: int, frequency: int, total: int) -> tuple[int, int]:
+    """Return offset and width of a symbol's part of an interval."""
+    assert 0 <= start < start + frequency <= total <= 1 << 32
+    step = width // total
+    # The last symbol takes what the division leaves, so that every point of the interval belongs to a symbol.
+    return step * start, (width - step * start if start + frequency == total else step * frequency)
+
+
+class ArithmeticEncoder:
+    """Turns a sequence of symbols, each given as its part of an integer total, into the shortest bytes."""
+
+    def __init__(self):
+        self._low = 0
+        self._width = 1 << _BITS
+        self._bytes = bytearray()
+
+    def encode(self, start: int, frequency: int, total: int) -> None:
+        """Code the symbol that owns the integers from `start` to `start + frequency` of `total` (at most 2**32)."""
+        offset, self._width = _narrow(self._width, start, frequency, total)
+        self._low += offset
+        if self._low > _MASK:
+            _carry(self._bytes)
+            self._low &= _MASK
+        while self._width <= 1 << _TOP:
+            self._bytes.append(self._low >> _TOP)
+            self._low = (self._low << 8) & _MASK
+            self._width <<= 8
+
+    def finish(self) -> bytes:
+        """Return the shortest message inside the interval; the coder is left as it is, more symbols may follow.
+
+        The decoder reads zeros past the end, so zeros at the end are not part of the message.
+        """
+        message = bytearray(self._bytes)
+        end = 0
+        for unit in (1 << _BITS, 1 << _TOP):
+            end = -(-self._low // unit) * unit
+            if end < self._low + self._width:
+                break
+        if end > _MASK:
+            _carry(message)
+        message.append((end & _MASK) >> _TOP)
+        return bytes(message).rstrip(b"\0")
+
+
+def _carry(message: bytearray) -> None:
+    """Add one to the last byte; each byte is passed about once in all, since a passed one becomes zero."""
+    last = len(message) - 1
+    while message[last] == 255:
+        message[last] = 0
+        last -= 1
+    message[last] += 1
+
+
+class ArithmeticDecoder:
+    """Reads back what `ArithmeticEncoder` wrote; any bytes are the message of some symbols."""
+
+    def __init__(self, data: bytes):
+        self._data = data
+        self._position = 8
+        self._value = int.from_bytes(data[:8].ljust(8, b"\0"), "big")
+        self._width = 1 << _BITS
+
+    def target(self, total: int) -> int:
+        """Return an integer in 0..total-1 that the next symbol owns."""
+        return min(self._value // (self._width // total), total - 1)
+
+    def consume(self, start: int, frequency: int, total: int) -> None:
+        """Step over the symbol that owns the target, with the numbers that `encode` was given."""
+        offset, self._width = _narrow(self._width, start, frequency, total)
+        self._value -= offset
+        assert 0 <= self._value < self._width, "the consumed symbol does not own the target"
+        while self._width <= 1 << _TOP:
+            byte = self._data[self._position] if self._position < len(self._data) else 0
+            self._value = self._value << 8 | byte
+            self._width <<= 8
+            self._position += 1
+
+
+class SymbolTable:
+    """Integer probabilities of the symbols 0..n-1.
+
+    `bounds` are n + 1 increasing int64 that start at 0: symbol s owns the integers from bounds[s] to bounds[s + 1].
+    """
+
+    def __init__(self, bounds: np.ndarray):
+        assert bounds.ndim == 1 and len(bounds) >= 2 and bounds[0] == 0
+        self.bounds = bounds
+        self.total = int(bounds[-1])
+
+    @classmethod
+    def from_counts(cls, counts: np.ndarray) -> SymbolTable:
+        """Make probabilities in proportion to counts, none of them zero, by integer arithmetic alone.
+
+        `counts` is (n,), int64, not negative, 1 <= n <= 2**18; all zero means equally likely. ValueError otherwise.
+        """
+        n = counts.size
+        if counts.ndim != 1 or not 1 <= n <= MAX_ALPHABET:
+            raise ValueError(f"counts have shape {counts.shape}; give a vector of 1 to {MAX_ALPHABET} counts")
+        if counts.dtype != np.int64 or counts.min() < 0:
+            raise ValueError(f"counts are {counts.dtype} from {counts.min()}; give int64, none below 0")
+        # Summed in halves: int64 would overflow. The sum is then cut to 38 bits: times the total it stays below 2**63.
+        total = (int((counts >> 32).sum()) << 32) + int((counts & 0xFFFFFFFF).sum())
+        if total == 0:
+            return cls.uniform(n)
+        ends = np.cumsum(counts >> max(0, total.bit_length() - 38))
+        ends = ends * (TOTAL - n) // ends[-1] + np.arange(1, n + 1)
+        return cls(np.concatenate([np.zeros(1, np.int64), ends]))
+
+    @classmethod
+    def uniform(cls, n: int) -> SymbolTable:
+        """Make n equally likely symbols."""
+        if n < 1:
+            raise ValueError(f"the alphabet has {n} symbols; it needs at least 1")
+        return cls(np.arange(n + 1, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    def encode(self, symbol: int, coder: ArithmeticEncoder) -> None:
+        """Code one symbol."""
+        coder.encode(*self._part(symbol), self.total)
+
+    def decode(self, coder: ArithmeticDecoder) -> int:
+        """Read one symbol."""
+        symbol = int(self.bounds.searchsorted(coder.target(self.total), "right")) - 1
+        coder.consume(*self._part(symbol), self.total)
+        return symbol
+
+    def bits(self, symbol: int) -> float:
+        """Return the ideal bits of a symbol."""
+        return float(self.costs[symbol])
+
+    @cached_property
+    def costs(self) -> np.ndarray:
+        """The ideal bits of every symbol, (n,), float64."""
+        return np.log2(self.total) - np.log2(np.diff(self.bounds))
+
+    def _part(self, symbol: int) -> tuple[int, int]:
+        assert 0 <= symbol < len(self), f"symbol {symbol} is outside the alphabet of {len(self)}"
+        start = int(self.bounds[symbol])
+        return start, int(self.bounds[symbol + 1]) - start

@@ -1,0 +1,99 @@
+"""The autoencoder of latent diffusion, regularised by a Kullback-Leibler term."""
+
+from collections.abc import Sequence
+
+import torch
+from diffusers import AutoencoderKL
+from einops import rearrange
+from torch import Tensor
+
+from ulcompress.autoencoders.base import Autoencoder
+
+DECAY = 0.99
+TILE = 512
+"""Side in pixels above which an image is coded in overlapping tiles, so that memory stays bounded."""
+
+
+class KLAutoencoder(Autoencoder):
+    """A convolutional autoencoder whose latents are normalised to zero mean and unit variance a channel.
+
+        image ─► space to depth ─► AutoencoderKL.encode ─► mode ─► normalise ─► latent
+        image ◄─ depth to space ◄─ AutoencoderKL.decode ◄──────── denormalise ◄─┘
+
+    Source: Rombach et al., High-Resolution Image Synthesis with Latent Diffusion Models, CVPR 2022, section 3.1. The
+    optional space-to-depth step moves all convolutions to a coarser grid, which makes a small model fast on a CPU.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int = 4,
+        widths: Sequence[int] = (96, 128),
+        layers: int = 1,
+        patch_size: int = 4,
+    ):
+        """Build a small autoencoder with random weights.
+
+        Args:
+            channels: Channels of the latent.
+            widths: Channels of each level, finest first; every level but the last halves the resolution.
+            layers: Residual blocks a level.
+            patch_size: Side of the square of pixels that space-to-depth folds into channels.
+        """
+        super().__init__()
+        if min(widths) % 8:
+            raise ValueError(f"widths must be multiples of 8 (the group norm's groups), got {list(widths)}")
+        self.channels = channels
+        self.patch_size = patch_size
+        self.stride = patch_size * 2 ** (len(widths) - 1)
+        self.network = AutoencoderKL(
+            in_channels=3 * patch_size**2,
+            out_channels=3 * patch_size**2,
+            down_block_types=("DownEncoderBlock2D",) * len(widths),
+            up_block_types=("UpDecoderBlock2D",) * len(widths),
+            block_out_channels=tuple(widths),
+            layers_per_block=layers,
+            latent_channels=channels,
+            norm_num_groups=8,
+            sample_size=TILE // patch_size,
+            mid_block_add_attention=False,
+        )
+        self.network.enable_tiling()
+        self.latent_mean: Tensor
+        self.latent_std: Tensor
+        self.register_buffer("latent_mean", torch.zeros(channels))
+        self.register_buffer("latent_std", torch.ones(channels))
+
+    def posterior(self, image: Tensor):
+        """Return diffusers' diagonal Gaussian of the latent before normalisation, for training."""
+        pixels = rearrange(2 * image - 1, "b c (h p) (w q) -> b (c p q) h w", p=self.patch_size, q=self.patch_size)
+        return self.network.encode(pixels).latent_dist
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Map RGB in [0, 1], (B, 3, H, W), to the latent, (B, C, H/stride, W/stride)."""
+        return self.normalize(self.posterior(image).mode())
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Map a latent, (B, C, h, w), to RGB, (B, 3, h*stride, w*stride), not clamped."""
+        raw = latent * self.latent_std[:, None, None] + self.latent_mean[:, None, None]
+        pixels = self.network.decode(raw).sample  # pyright: ignore[reportAttributeAccessIssue]
+        pixels = rearrange(pixels, "b (c p q) h w -> b c (h p) (w q)", p=self.patch_size, q=self.patch_size)
+        return pixels / 2 + 0.5
+
+    def normalize(self, raw: Tensor) -> Tensor:
+        """Bring a posterior's value, (B, C, h, w), to zero mean and unit variance a channel."""
+        return (raw - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
+
+    @torch.no_grad()
+    def observe(self, raw: Tensor) -> None:
+        """Take a training batch of posterior values, (B, C, h, w), into the running statistics of the latent."""
+        moments = torch.stack([raw.float().mean((0, 2, 3)), raw.float().square().mean((0, 2, 3))])
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(moments)
+            moments /= torch.distributed.get_world_size()
+        mean, square = moments
+        old_square = self.latent_std.square() + self.latent_mean.square()
+        new_mean = torch.lerp(mean, self.latent_mean, DECAY)
+        new_square = torch.lerp(square, old_square, DECAY)
+        self.latent_mean.copy_(new_mean)
+        self.latent_std.copy_((new_square - new_mean.square()).clamp_min(1e-8).sqrt())

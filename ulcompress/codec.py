@@ -1,0 +1,267 @@
+"""The codec: its parts, and the three verbs forward, compress, decompress."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, final
+
+import torch
+from torch import Tensor, nn
+
+from ulcompress import bitstream
+from ulcompress.autoencoders import Autoencoder
+from ulcompress.conditioning import Conditioner
+from ulcompress.decoders import Decoder
+from ulcompress.encoders import Encoder
+from ulcompress.padding import pad_to_multiple
+from ulcompress.part import Part
+from ulcompress.quantizers import Quantizer
+from ulcompress.records import Code, CodecOutput, Condition, Source, StreamSpec
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@final
+class Codec(Part):
+    """An image codec composed of swappable parts.
+
+    image ─► autoencoder.encode ─► latent ─► encoder ─► quantizer ─► symbols ─┐
+      │                                                                       ├─► bytes
+      └─► conditioning[*].encode ─────────────────────────► side information ─┘
+    bytes ─► symbols ─► quantizer.dequantize ─► features ─┐
+         └─► side information ─► conditioning[*].forward ─┴─► Condition ─► decoder.sample ─► latent
+    latent ─► autoencoder.decode ─► image
+    """
+
+    def __init__(
+        self,
+        *,
+        autoencoder: Autoencoder,
+        encoder: Encoder,
+        quantizer: Quantizer,
+        conditioning: dict[str, Conditioner],
+        decoder: Decoder,
+    ):
+        """Take the parts and refuse those that do not fit together.
+
+        Args:
+            autoencoder: Pixels to and from the space in which the decoder works.
+            encoder: Image or latent to features.
+            quantizer: Features to symbols and back.
+            conditioning: What the decoder is told; the name is that of the stream. The order matters: each sees
+                what the earlier ones provided.
+            decoder: Condition to latent.
+
+        Raises:
+            ValueError: Two parts do not fit; both are named.
+        """
+        super().__init__()
+        self.autoencoder = autoencoder
+        self.encoder = encoder
+        self.quantizer = quantizer
+        self.conditioning = nn.ModuleDict(conditioning)
+        self.decoder = decoder
+        self._fingerprint: bytes | None = None
+        self._check()
+
+    def _check(self) -> None:
+        encoder, quantizer, decoder = self.encoder, self.quantizer, self.decoder
+        if encoder.channels != quantizer.channels:
+            raise ValueError(
+                f"{_name(encoder)} gives {encoder.channels} channels but {_name(quantizer)} takes "
+                f"{quantizer.channels}; set both `channels` to the same number"
+            )
+        latent = getattr(encoder, "latent_channels", self.autoencoder.channels)
+        if latent != self.autoencoder.channels:
+            raise ValueError(
+                f"{_name(encoder)} expects a latent of {latent} channels but {_name(self.autoencoder)} gives "
+                f"{self.autoencoder.channels}; set `latent_channels` to that number"
+            )
+        if encoder.stride % self.autoencoder.stride:
+            raise ValueError(
+                f"the stride {encoder.stride} of {_name(encoder)} must be a multiple of the stride "
+                f"{self.autoencoder.stride} of {_name(self.autoencoder)}"
+            )
+        provided = frozenset().union(*(c.provides for c in self._conditioners().values()))
+        missing = decoder.requires - provided
+        if missing:
+            raise ValueError(
+                f"{_name(decoder)} needs {', '.join(sorted(missing))}, which none of the conditioners "
+                f"({', '.join(map(_name, self._conditioners().values())) or 'there are none'}) provides; "
+                f"it can use {', '.join(sorted(decoder.accepts))}"
+            )
+        for conditioner in self._conditioners().values():
+            if not conditioner.provides & decoder.accepts:
+                raise ValueError(
+                    f"{_name(conditioner)} provides {', '.join(sorted(conditioner.provides))}, of which "
+                    f"{_name(decoder)} can use nothing; it can use {', '.join(sorted(decoder.accepts))}"
+                )
+
+    def _conditioners(self) -> dict[str, Conditioner]:
+        return dict(self.conditioning.items())  # pyright: ignore[reportReturnType]
+
+    @property
+    def stride(self) -> int:
+        """Images are padded to multiples of this many pixels before they are coded."""
+        return self.encoder.stride
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def forward(self, images: Tensor, captions: Sequence[str | None] | None = None) -> CodecOutput:
+        """Run one training step on images, (B, 3, H, W) in [0, 1], with sides that are multiples of the stride."""
+        source = self._source(images, captions)
+        quantized = self.quantizer(self.encoder(source.image, source.latent))
+        condition, bits = Condition(), {"spatial": quantized.bits}
+        for name, conditioner in self._conditioners().items():
+            side = conditioner.encode(source, condition)
+            condition = conditioner(side, quantized.features, condition)
+            cost = conditioner.bits(side)
+            if cost is not None:
+                bits[name] = cost
+        denoised = self.decoder.loss(source.latent, condition)
+        return CodecOutput(denoised.losses | quantized.losses, bits, denoised.estimate, quantized.symbols)
+
+    @torch.inference_mode()
+    def compress(self, image: "Tensor | Image.Image", caption: str | None = None, *, header: bool = True) -> bytes:
+        """Compress one image to the bytes of a file.
+
+        Args:
+            image: A PIL image, or RGB in [0, 1], (3, H, W), sides of 1 to 16384 pixels.
+            caption: What the image shows, for codecs with a text conditioner; None sends no text.
+            header: False leaves out everything but payload and check; size and codec must then reach the decoder
+                by other means.
+
+        Raises:
+            ValueError: The image is of another shape or size, or a caption is given to a codec without text.
+        """
+        return bitstream.write(
+            self.encode(image, caption),
+            conditioning=self._conditioners(),
+            quantizer=self.quantizer,
+            fingerprint=self.fingerprint,
+            header=header,
+        )
+
+    @torch.inference_mode()
+    def encode(self, image: "Tensor | Image.Image", caption: str | None = None) -> Code:
+        """Return what `compress` would write, before it is turned into bytes."""
+        pixels = _pixels(image).to(self.device)
+        if caption and not any("text" in c.provides for c in self._conditioners().values()):
+            raise ValueError("this codec has no text conditioner; leave the caption out")
+        source = self._source(pad_to_multiple(pixels[None], self.stride), [caption])
+        quantized = self.quantizer(self.encoder(source.image, source.latent))
+        condition, sides = Condition(), {}
+        for name, conditioner in self._conditioners().items():
+            sides[name] = conditioner.encode(source, condition)
+            condition = conditioner(sides[name], quantized.features, condition)
+        return Code(pixels.shape[-2], pixels.shape[-1], quantized.symbols, sides)
+
+    @torch.inference_mode()
+    def decompress(
+        self,
+        data: bytes,
+        *,
+        seed: int | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> Tensor:
+        """Restore the image of a file, RGB in [0, 1], (3, H, W), on the CPU.
+
+        Args:
+            data: The bytes of the file.
+            seed: Of the decoder's noise; None takes it from the payload.
+            steps: Of the sampler; None takes the decoder's default.
+            guidance: Scale of the guidance on text; None takes the decoder's default.
+            size: Height and width, for data without a header.
+
+        Raises:
+            BitstreamError: The data is no file of this codec, or damaged.
+        """
+        code = bitstream.read(
+            data,
+            conditioning=self._conditioners(),
+            quantizer=self.quantizer,
+            stride=self.encoder.stride,
+            fingerprint=self.fingerprint,
+            size=size,
+        )
+        if seed is None:
+            seed = bitstream.seed_of(data)
+        return self.decode(code, seed=seed, steps=steps, guidance=guidance)
+
+    @torch.inference_mode()
+    def decode(self, code: Code, *, seed: int, steps: int | None = None, guidance: float | None = None) -> Tensor:
+        """Restore the image of a code, RGB in [0, 1], (3, H, W), on the CPU."""
+        features = self.quantizer.dequantize(code.symbols.to(self.device))
+        condition = Condition()
+        for name, conditioner in self._conditioners().items():
+            condition = conditioner(code.sides[name], features, condition)
+        latent = self.decoder.sample(condition, self._grid(code), seed=seed, steps=steps, guidance=guidance)
+        image = self.autoencoder.decode(latent)[0, :, : code.height, : code.width]
+        return image.clamp(0, 1).float().cpu()
+
+    def _grid(self, code: Code) -> tuple[int, int]:
+        rows, columns = (-(-side // self.stride) * self.stride for side in (code.height, code.width))
+        return rows // self.autoencoder.stride, columns // self.autoencoder.stride
+
+    def _source(self, images: Tensor, captions: Sequence[str | None] | None) -> Source:
+        captions = list(captions) if captions is not None else [None] * len(images)
+        return Source(images, self.autoencoder.encode(images).float(), captions)
+
+    def prepare(self, captions: list[str]) -> None:
+        """Let the conditioners learn their tables from the captions of the training set, once."""
+        for conditioner in self._conditioners().values():
+            conditioner.prepare(captions)
+
+    def streams(self) -> list[StreamSpec | None]:
+        """Tell how each stream can be read with tables alone, in the order of the payload."""
+        specs = []
+        for name, conditioner in self._conditioners().items():
+            if (spec := conditioner.stream()) is not None:
+                specs.append(replace(spec.within(f"conditioning.{name}"), name=name))
+        spec = self.quantizer.stream()
+        return [*specs, spec and replace(spec.within("quantizer"), stride=self.encoder.stride)]
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Three bytes by which a file names its codec: of the configuration and of the weights in half precision."""
+        if self._fingerprint is None:
+            digest = hashlib.sha256(json.dumps(self.arguments(), sort_keys=True).encode())
+            for name, tensor in sorted(self.state_dict().items()):
+                value = tensor.detach().cpu()
+                value = value.half() if value.is_floating_point() else value
+                digest.update(name.encode() + value.contiguous().numpy().tobytes())
+            self._fingerprint = digest.digest()[:3]
+        return self._fingerprint
+
+    def train(self, mode: bool = True) -> "Codec":
+        """Switch between training and use; weights may change in training, and the fingerprint with them."""
+        self._fingerprint = None
+        return super().train(mode)
+
+    def save(self, directory: str | Path, *, card: str = "") -> None:
+        """Write a codec directory; see `ulcompress.pretrained.save`."""
+        from ulcompress.pretrained import save
+
+        save(self, directory, card=card)
+
+
+def _name(part: nn.Module) -> str:
+    return type(part).__name__
+
+
+def _pixels(image: "Tensor | Image.Image") -> Tensor:
+    if not isinstance(image, Tensor):
+        from ulcompress.images import from_pil
+
+        return from_pil(image)
+    if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
+        raise ValueError(f"an image must be RGB floats, (3, H, W), got {image.dtype} of shape {tuple(image.shape)}")
+    return image.float().clamp(0, 1)

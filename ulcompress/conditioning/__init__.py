@@ -1,0 +1,16 @@
+from ulcompress.conditioning.base import Conditioner
+from ulcompress.conditioning.byte_pairs import BytePairs
+from ulcompress.conditioning.spatial import SpatialFeatures
+from ulcompress.conditioning.text import TextPrompt
+from ulcompress.conditioning.text_coder import TextCoder
+from ulcompress.conditioning.text_encoder import TextEncoder, TokenTransformer
+
+__all__ = [
+    "BytePairs",
+    "Conditioner",
+    "SpatialFeatures",
+    "TextCoder",
+    "TextEncoder",
+    "TextPrompt",
+    "TokenTransformer",
+]

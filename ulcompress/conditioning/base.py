@@ -1,0 +1,49 @@
+"""The contract of a conditioner: what the decoder is told, and what that costs."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import Tensor
+
+from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from ulcompress.part import Part
+from ulcompress.records import Condition, Source, StreamSpec
+
+
+class Conditioner(Part, ABC):
+    """Adds fields to the condition of the decoder, with or without side information.
+
+    Conditioners run in the order in which the codec lists them; each sees what the earlier ones provided.
+    """
+
+    provides: frozenset[str]
+    """Fields of `Condition` that `forward` sets."""
+
+    @abstractmethod
+    def forward(self, side: Any, features: Tensor, condition: Condition) -> Condition:
+        """Extend the condition from side information and the quantised features (B, C, h, w)."""
+
+    def prepare(self, captions: list[str]) -> None:
+        """Learn tables from the captions of the training set, once, before training."""
+
+    def encode(self, source: Source, condition: Condition) -> Any:
+        """Return the side information of a batch; None when nothing is sent."""
+        return None
+
+    def observe(self, side: Any) -> None:
+        """Take a training batch's side information into the statistics of the entropy model."""
+
+    def bits(self, side: Any) -> Tensor | None:
+        """Estimate the bits of each image's side information, (B,); None when nothing is sent."""
+        return None
+
+    def write(self, side: Any, coder: ArithmeticEncoder) -> None:
+        """Code the side information of one image."""
+
+    def read(self, coder: ArithmeticDecoder) -> Any:
+        """Read the side information of one image."""
+        return None
+
+    def stream(self) -> StreamSpec | None:
+        """Tell how to read the stream with tables alone; None when nothing is sent or tables do not suffice."""
+        return None

@@ -1,0 +1,75 @@
+"""A caption that is sent with the image and guides the decoder."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from ulcompress.conditioning.base import Conditioner
+from ulcompress.conditioning.text_coder import TextCoder
+from ulcompress.conditioning.text_encoder import TextEncoder
+from ulcompress.records import Condition, Source, StreamSpec
+
+Tokens = Sequence[Sequence[int]]
+
+
+class TextPrompt(Conditioner):
+    """Codes the caption and embeds it for cross-attention.
+
+        caption ─► coder.tokens ─► bytes ─► tokens ─► encoder ─► text, text_mask
+                                             empty ─► encoder ─► text_null (for guidance)
+
+    Encoder and decoder see the same caption: the one that the tokens spell. Source: PerCo, arXiv 2310.10325,
+    section 3: the global part of the condition, with text dropped at random in training.
+    """
+
+    provides = frozenset({"text", "text_mask", "text_null"})
+
+    def __init__(self, *, coder: TextCoder, encoder: TextEncoder, dropout: float = 0.1):
+        """Take the parts.
+
+        Args:
+            coder: Caption to tokens to bytes and back.
+            encoder: Caption to embeddings.
+            dropout: Share of training samples whose caption the decoder does not see.
+        """
+        super().__init__()
+        self.coder = coder
+        self.encoder = encoder
+        self.dropout = dropout
+
+    def prepare(self, captions: list[str]) -> None:
+        """Learn the vocabulary and the frequencies of its tokens, unless they have been learnt."""
+        if not self.coder.vocabulary.fitted:
+            self.coder.prepare(captions)
+
+    def encode(self, source: Source, condition: Condition) -> Tokens:
+        """Return the tokens of each caption; none for an image without a caption."""
+        return [self.coder.tokens(caption) if caption else [] for caption in source.captions]
+
+    def forward(self, side: Tokens, features: Tensor, condition: Condition) -> Condition:
+        """Set the embeddings, (B, L, C), their mask, and those of the empty caption, (B, 1, C)."""
+        if self.training and self.dropout > 0:
+            dropped = (torch.rand(len(side)) < self.dropout).tolist()
+            side = [[] if drop else tokens for drop, tokens in zip(dropped, side, strict=True)]
+        text, mask = self.encoder([self.coder.text(tokens) for tokens in side], side)
+        null, _ = self.encoder([""], [[]])
+        return condition.with_(text=text, text_mask=mask, text_null=null.expand(len(side), -1, -1))
+
+    def bits(self, side: Tokens) -> Tensor:
+        """Estimate the bits of each caption, (B,)."""
+        return self.coder.bits(side)
+
+    def write(self, side: Tokens, coder: ArithmeticEncoder) -> None:
+        """Code the caption of one image."""
+        self.coder.write(side[0], coder)
+
+    def read(self, coder: ArithmeticDecoder) -> Tokens:
+        """Read the caption of one image."""
+        return [self.coder.read(coder)]
+
+    def stream(self) -> StreamSpec | None:
+        """Name the table of the text coder, if it has one."""
+        spec = self.coder.stream("text")
+        return None if spec is None else spec.within("coder")

@@ -1,0 +1,100 @@
+"""Crops of images, the same for the same seed, epoch and index, whoever asks."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ulcompress.data.sampler import Draw
+from ulcompress.data.sources import ImageSource
+from ulcompress.images import ImageError, open_image
+
+
+class _Decoded(NamedTuple):
+    pixels: np.ndarray
+    """8-bit RGB, (H, W, 3), at least as large as the crop."""
+    captions: list[str]
+
+
+class ImageDataset(Dataset):
+    """Square crops of images with one caption each, as pairs of 8-bit RGB (3, crop, crop) and str or None.
+
+    `dataset[index]` is the centre and the first caption. `dataset[Draw(epoch, index)]` is a random crop, flipped half
+    of the time, and a random caption, which depend on the seed, the epoch and the index only. Images smaller than the
+    crop are padded by reflection. An image that cannot be read is reported once, by a warning, and replaced by the
+    next one that can; ImageError is raised when there is none.
+
+    With `cache` decoded images stay in memory, 3 bytes a pixel; every worker process keeps its own.
+    """
+
+    def __init__(self, *, source: ImageSource, crop: int, seed: int = 0, cache: bool = False):
+        if crop < 1:
+            raise ValueError(f"got crop {crop}; give the side of the crops in pixels, at least 1")
+        self.source = source
+        self.crop = crop
+        self.seed = seed
+        self.cache = cache
+        self._cached: dict[int, _Decoded] = {}
+        self._bad: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, item: int | Draw) -> tuple[Tensor, str | None]:
+        """Return one crop and its caption; raises ImageError if no image at all can be read."""
+        if isinstance(item, Draw):
+            rng = np.random.default_rng((self.seed, item.epoch, item.index))
+            pixels, caption = _random_view(self._good(item.index), self.crop, rng)
+        else:
+            pixels, caption = _central_view(self._good(item), self.crop)
+        return torch.from_numpy(pixels.transpose(2, 0, 1).copy()), caption
+
+    def _good(self, index: int) -> _Decoded:
+        for step in range(len(self)):
+            decoded = self._load((index + step) % len(self))
+            if decoded is not None:
+                return decoded
+        raise ImageError(f"none of the {len(self)} images can be read; {self.source.name(0)} is the first of them")
+
+    def _load(self, index: int) -> _Decoded | None:
+        if index in self._cached or index in self._bad:
+            return self._cached.get(index)
+        try:
+            name, data, captions = self.source[index]
+            image = open_image(io.BytesIO(data), name=name)
+        except (ImageError, OSError) as error:
+            self._bad.add(index)
+            warnings.warn(f"image left out, the next one takes its place: {error}", stacklevel=2)
+            return None
+        decoded = _Decoded(_padded(np.asarray(image), self.crop), captions)
+        if self.cache:
+            self._cached[index] = decoded
+        return decoded
+
+
+def _padded(pixels: np.ndarray, crop: int) -> np.ndarray:
+    missing = [max(crop - side, 0) for side in pixels.shape[:2]]
+    if not any(missing):
+        return pixels
+    return np.pad(pixels, [*((m // 2, m - m // 2) for m in missing), (0, 0)], mode="reflect")
+
+
+def _random_view(image: _Decoded, crop: int, rng: np.random.Generator) -> tuple[np.ndarray, str | None]:
+    top, left = (int(rng.integers(side - crop + 1)) for side in image.pixels.shape[:2])
+    pixels = image.pixels[top : top + crop, left : left + crop]
+    if rng.random() < 0.5:
+        pixels = pixels[:, ::-1]
+    caption = image.captions[int(rng.integers(len(image.captions)))] if image.captions else None
+    return pixels, caption
+
+
+def _central_view(image: _Decoded, crop: int) -> tuple[np.ndarray, str | None]:
+    top, left = ((side - crop) // 2 for side in image.pixels.shape[:2])
+    pixels = image.pixels[top : top + crop, left : left + crop]
+    return pixels, image.captions[0] if image.captions else None

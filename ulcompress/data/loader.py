@@ -1,0 +1,64 @@
+"""A data loader that continues an interrupted epoch at the batch where training stopped."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from ulcompress.data.batch import Batch
+from ulcompress.data.sampler import EpochSampler
+
+
+class ResumableLoader(DataLoader):
+    """A loader whose place can be saved and loaded, in the sense of Lightning's stateful data loaders.
+
+    The place counts the batches that were handed out, not those that workers prepared in advance. The batches that
+    were seen are skipped without being loaded. It takes `dataset` and `sampler` and the options of DataLoader.
+    """
+
+    def __init__(self, dataset: Any, *, sampler: Any, **options: Any):
+        # Its own generator, so that a loader does not advance the random numbers of the model.
+        options.setdefault("generator", torch.Generator())
+        super().__init__(dataset, sampler=sampler, **options)
+        self._place = {"epoch": 0, "batches": 0}
+        self._resumed: dict[str, int] | None = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches of the sampler's epoch; only the first one after `load_state_dict` may start midway."""
+        # This is a generator because Lightning asks for the iterator before it tells the epoch: nothing may be
+        # drawn until the first batch is wanted.
+        epoch = getattr(self.sampler, "epoch", 0)
+        resumed, self._resumed = self._resumed, None
+        batches = resumed["batches"] if resumed and resumed["epoch"] == epoch else 0
+        if isinstance(self.sampler, EpochSampler):  # Trainer(overfit_batches=...) puts another one in its place
+            self.sampler.start = batches * (self.batch_size or 1)
+        self._place = {"epoch": epoch, "batches": batches}
+        for batch in super().__iter__():
+            self._place["batches"] += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the epoch, how many of its batches were handed out, and what they were cut from."""
+        return {**self._place, "plan": self._plan()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Let the next iteration continue; warns when other data or batches make that inexact."""
+        if state_dict["plan"] != self._plan():
+            was, now = state_dict["plan"], self._plan()
+            warnings.warn(f"training continues with {now}, it began with {was}: the batches will differ", stacklevel=2)
+        self._resumed = {key: state_dict[key] for key in ("epoch", "batches")}
+        self._place = dict(self._resumed)
+        if isinstance(self.sampler, EpochSampler):
+            self.sampler.set_epoch(state_dict["epoch"])
+
+    def _plan(self) -> dict[str, int]:
+        replicas = getattr(self.sampler, "num_replicas", 1)
+        return {
+            "images": len(self.dataset),  # type: ignore
+            "global_batch_size": (self.batch_size or 1) * replicas,
+            "seed": getattr(self.sampler, "seed", 0),
+        }

@@ -1,0 +1,106 @@
+"""Training and validation images for Lightning's Trainer."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Subset
+
+from ulcompress.data.batch import collate
+from ulcompress.data.dataset import ImageDataset
+from ulcompress.data.loader import ResumableLoader
+from ulcompress.data.sampler import EpochSampler
+from ulcompress.data.sources import ImageSource, open_source
+
+
+class ImageDataModule(LightningDataModule):
+    """Batches of square crops and captions; training continues after an interruption with the very next batch.
+
+    Args:
+        train: Folder, image files, `.tar` shards, glob pattern, or a list of these (see `open_source`).
+        validation: The same, seen as central crops with their first caption.
+        crop: Side of the crops in pixels.
+        batch_size: Images a batch, in each process.
+        num_workers: Processes that load images, beside each training process.
+        seed: Of the order of images, their crops, flips and choice of caption.
+        cache: Keep decoded images in memory, 3 bytes a pixel, in each process that loads images.
+        validation_images: Use this many of the validation images, the first ones; None for all.
+    """
+
+    def __init__(
+        self,
+        *,
+        train: str | list[str] | None = None,
+        validation: str | list[str] | None = None,
+        crop: int = 128,
+        batch_size: int = 16,
+        num_workers: int = 0,
+        seed: int = 0,
+        cache: bool = False,
+        validation_images: int | None = None,
+    ):
+        super().__init__()
+        counts = {"crop": crop, "batch_size": batch_size, "validation_images": validation_images}
+        for name, count in counts.items():
+            if count is not None and count < 1:
+                raise ValueError(f"got data.{name} {count}; give at least 1")
+        self.train = train
+        self.validation = validation
+        self.crop = crop
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.cache = cache
+        self.validation_images = validation_images
+
+    def setup(self, stage: str) -> None:
+        """Refuse with ValueError to fit without `train`, and to validate without `validation`."""
+        if stage == "fit":
+            len(self._train_source)
+        if stage == "validate" and self.validation is None:
+            raise ValueError("no images to validate on; give data.validation, a folder or .tar shards for instance")
+
+    def train_captions(self) -> list[str]:
+        """Return all captions of the training images, without reading any image; raises ValueError."""
+        return self._train_source.captions()
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Return shuffled random crops, whole batches only; raises ValueError for less than one batch."""
+        source = self._train_source
+        processes, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        if len(source) < self.batch_size * processes:
+            raise ValueError(
+                f"got {len(source)} training images, less than one batch of {self.batch_size} for each of "
+                f"{processes} process(es); give a smaller data.batch_size or more images"
+            )
+        sampler = EpochSampler(size=len(source), seed=self.seed, num_replicas=processes, rank=rank)
+        return ResumableLoader(self._dataset(source), sampler=sampler, drop_last=True, **self._options())
+
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+        """Return central crops in order, or an empty list when there are no validation images."""
+        if self.validation is None:
+            return []
+        dataset = self._dataset(open_source(self.validation))
+        count = min(len(dataset), self.validation_images or len(dataset))
+        return DataLoader(Subset(dataset, range(count)), generator=torch.Generator(), **self._options())
+
+    @cached_property
+    def _train_source(self) -> ImageSource:
+        if self.train is None:
+            raise ValueError("no images to train on; give data.train, a folder or .tar shards for instance")
+        return open_source(self.train)
+
+    def _dataset(self, source: ImageSource) -> ImageDataset:
+        return ImageDataset(source=source, crop=self.crop, seed=self.seed, cache=self.cache)
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "batch_size": self.batch_size,
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+            "collate_fn": collate,
+        }

@@ -1,0 +1,36 @@
+"""The contract of a decoder: a condition to a sample of the diffusion's space."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+from ulcompress.part import Part
+from ulcompress.records import Condition, Denoised
+
+
+class Decoder(Part, ABC):
+    """Samples a target (a latent, or an image in pixel space) from its condition."""
+
+    requires: frozenset[str]
+    """Fields of `Condition` without which it cannot work."""
+    accepts: frozenset[str]
+    """Fields of `Condition` that it can use; the required ones included."""
+
+    @abstractmethod
+    def loss(self, target: Tensor, condition: Condition) -> Denoised:
+        """Return the training terms for targets, (B, C, h, w)."""
+
+    @abstractmethod
+    def sample(
+        self,
+        condition: Condition,
+        shape: tuple[int, int],
+        *,
+        seed: int,
+        steps: int | None = None,
+        guidance: float | None = None,
+    ) -> Tensor:
+        """Sample a target of h by w positions, (1, C, h, w), for one image's condition.
+
+        The same seed gives the same noise on every device. None takes the decoder's own default.
+        """

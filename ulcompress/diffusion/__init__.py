@@ -1,0 +1,3 @@
+from ulcompress.diffusion.schedule import NoiseSchedule
+
+__all__ = ["NoiseSchedule"]

@@ -1,0 +1,89 @@
+"""Symbols with fixed probabilities, counted in training."""
+
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor, distributed
+
+from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
+from ulcompress.entropy.base import EntropyModel
+
+
+class StaticEntropy(EntropyModel):
+    """Codes each symbol by how often it was seen in training.
+
+    The buffer `counts`, (alphabet,) int64, is all that it learns; probabilities are derived from it when needed. Once
+    more than `memory` symbols are counted all counts are halved, so that what an older codebook did fades.
+    """
+
+    def __init__(self, *, memory: int = 2**20):
+        super().__init__()
+        self.memory = memory
+        self.counts: Tensor | None
+        self.register_buffer("counts", None)
+        self._derived: tuple[np.ndarray, SymbolTable] | None = None
+
+    def build(self, alphabet: int) -> None:
+        """Allocate one count a symbol; ValueError when `memory` is below two symbols for each."""
+        if not 1 <= alphabet <= self.memory // 2:
+            raise ValueError(
+                f"StaticEntropy got an alphabet of {alphabet} with memory={self.memory}; "
+                "give at least 1 symbol, and a memory of at least twice as many"
+            )
+        # One of each to begin with: what was never seen stays possible at a fair price.
+        self.counts = torch.ones(alphabet, dtype=torch.int64)
+
+    @property
+    def table(self) -> str:
+        """Name of the buffer of counts."""
+        return "counts"
+
+    @torch.no_grad()
+    def observe(self, symbols: Tensor) -> None:
+        """Count symbols of any shape, those of all ranks together when torch.distributed runs."""
+        counts = self._built()
+        seen = self._count(symbols)
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(seen)
+        counts += seen
+        counts.copy_(torch.where(counts.sum() > self.memory, (counts + 1) >> 1, counts))
+
+    @torch.no_grad()
+    def fit(self, symbols: Tensor) -> None:
+        """Replace the statistics by those of symbols of any shape, which are the same on every rank."""
+        self._built().copy_(self._count(symbols) + 1)
+
+    def bits(self, symbols: Tensor) -> Tensor:
+        """Return the bits of each image's symbols: (B, ...) to (B,), float32."""
+        costs = torch.from_numpy(self._table().costs).to(symbols.device, torch.float32)
+        return costs[symbols.long()].flatten(1).sum(1)
+
+    def write(self, symbols: Tensor, coder: ArithmeticEncoder) -> None:
+        """Code the symbols of one image, (1, ...)."""
+        table = self._table()
+        for symbol in symbols.flatten().tolist():
+            table.encode(symbol, coder)
+
+    def read(self, coder: ArithmeticDecoder, shape: tuple[int, ...]) -> Tensor:
+        """Read the symbols of one image, (1, *shape), int64, on the CPU."""
+        table = self._table()
+        return torch.tensor([table.decode(coder) for _ in range(prod(shape))], dtype=torch.int64).view(1, *shape)
+
+    def _count(self, symbols: Tensor) -> Tensor:
+        counts = self._built()
+        seen = torch.bincount(symbols.to(counts.device).flatten(), minlength=len(counts))
+        assert len(seen) == len(counts), f"symbol {len(seen) - 1} is outside the alphabet of {len(counts)}"
+        return seen
+
+    def _table(self) -> SymbolTable:
+        # Compared by content: loading, moving and copying a module change its buffers in ways that leave no trace.
+        counts = self._built().cpu().numpy()
+        if self._derived is None or not np.array_equal(self._derived[0], counts):
+            self._derived = counts.copy(), SymbolTable.from_counts(counts)
+        return self._derived[1]
+
+    def _built(self) -> Tensor:
+        if self.counts is None:
+            raise ValueError("StaticEntropy does not know its alphabet yet; call build(alphabet) first")
+        return self.counts

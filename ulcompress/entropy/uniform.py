@@ -1,0 +1,50 @@
+"""Symbols that are equally likely."""
+
+from math import log2, prod
+
+import torch
+from torch import Tensor
+
+from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
+from ulcompress.entropy.base import EntropyModel
+
+
+class UniformEntropy(EntropyModel):
+    """Codes every symbol with log2(alphabet) bits; has nothing to learn."""
+
+    def __init__(self):
+        super().__init__()
+        self._symbols: SymbolTable | None = None
+
+    def build(self, alphabet: int) -> None:
+        """Make the table of `alphabet` symbols; ValueError below 1."""
+        self._symbols = SymbolTable.uniform(alphabet)
+
+    @property
+    def table(self) -> int:
+        """The number of symbols."""
+        return len(self._built())
+
+    def observe(self, symbols: Tensor) -> None:
+        """Take nothing: there are no statistics."""
+
+    def bits(self, symbols: Tensor) -> Tensor:
+        """Return the bits of each image's symbols: (B, ...) to (B,), float32."""
+        cost = log2(len(self._built()))
+        return torch.full((len(symbols),), cost * prod(symbols.shape[1:]), device=symbols.device)
+
+    def write(self, symbols: Tensor, coder: ArithmeticEncoder) -> None:
+        """Code the symbols of one image, (1, ...)."""
+        table = self._built()
+        for symbol in symbols.flatten().tolist():
+            table.encode(symbol, coder)
+
+    def read(self, coder: ArithmeticDecoder, shape: tuple[int, ...]) -> Tensor:
+        """Read the symbols of one image, (1, *shape), int64, on the CPU."""
+        table = self._built()
+        return torch.tensor([table.decode(coder) for _ in range(prod(shape))], dtype=torch.int64).view(1, *shape)
+
+    def _built(self) -> SymbolTable:
+        if self._symbols is None:
+            raise ValueError("UniformEntropy does not know its alphabet yet; call build(alphabet) first")
+        return self._symbols

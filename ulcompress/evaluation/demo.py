@@ -1,0 +1,79 @@
+"""One photograph through a codec and through classical ones, in a minute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from ulcompress.codec import Codec
+from ulcompress.evaluation.anchors import Anchor, encode_to
+from ulcompress.evaluation.measurement import Measurement, measure
+from ulcompress.evaluation.picture import Panel, side_by_side
+from ulcompress.evaluation.table import COLUMNS, cells
+from ulcompress.images import from_pil, open_image
+
+
+def demo(codec: Codec, image_path: Path | None, out: Path, caption: str | None = None) -> list[Path]:
+    """Compress a photograph to a file, restore it, show it beside AVIF and JPEG of as many bytes, print a table.
+
+    Args:
+        codec: Ready for use, as `ulcompress.load` returns it.
+        image_path: The photograph; None takes scikit-image's `coffee`, which is in the public domain (CC0).
+        out: A folder for the results.
+        caption: What the photograph shows, for codecs with text.
+
+    Returns:
+        What was written: the compressed file, the restored image, the picture; and first of all the photograph, where
+        it is scikit-image's.
+
+    Raises:
+        ImageError: The photograph cannot be read.
+        ValueError: scikit-image is not installed, or the codec refuses the caption.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    path = image_path if image_path is not None else _coffee(out)
+    ours = measure(codec, path, caption=caption, keep=out)
+    original = open_image(path)
+    file, restored, picture = (out / f"{path.stem}{end}" for end in (".ulc", "_restored.png", "_comparison.png"))
+    anchors = [encode_to(original, format, ours.bytes) for format in ("AVIF", "JPEG")]
+    measured = {anchor.label: _measurement(anchor, original, path.name) for anchor in anchors}
+    _print({"ulcompress": ours} | measured)
+    panels = [Panel("original", original), Panel("ulcompress", open_image(restored), ours)]
+    panels += [Panel(anchor.label, anchor.image, measured[anchor.label]) for anchor in anchors]
+    side_by_side(panels, picture)
+    return [*([path] if image_path is None else []), file, restored, picture]
+
+
+def _coffee(folder: Path) -> Path:
+    try:
+        from skimage.data import coffee
+    except ImportError as error:
+        raise ValueError('no photograph to show; run `pip install "ulcompress[demo]"` or give an image') from error
+    path = folder / "coffee.png"
+    Image.fromarray(coffee()).save(path)
+    return path
+
+
+def _measurement(anchor: Anchor, original: Image.Image, name: str) -> Measurement:
+    return Measurement.compare(
+        name,
+        from_pil(anchor.image),
+        from_pil(original),
+        size=len(anchor.data),
+        encode_seconds=anchor.encode_seconds,
+        decode_seconds=anchor.decode_seconds,
+    )
+
+
+def _print(rows: Mapping[str, Measurement]) -> None:
+    table = Table("codec")
+    for heading, _ in COLUMNS.values():
+        table.add_column(heading, justify="right")
+    for name, measurement in rows.items():
+        table.add_row(name, *cells(asdict(measurement)))
+    Console().print(table)

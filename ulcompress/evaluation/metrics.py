@@ -1,0 +1,38 @@
+"""Fidelity of a restored image to its original."""
+
+import math
+import warnings
+
+from torch import Tensor
+from torchmetrics.functional.image import multiscale_structural_similarity_index_measure, peak_signal_noise_ratio
+
+SMALLEST_SIDE = 176
+"""In pixels, for MS-SSIM: a window of 11 pixels must fit into the coarsest of its five scales."""
+
+
+def psnr(restored: Tensor, original: Tensor) -> float:
+    """Return the peak signal-to-noise ratio over all pixels and channels of RGB images, (3, H, W) in [0, 1], in dB.
+
+    Equal images give infinity; ValueError when the shapes differ.
+    """
+    _check(restored, original)
+    return float(peak_signal_noise_ratio(restored, original, data_range=1.0))
+
+
+def ms_ssim(restored: Tensor, original: Tensor) -> float:
+    """Return the multi-scale structural similarity of RGB images, (3, H, W) in [0, 1]; 1 for equal ones.
+
+    Wang, Simoncelli and Bovik, 2003: five scales with their weights, Gaussian windows of 11 pixels, mean over the
+    channels. An image with a side below 176 pixels gives NaN and a warning; ValueError when the shapes differ.
+    """
+    _check(restored, original)
+    if min(original.shape[1:]) < SMALLEST_SIDE:
+        warnings.warn(f"MS-SSIM needs sides of at least {SMALLEST_SIDE} pixels; smaller images get NaN", stacklevel=2)
+        return math.nan
+    return float(multiscale_structural_similarity_index_measure(restored[None], original[None], data_range=1.0))
+
+
+def _check(restored: Tensor, original: Tensor) -> None:
+    if original.ndim != 3 or original.shape[0] != 3 or restored.shape != original.shape:
+        shapes = f"{tuple(restored.shape)} and {tuple(original.shape)}"
+        raise ValueError(f"got images of shapes {shapes}; give two of one shape, (3, H, W)")

@@ -1,0 +1,3 @@
+from ulcompress.losses.feature_distance import FeatureDistance
+
+__all__ = ["FeatureDistance"]

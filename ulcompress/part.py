@@ -1,0 +1,50 @@
+"""A swappable part of a codec, which remembers the arguments that it was built with."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+
+class Part(nn.Module):
+    """A module that can tell how to build it again.
+
+    Every swappable part derives from this class. The arguments of the constructor are recorded when it is called, so
+    that a codec composed in Python, by a YAML file or by a checkpoint is saved the same way (`ulcompress.pretrained`).
+    Constructor arguments must be numbers, strings, booleans, None, other parts, or lists and dictionaries of these.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any):
+        """Record the arguments; copying and unpickling come here without any and bring their record later."""
+        self = super().__new__(cls)
+        bound = inspect.signature(cls.__init__).bind_partial(self, *args, **kwargs).arguments
+        self.__dict__["_arguments"] = dict(list(bound.items())[1:])
+        return self
+
+    def arguments(self) -> dict[str, Any]:
+        """Return all constructor arguments, defaults included, as plain data; parts become `class_path` entries."""
+        parameters = list(inspect.signature(type(self).__init__).parameters.values())[1:]
+        given = self.__dict__["_arguments"]
+        named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        return {p.name: _plain(given.get(p.name, p.default), p.name) for p in named}
+
+    def config(self) -> dict[str, Any]:
+        """Return `{"class_path": ..., "init_args": ...}`, from which jsonargparse builds an equal part."""
+        cls = type(self)
+        package = cls.__module__.rsplit(".", 1)[0] if cls.__module__.startswith("ulcompress.") else cls.__module__
+        return {"class_path": f"{package}.{cls.__qualname__}", "init_args": self.arguments()}
+
+
+def _plain(value: Any, name: str) -> Any:
+    if isinstance(value, Part):
+        return value.config()
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, name) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item, name) for key, item in value.items()}
+    if isinstance(value, Path):
+        return str(value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise ValueError(f"argument {name!r} is a {type(value).__name__}, which cannot be saved; give plain data or a Part")

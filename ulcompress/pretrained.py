@@ -1,0 +1,147 @@
+"""Codec directories: `config.yaml`, `model.safetensors` and a model card; saved, loaded, found."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+if TYPE_CHECKING:
+    import torch
+
+    from ulcompress.codec import Codec
+
+BUNDLED = Path(__file__).parent / "weights"
+FILES = ("config.yaml", "model.safetensors", "README.md")
+
+
+def load(name: str | Path, *, device: str | torch.device = "cpu") -> Codec:
+    """Load a codec, ready to compress and decompress.
+
+    Args:
+        name: A bundled codec (`mini`), a codec directory, or `hub:organisation/name[@revision]`.
+        device: Where the weights go.
+
+    Raises:
+        ValueError: There is no such codec, or its files do not fit together; says what would do.
+    """
+    from safetensors.torch import load_file
+
+    directory = locate(name)
+    codec = build(_read_config(directory / "config.yaml"))
+    state = {
+        key: value.float() if value.is_floating_point() else value
+        for key, value in load_file(directory / "model.safetensors").items()
+    }
+    try:
+        codec.load_state_dict(state)
+    except RuntimeError as error:
+        first = " ".join(str(error).split())
+        raise ValueError(f"the weights in {directory} do not fit its config.yaml: {first}") from error
+    return codec.to(device).eval()
+
+
+def build(config: dict[str, Any]) -> Codec:
+    """Build a codec with random weights from the plain data of `Codec.arguments()`.
+
+    Raises:
+        ValueError: A key or a value is wrong; the message names it with its full path.
+    """
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    from ulcompress.codec import Codec
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Codec, "codec")
+    try:
+        return parser.instantiate_classes(parser.parse_object({"codec": config})).codec
+    except ArgumentError as error:
+        raise ValueError(f"not a valid codec configuration: {' '.join(str(error).split())}") from error
+
+
+def save(codec: Codec, directory: str | Path, *, card: str = "") -> None:
+    """Write a codec directory: configuration, weights in half precision, and a model card.
+
+    The safetensors metadata carry the fingerprint and the description of the streams, so that a file can be inspected
+    without building the codec.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    state = {
+        name: (value.to(torch.float16) if value.is_floating_point() else value).detach().cpu().contiguous()
+        for name, value in codec.state_dict().items()
+    }
+    streams = [asdict(spec) if spec is not None else None for spec in codec.streams()]
+    metadata = {"fingerprint": codec.fingerprint.hex(), "streams": json.dumps(streams)}
+    # Written beside and moved, so that an interruption leaves the old codec or the new one.
+    with tempfile.TemporaryDirectory(dir=directory) as temporary:
+        staged = Path(temporary)
+        OmegaConf.save(OmegaConf.create(codec.arguments()), staged / "config.yaml")
+        save_file(state, staged / "model.safetensors", metadata=metadata)
+        (staged / "README.md").write_text(
+            card or f"# A codec of ulcompress\n\nFingerprint `{codec.fingerprint.hex()}`.\n"
+        )
+        for file in FILES:
+            (staged / file).replace(directory / file)
+
+
+def locate(name: str | Path) -> Path:
+    """Return the directory of a codec named as for `load`; raises ValueError."""
+    text = str(name)
+    directory = _download(text.removeprefix("hub:")) if text.startswith("hub:") else Path(text)
+    if not directory.is_dir() and (BUNDLED / text).is_dir() and text == Path(text).name:
+        directory = BUNDLED / text
+    missing = [file for file in FILES[:2] if not (directory / file).is_file()]
+    if missing:
+        bundled = ", ".join(path.name for path in bundled_codecs()) or "none"
+        raise ValueError(
+            f"no codec {text!r}: {directory / missing[0]} does not exist; give a bundled codec ({bundled}), "
+            "a directory with config.yaml and model.safetensors, or hub:organisation/name"
+        )
+    return directory
+
+
+def bundled_codecs() -> Iterator[Path]:
+    """Return the directories of the codecs that come with the package."""
+    return (path.parent for path in sorted(BUNDLED.glob("*/config.yaml")))
+
+
+def metadata(directory: Path) -> dict[str, str]:
+    """Return the safetensors metadata of a codec directory without reading its weights."""
+    from safetensors import safe_open
+
+    with safe_open(directory / "model.safetensors", framework="numpy") as file:
+        return file.metadata() or {}
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (OmegaConfBaseException, OSError, ValueError) as error:
+        raise ValueError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} must hold the arguments of a codec, got a {type(config).__name__}")
+    return {str(key): value for key, value in config.items()}
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    repository, _, revision = name.partition("@")
+    try:
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(FILES)))
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise ValueError(
+            f"cannot fetch {repository!r} from the model hub: {' '.join(str(error).split())}; "
+            "with a local copy, give its directory instead"
+        ) from error

@@ -1,0 +1,31 @@
+"""What the quantisers share that give every position one index into a finite set."""
+
+from torch import Tensor
+
+from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from ulcompress.entropy import EntropyModel, StaticEntropy
+from ulcompress.quantizers.base import Quantizer
+from ulcompress.records import StreamSpec
+
+
+class IndexQuantizer(Quantizer):
+    """A quantiser whose symbols are indices, (B, h, w), coded by an entropy model."""
+
+    def __init__(self, *, size: int, entropy: EntropyModel | None):
+        """Attach the entropy model (static by default) for `size` different indices."""
+        super().__init__()
+        self.entropy = entropy if entropy is not None else StaticEntropy()
+        self.entropy.build(size)
+
+    def write(self, symbols: Tensor, coder: ArithmeticEncoder) -> None:
+        """Code the indices of one image, (1, h, w), row by row."""
+        self.entropy.write(symbols, coder)
+
+    def read(self, coder: ArithmeticDecoder, grid: tuple[int, int]) -> Tensor:
+        """Read the indices of one image, (1, h, w)."""
+        return self.entropy.read(coder, grid)
+
+    def stream(self) -> StreamSpec | None:
+        """Name the table of the entropy model, if it has one."""
+        table = self.entropy.table
+        return None if table is None else StreamSpec("spatial", table).within("entropy")

@@ -1,0 +1,120 @@
+"""Vector quantisation with a cosine codebook learned by moving averages."""
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn import functional as F
+
+from ulcompress.entropy import EntropyModel
+from ulcompress.quantizers.indexed import IndexQuantizer
+from ulcompress.records import Quantized
+
+
+class VectorQuantizer(IndexQuantizer):
+    """Replaces each feature vector by the codebook entry with the largest cosine in a low-dimensional projection.
+
+        features ─► linear ─► unit length ─► nearest entry ─► linear ─► features
+                                                  │
+                                               symbols
+
+    Gradients pass straight through the choice. Entries follow moving averages of the vectors that chose them, summed
+    over ranks. Sources: van den Oord et al., NeurIPS 2017, appendix A.1 (moving averages); Yu et al., ICLR 2022,
+    section 3.2 (projection and unit length).
+    """
+
+    def __init__(
+        self,
+        *,
+        codebook_size: int = 1024,
+        channels: int = 320,
+        dimension: int = 32,
+        decay: float = 0.99,
+        revive_below: float = 0.0,
+        entropy: EntropyModel | None = None,
+    ):
+        """Build an empty codebook, which the first training batch fills.
+
+        Args:
+            codebook_size: Number of entries.
+            channels: Channels of the features.
+            dimension: Of the projection in which entries live.
+            decay: Of the moving averages, a training step.
+            revive_below: An entry that is chosen fewer times than this a step, on average, is moved onto a vector of
+                the batch; 0 leaves unused entries alone.
+            entropy: Probability of the indices; static frequencies by default.
+        """
+        super().__init__(size=codebook_size, entropy=entropy)
+        self.channels = channels
+        self.decay = decay
+        self.revive_below = revive_below
+        self.project_in = nn.Linear(channels, dimension)
+        self.project_out = nn.Linear(dimension, channels)
+        self.codebook: Tensor
+        self.usage: Tensor
+        self.sums: Tensor
+        self.filled: Tensor
+        codebook = F.normalize(torch.randn(codebook_size, dimension), dim=-1)
+        self.register_buffer("codebook", codebook)
+        self.register_buffer("usage", torch.ones(codebook_size))
+        self.register_buffer("sums", codebook.clone())
+        self.register_buffer("filled", torch.tensor(False))
+
+    def forward(self, features: Tensor) -> Quantized:
+        """Quantise features, (B, C, h, w); the term `commitment` is the mean of 1 - cosine."""
+        with torch.autocast(features.device.type, enabled=False):
+            vectors = F.normalize(self.project_in(features.float().movedim(1, -1)), dim=-1)
+            flat = vectors.detach().flatten(0, -2)
+            if self.training and not self.filled:
+                self._fill(flat)
+            indices = (flat @ self.codebook.T).argmax(-1)
+            chosen = self.codebook[indices]
+            if self.training:
+                self._average(flat, indices)
+            symbols = indices.view(vectors.shape[:-1])
+            if self.training:
+                self.entropy.observe(symbols)
+            codes = chosen.view_as(vectors)
+            # Written so that the value is exactly the code, as the decoder will compute it.
+            straight = codes + (vectors - vectors.detach())
+            commitment = 1 - (vectors * codes).sum(-1).mean()
+            quantized = self.project_out(straight).movedim(-1, 1)
+        return Quantized(quantized, symbols, self.entropy.bits(symbols), {"commitment": commitment})
+
+    def dequantize(self, symbols: Tensor) -> Tensor:
+        """Look up indices, (B, h, w), and project to features, (B, C, h, w)."""
+        return self.project_out(self.codebook[symbols]).movedim(-1, 1)
+
+    @torch.no_grad()
+    def _fill(self, flat: Tensor) -> None:
+        self.codebook.copy_(_draw(flat, len(self.codebook)))
+        self.sums.copy_(self.codebook)
+        self.filled.fill_(True)
+
+    @torch.no_grad()
+    def _average(self, flat: Tensor, indices: Tensor) -> None:
+        usage = torch.bincount(indices, minlength=len(self.codebook)).to(flat.dtype)
+        sums = torch.zeros_like(self.sums).index_add_(0, indices, flat)
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(usage)
+            distributed.all_reduce(sums)
+        self.usage.lerp_(usage, 1 - self.decay)
+        self.sums.lerp_(sums, 1 - self.decay)
+        if self.revive_below > 0:
+            self._revive(flat)
+        self.codebook.copy_(F.normalize(self.sums, dim=-1))
+
+    def _revive(self, flat: Tensor) -> None:
+        dead = (self.usage < self.revive_below).nonzero().flatten()
+        if len(dead):
+            # The new entry starts with the weight of an average one, or it would die again at once.
+            weight = float(self.usage.sum() / len(self.usage))
+            self.sums[dead] = weight * _draw(flat, len(dead))
+            self.usage[dead] = weight
+
+
+def _draw(flat: Tensor, count: int) -> Tensor:
+    """Draw `count` of the vectors, (N, D), slightly perturbed; the same ones on every rank."""
+    chosen = flat[torch.randint(len(flat), (count,), device=flat.device)]
+    chosen = F.normalize(chosen + 0.01 * torch.randn_like(chosen), dim=-1)
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.broadcast(chosen, src=0)
+    return chosen

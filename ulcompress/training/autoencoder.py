@@ -1,0 +1,87 @@
+"""Training of an autoencoder."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ulcompress.autoencoders import KLAutoencoder
+from ulcompress.losses import FeatureDistance
+from ulcompress.training.base import TrainingModule
+
+
+class AutoencoderModule(TrainingModule):
+    """Trains a KL autoencoder on absolute error, a small KL term and, when given, a perceptual distance.
+
+    Source: Rombach et al., CVPR 2022, section 3.1 and appendix G, without the adversarial term.
+    """
+
+    def __init__(
+        self,
+        *,
+        autoencoder: KLAutoencoder,
+        perceptual: FeatureDistance | None = None,
+        perceptual_images: int | None = None,
+        weights: dict[str, float] | None = None,
+        learning_rate: float = 1e-4,
+        warmup_steps: int = 0,
+        decay_steps: int | None = None,
+        weight_decay: float = 0.01,
+        seed: int = 0,
+    ):
+        """Take the parts; see `TrainingModule` for the optimiser's arguments.
+
+        Args:
+            autoencoder: What is trained.
+            perceptual: A distance that is added as the term `perceptual`.
+            perceptual_images: Take it on this many images of a batch, which saves time; None for all.
+            weights: Of the terms `absolute_error`, `kl` (nats a latent element) and `perceptual`.
+            learning_rate: Peak rate.
+            warmup_steps: See `TrainingModule`.
+            decay_steps: See `TrainingModule`.
+            weight_decay: See `TrainingModule`.
+            seed: See `TrainingModule`.
+        """
+        super().__init__(
+            learning_rate=learning_rate,
+            warmup_steps=warmup_steps,
+            decay_steps=decay_steps,
+            weight_decay=weight_decay,
+            seed=seed,
+        )
+        self.save_hyperparameters()
+        self.autoencoder = autoencoder
+        self.perceptual = perceptual
+        self.perceptual_images = perceptual_images
+        self.weights = {"absolute_error": 1.0, "kl": 1e-4, "perceptual": 0.1} | (weights or {})
+
+    def _terms(self, images: Tensor, stage: str) -> dict[str, Tensor]:
+        posterior = self.autoencoder.posterior(images)
+        if stage == "train":
+            self.autoencoder.observe(posterior.mode())
+            raw = posterior.sample()
+        else:
+            raw = posterior.mode()
+        restored = self.autoencoder.decode(self.autoencoder.normalize(raw))
+        terms = {
+            "absolute_error": (restored - images).abs().mean(),
+            "kl": posterior.kl().mean() / raw[0].numel(),
+        }
+        if self.perceptual is not None:
+            count = self.perceptual_images
+            terms["perceptual"] = self.perceptual(restored[:count], images[:count]).mean()
+        if stage == "val":
+            error = (restored.clamp(0, 1) - images).square().mean((1, 2, 3))
+            self.log("val/psnr", (-10 * error.clamp_min(1e-10).log10()).mean(), prog_bar=True, sync_dist=True)
+        return terms
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the weighted loss of a batch of images, (B, 3, H, W) in [0, 1]."""
+        return self.weighted_sum(self._terms(batch.images, "train"), self.weights, "train")
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Log the terms and the PSNR of the posterior's mode."""
+        with torch.no_grad():
+            self.weighted_sum(self._terms(batch.images, "val"), self.weights, "val")
+
+    test_step = validation_step

@@ -1,0 +1,98 @@
+"""What all training stages share: the optimiser, the schedule of the learning rate, and exact continuation."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+
+class TrainingModule(LightningModule):
+    """AdamW with linear warm-up and cosine decay; every step draws its random numbers from its own seed.
+
+    A step's noise depends on `seed`, the global step and the rank alone, so a run that was killed at any step
+    continues with the numbers that it would have seen.
+    """
+
+    def __init__(
+        self,
+        *,
+        learning_rate: float = 1e-4,
+        warmup_steps: int = 0,
+        decay_steps: int | None = None,
+        weight_decay: float = 0.01,
+        seed: int = 0,
+    ):
+        """Set what the optimiser needs.
+
+        Args:
+            learning_rate: Peak rate.
+            warmup_steps: Steps over which the rate rises linearly from 0.
+            decay_steps: Step at which a half cosine after the warm-up ends at 0; None keeps the peak rate.
+            weight_decay: Decoupled decay of AdamW.
+            seed: Of the noise in training and validation.
+        """
+        super().__init__()
+        self.learning_rate = learning_rate
+        self.warmup_steps = warmup_steps
+        self.decay_steps = decay_steps
+        self.weight_decay = weight_decay
+        self.seed = seed
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """The parameters that the optimiser changes."""
+        return [p for p in self.parameters() if p.requires_grad]
+
+    def configure_optimizers(self) -> Any:
+        """Build AdamW and its schedule, stepped every batch."""
+        optimizer = torch.optim.AdamW(
+            self.trained_parameters(), lr=self.learning_rate, betas=(0.9, 0.99), weight_decay=self.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._relative_rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _relative_rate(self, step: int) -> float:
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        if self.decay_steps is None:
+            return 1.0
+        progress = (step - self.warmup_steps) / max(1, self.decay_steps - self.warmup_steps)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed the step."""
+        self._seed_step(0, self.global_step)
+
+    def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Seed the batch, so that validation losses are comparable between epochs."""
+        self._seed_step(1, batch_idx)
+
+    def _seed_step(self, stage: int, step: int) -> None:
+        state = np.random.SeedSequence([self.seed, stage, step, self.global_rank]).generate_state(2)
+        torch.manual_seed(int(state[0]) << 32 | int(state[1]))
+
+    def weighted_sum(self, terms: dict[str, Tensor], weights: dict[str, float], stage: str) -> Tensor:
+        """Log every scalar term under `stage/` and return the weighted sum; terms without a weight count as 1."""
+        total = torch.stack([weights.get(name, 1.0) * value for name, value in terms.items()]).sum()
+        self.log_dict({f"{stage}/{name}": value.detach() for name, value in terms.items()}, sync_dist=stage != "train")
+        self.log(f"{stage}/loss", total.detach(), prog_bar=True, sync_dist=stage != "train")
+        return total
+
+
+def load_weights(module: nn.Module, checkpoint: str, prefix: str) -> None:
+    """Load a module's weights from a Lightning checkpoint, taking the entries under `prefix`.
+
+    Raises:
+        ValueError: The file is missing, or does not hold this module.
+    """
+    if not Path(checkpoint).is_file():
+        raise ValueError(f"no checkpoint {checkpoint!r}; train that stage first or give another path")
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    try:
+        module.load_state_dict(own)
+    except RuntimeError as error:
+        raise ValueError(f"{checkpoint!r} does not hold this {type(module).__name__}: {error}") from error

@@ -1,0 +1,125 @@
+"""Training of a codec: encoder, quantiser, conditioning and decoder together, over a fixed autoencoder."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ulcompress.codec import Codec
+from ulcompress.losses import FeatureDistance
+from ulcompress.records import CodecOutput
+from ulcompress.training.base import TrainingModule, load_weights
+
+
+class CodecModule(TrainingModule):
+    """Weighs the codec's loss terms, adds rates and perceptual terms, and logs all of them.
+
+    Source: PerCo, arXiv 2310.10325: encoder, codebook and denoiser are trained together, the autoencoder is not.
+    """
+
+    def __init__(
+        self,
+        *,
+        codec: Codec,
+        autoencoder_checkpoint: str | None = None,
+        perceptual: FeatureDistance | None = None,
+        perceptual_images: int | None = None,
+        weights: dict[str, float] | None = None,
+        learning_rate: float = 1e-4,
+        warmup_steps: int = 0,
+        decay_steps: int | None = None,
+        weight_decay: float = 0.01,
+        seed: int = 0,
+    ):
+        """Take the parts; see `TrainingModule` for the optimiser's arguments.
+
+        Args:
+            codec: What is trained, except for its autoencoder.
+            autoencoder_checkpoint: Lightning checkpoint of `AutoencoderModule` from which a new training takes the
+                autoencoder's weights; not read when a training is continued.
+            perceptual: A distance between the image and the decoded estimate of the latent, with its gradient through
+                the autoencoder's decoder; added as the term `perceptual`.
+            perceptual_images: Take it on this many images of a batch, which saves time; None for all.
+            weights: Of the loss terms and of `rate/<stream>` (bpp); a rate without a weight is only logged.
+            learning_rate: Peak rate.
+            warmup_steps: See `TrainingModule`.
+            decay_steps: See `TrainingModule`.
+            weight_decay: See `TrainingModule`.
+            seed: See `TrainingModule`.
+        """
+        super().__init__(
+            learning_rate=learning_rate,
+            warmup_steps=warmup_steps,
+            decay_steps=decay_steps,
+            weight_decay=weight_decay,
+            seed=seed,
+        )
+        self.save_hyperparameters()
+        self.codec = codec
+        self.codec.autoencoder.requires_grad_(False)
+        self.autoencoder_checkpoint = autoencoder_checkpoint
+        self.perceptual = perceptual
+        self.perceptual_images = perceptual_images
+        self.weights = {"diffusion": 1.0, "commitment": 0.0, "perceptual": 1.0} | (weights or {})
+
+    def setup(self, stage: str) -> None:
+        """Take the autoencoder from its own training when a new training starts."""
+        if stage == "fit" and self.autoencoder_checkpoint and self.trainer.ckpt_path is None:
+            load_weights(self.codec.autoencoder, self.autoencoder_checkpoint, "autoencoder.")
+
+    def on_fit_start(self) -> None:
+        """Let the conditioners learn their tables from the training captions, where they have not yet."""
+        datamodule = getattr(self.trainer, "datamodule", None)
+        if hasattr(datamodule, "train_captions"):
+            self.codec.prepare(datamodule.train_captions())
+
+    def _terms(self, batch: Any, output: CodecOutput) -> dict[str, Tensor]:
+        pixels = batch.images[0, 0].numel()
+        terms = dict(output.losses)
+        for name, bits in output.bits.items():
+            terms[f"rate/{name}"] = bits.mean() / pixels
+        if self.perceptual is not None:
+            count = self.perceptual_images
+            restored = self.codec.autoencoder.decode(output.estimate[:count])
+            terms["perceptual"] = self.perceptual(restored, batch.images[:count]).mean()
+        return terms
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the weighted loss of a batch with `images`, (B, 3, H, W) in [0, 1], and `captions`."""
+        output = self.codec(batch.images, batch.captions)
+        self.log("train/perplexity", _perplexity(output.symbols))
+        return self.weighted_sum(self._terms(batch, output), self._weights(output), "train")
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Log the terms, and the PSNR of images sampled from their condition alone."""
+        with torch.no_grad():
+            output = self.codec(batch.images, batch.captions)
+            self.weighted_sum(self._terms(batch, output), self._weights(output), "val")
+            if batch_idx == 0:
+                self._log_psnr(batch)
+
+    test_step = validation_step
+
+    def _weights(self, output: CodecOutput) -> dict[str, float]:
+        return {f"rate/{name}": 0.0 for name in output.bits} | self.weights
+
+    def _log_psnr(self, batch: Any) -> None:
+        errors = []
+        for image, caption in list(zip(batch.images, batch.captions, strict=True))[:4]:
+            restored = self.codec.decode(self.codec.encode(image, caption), seed=self.seed)
+            errors.append((restored - image.float().cpu()).square().mean())
+        psnr = -10 * torch.stack(errors).clamp_min(1e-10).log10().mean()
+        self.log("val/psnr", psnr.to(self.device), prog_bar=True, sync_dist=True)
+
+    def train(self, mode: bool = True) -> nn.Module:
+        """Keep the autoencoder in evaluation mode."""
+        super().train(mode)
+        self.codec.autoencoder.eval()
+        return self
+
+
+def _perplexity(symbols: Tensor) -> Tensor:
+    """Return 2 to the entropy of the batch's symbols: how many of them are in use, evenly weighted."""
+    share = torch.unique(symbols, return_counts=True)[1].float()
+    share = share / share.sum()
+    return torch.exp(-(share * share.log()).sum())
