@@ -15,7 +15,16 @@ CAPTIONS = ["a red cup on a table", "a red car in a street", "a cat on a red cha
 
 
 @pytest.fixture
-def tiny_codec() -> Codec:
+def one_thread():
+    """Tiny networks lose more than they gain by a second thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def tiny_codec(one_thread) -> Codec:
     """A complete codec with random weights, spatial and text condition, stride 16; the same in every test."""
     with torch.random.fork_rng():
         torch.manual_seed(0)

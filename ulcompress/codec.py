@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor, nn
@@ -85,6 +85,12 @@ class Codec(Part):
                 f"the stride {encoder.stride} of {_name(encoder)} must be a multiple of the stride "
                 f"{self.autoencoder.stride} of {_name(self.autoencoder)}"
             )
+        latent_stride = getattr(encoder, "latent_stride", self.autoencoder.stride)
+        if latent_stride != self.autoencoder.stride:
+            raise ValueError(
+                f"{_name(encoder)} expects a latent of stride {latent_stride} but {_name(self.autoencoder)} gives one "
+                f"of stride {self.autoencoder.stride}; set `latent_stride` to that number"
+            )
         provided = frozenset().union(*(c.provides for c in self._conditioners().values()))
         missing = decoder.requires - provided
         if missing:
@@ -151,6 +157,8 @@ class Codec(Part):
     @torch.inference_mode()
     def encode(self, image: "Tensor | Image.Image", caption: str | None = None) -> Code:
         """Return what `compress` would write, before it is turned into bytes."""
+        if self.training:
+            raise ValueError("the codec is in training mode, in which coding would change it; call codec.eval() first")
         pixels = _pixels(image).to(self.device)
         if caption and not any("text" in c.provides for c in self._conditioners().values()):
             raise ValueError("this codec has no text conditioner; leave the caption out")
@@ -217,6 +225,7 @@ class Codec(Part):
 
     def prepare(self, captions: list[str]) -> None:
         """Let the conditioners learn their tables from the captions of the training set, once."""
+        self._fingerprint = None
         for conditioner in self._conditioners().values():
             conditioner.prepare(captions)
 
@@ -233,7 +242,9 @@ class Codec(Part):
     def fingerprint(self) -> bytes:
         """Three bytes by which a file names its codec: of the configuration and of the weights in half precision."""
         if self._fingerprint is None:
-            digest = hashlib.sha256(json.dumps(self.arguments(), sort_keys=True).encode())
+            # A configuration file does not keep 1 and 1.0 apart, so all numbers are taken as floats.
+            arguments = json.loads(json.dumps(self.arguments()), parse_int=float)
+            digest = hashlib.sha256(json.dumps(arguments).encode())
             for name, tensor in sorted(self.state_dict().items()):
                 value = tensor.detach().cpu()
                 value = value.half() if value.is_floating_point() else value
@@ -245,6 +256,11 @@ class Codec(Part):
         """Switch between training and use; weights may change in training, and the fingerprint with them."""
         self._fingerprint = None
         return super().train(mode)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Take weights as every module does; the fingerprint changes with them."""
+        self._fingerprint = None
+        return super().load_state_dict(*args, **kwargs)
 
     def save(self, directory: str | Path, *, card: str = "") -> None:
         """Write a codec directory; see `ulcompress.pretrained.save`."""
@@ -261,7 +277,10 @@ def _pixels(image: "Tensor | Image.Image") -> Tensor:
     if not isinstance(image, Tensor):
         from ulcompress.images import from_pil
 
-        return from_pil(image)
+        image = from_pil(image)
     if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
         raise ValueError(f"an image must be RGB floats, (3, H, W), got {image.dtype} of shape {tuple(image.shape)}")
+    height, width = image.shape[1:]
+    if not (1 <= height <= bitstream.MAX_SIDE and 1 <= width <= bitstream.MAX_SIDE):
+        raise ValueError(f"the image is {width} x {height} pixels; sides are 1 to {bitstream.MAX_SIDE}")
     return image.float().clamp(0, 1)

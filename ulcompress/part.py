@@ -1,4 +1,4 @@
-"""A swappable part of a codec, which remembers the arguments that it was built with."""
+"""What can be built again: parts of a codec, and trainings, which remember their constructor arguments."""
 
 import inspect
 from pathlib import Path
@@ -7,12 +7,12 @@ from typing import Any
 from torch import nn
 
 
-class Part(nn.Module):
-    """A module that can tell how to build it again.
+class Recorded:
+    """Remembers the arguments that an object was built with.
 
-    Every swappable part derives from this class. The arguments of the constructor are recorded when it is called, so
-    that a codec composed in Python, by a YAML file or by a checkpoint is saved the same way (`ulcompress.pretrained`).
-    Constructor arguments must be numbers, strings, booleans, None, other parts, or lists and dictionaries of these.
+    They are recorded when the constructor is called, so that what was composed in Python, by a YAML file or by a
+    checkpoint is saved the same way. Arguments must be numbers, strings, booleans, None, parts, or lists and
+    dictionaries of these.
     """
 
     def __new__(cls, *args: Any, **kwargs: Any):
@@ -25,15 +25,23 @@ class Part(nn.Module):
     def arguments(self) -> dict[str, Any]:
         """Return all constructor arguments, defaults included, as plain data; parts become `class_path` entries."""
         parameters = list(inspect.signature(type(self).__init__).parameters.values())[1:]
-        given = self.__dict__["_arguments"]
         named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        given = self.__dict__["_arguments"]
         return {p.name: _plain(given.get(p.name, p.default), p.name) for p in named}
+
+    @classmethod
+    def path(cls) -> str:
+        """Return the import path by which a configuration names this class."""
+        package = cls.__module__.rsplit(".", 1)[0] if cls.__module__.startswith("ulcompress.") else cls.__module__
+        return f"{package}.{cls.__qualname__}"
+
+
+class Part(Recorded, nn.Module):
+    """A swappable part of a codec."""
 
     def config(self) -> dict[str, Any]:
         """Return `{"class_path": ..., "init_args": ...}`, from which jsonargparse builds an equal part."""
-        cls = type(self)
-        package = cls.__module__.rsplit(".", 1)[0] if cls.__module__.startswith("ulcompress.") else cls.__module__
-        return {"class_path": f"{package}.{cls.__qualname__}", "init_args": self.arguments()}
+        return {"class_path": self.path(), "init_args": self.arguments()}
 
 
 def _plain(value: Any, name: str) -> Any:

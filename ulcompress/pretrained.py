@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 if TYPE_CHECKING:
     import torch
@@ -31,14 +32,16 @@ def load(name: str | Path, *, device: str | torch.device = "cpu") -> Codec:
     Raises:
         ValueError: There is no such codec, or its files do not fit together; says what would do.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     directory = locate(name)
     codec = build(_read_config(directory / "config.yaml"))
-    state = {
-        key: value.float() if value.is_floating_point() else value
-        for key, value in load_file(directory / "model.safetensors").items()
-    }
+    try:
+        stored = load_file(directory / "model.safetensors")
+    except SafetensorError as error:
+        raise ValueError(f"{directory / 'model.safetensors'} is damaged: {error}; get the codec again") from error
+    state = {key: value.float() if value.is_floating_point() else value for key, value in stored.items()}
     try:
         codec.load_state_dict(state)
     except RuntimeError as error:
@@ -60,7 +63,7 @@ def build(config: dict[str, Any]) -> Codec:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Codec, "codec")
     try:
-        return parser.instantiate_classes(parser.parse_object({"codec": config})).codec
+        return parser.instantiate(parser.parse_object({"codec": config})).codec
     except ArgumentError as error:
         raise ValueError(f"not a valid codec configuration: {' '.join(str(error).split())}") from error
 
@@ -92,6 +95,29 @@ def save(codec: Codec, directory: str | Path, *, card: str = "") -> None:
         )
         for file in FILES:
             (staged / file).replace(directory / file)
+
+
+def export(checkpoint: str | Path, directory: str | Path, *, card: str = "") -> None:
+    """Write the codec of a training checkpoint (of `training.CodecModule`) as a codec directory.
+
+    Raises:
+        ValueError: The file is missing or holds no codec.
+    """
+    import torch
+
+    if not Path(checkpoint).is_file():
+        raise ValueError(f"no checkpoint {str(checkpoint)!r}")
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    config = content.get("hyper_parameters", {}).get("codec")
+    if config is None:
+        raise ValueError(
+            f"{str(checkpoint)!r} holds no codec; give a checkpoint of CodecModule trained by `ulcompress fit`"
+        )
+    codec = build(config)
+    prefix = "codec."
+    state = content["state_dict"]
+    codec.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+    save(codec.eval(), directory, card=card)
 
 
 def locate(name: str | Path) -> Path:
@@ -126,7 +152,7 @@ def metadata(directory: Path) -> dict[str, str]:
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (OmegaConfBaseException, OSError, ValueError) as error:
+    except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
         raise ValueError(f"cannot read {path}: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path} must hold the arguments of a codec, got a {type(config).__name__}")

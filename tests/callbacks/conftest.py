@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from lightning.pytorch import Trainer
 from PIL import Image
 
@@ -29,14 +28,6 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.filterwarnings(line))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def images(tmp_path):
     folder = tmp_path / "images"
@@ -59,7 +50,7 @@ def autoencoder_module():
 
 
 @pytest.fixture
-def fit(images, tmp_path):
+def fit(images, tmp_path, one_thread):
     def fit(module, *callbacks, loggers=(), **options):
         data = ImageDataModule(train=images, validation=images, crop=32, batch_size=2)
         trainer = Trainer(

@@ -9,6 +9,7 @@ from torch import Tensor
 from ulcompress.part import Part
 
 PREDICTIONS = ("v_prediction", "epsilon", "sample")
+BETA_SCHEDULES = ("scaled_linear", "squaredcos_cap_v2", "linear")
 
 
 class NoiseSchedule(Part):
@@ -39,6 +40,8 @@ class NoiseSchedule(Part):
         super().__init__()
         if prediction not in PREDICTIONS:
             raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction!r}")
+        if beta_schedule not in BETA_SCHEDULES:
+            raise ValueError(f"beta_schedule must be one of {', '.join(BETA_SCHEDULES)}, got {beta_schedule!r}")
         if prediction == "epsilon" and zero_terminal_snr:
             raise ValueError("epsilon says nothing of the image at pure noise; set zero_terminal_snr to false")
         self.prediction = prediction

@@ -29,6 +29,7 @@ class VectorQuantizer(IndexQuantizer):
         dimension: int = 32,
         decay: float = 0.99,
         revive_below: float = 0.0,
+        centred: bool = False,
         entropy: EntropyModel | None = None,
     ):
         """Build an empty codebook, which the first training batch fills.
@@ -40,6 +41,8 @@ class VectorQuantizer(IndexQuantizer):
             decay: Of the moving averages, a training step.
             revive_below: An entry that is chosen fewer times than this a step, on average, is moved onto a vector of
                 the batch; 0 leaves unused entries alone.
+            centred: Subtract a running mean from the projected features before they are brought to unit length.
+                Otherwise what all features have in common decides the cosine, and few entries are used.
             entropy: Probability of the indices; static frequencies by default.
         """
         super().__init__(size=codebook_size, entropy=entropy)
@@ -52,16 +55,22 @@ class VectorQuantizer(IndexQuantizer):
         self.usage: Tensor
         self.sums: Tensor
         self.filled: Tensor
+        self.centred = centred
+        self.mean: Tensor
         codebook = F.normalize(torch.randn(codebook_size, dimension), dim=-1)
         self.register_buffer("codebook", codebook)
         self.register_buffer("usage", torch.ones(codebook_size))
         self.register_buffer("sums", codebook.clone())
         self.register_buffer("filled", torch.tensor(False))
+        self.register_buffer("mean", torch.zeros(dimension))
 
     def forward(self, features: Tensor) -> Quantized:
         """Quantise features, (B, C, h, w); the term `commitment` is the mean of 1 - cosine."""
         with torch.autocast(features.device.type, enabled=False):
-            vectors = F.normalize(self.project_in(features.float().movedim(1, -1)), dim=-1)
+            projected = self.project_in(features.float().movedim(1, -1))
+            if self.training and self.centred:
+                self._recentre(projected.detach().flatten(0, -2).mean(0))
+            vectors = F.normalize(projected - self.mean, dim=-1)
             flat = vectors.detach().flatten(0, -2)
             if self.training and not self.filled:
                 self._fill(flat)
@@ -84,20 +93,23 @@ class VectorQuantizer(IndexQuantizer):
         return self.project_out(self.codebook[symbols]).movedim(-1, 1)
 
     @torch.no_grad()
+    def _recentre(self, mean: Tensor) -> None:
+        mean = _reduced(mean) / _ranks()
+        self.mean.copy_(torch.lerp(self.mean, mean, 0.1) if self.filled else mean)
+
+    @torch.no_grad()
     def _fill(self, flat: Tensor) -> None:
         self.codebook.copy_(_draw(flat, len(self.codebook)))
-        self.sums.copy_(self.codebook)
+        self.usage.fill_(len(flat) * _ranks() / len(self.codebook))
+        self.sums.copy_(self.codebook * self.usage[:, None])
         self.filled.fill_(True)
 
     @torch.no_grad()
     def _average(self, flat: Tensor, indices: Tensor) -> None:
         usage = torch.bincount(indices, minlength=len(self.codebook)).to(flat.dtype)
         sums = torch.zeros_like(self.sums).index_add_(0, indices, flat)
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.all_reduce(usage)
-            distributed.all_reduce(sums)
-        self.usage.lerp_(usage, 1 - self.decay)
-        self.sums.lerp_(sums, 1 - self.decay)
+        self.usage.lerp_(_reduced(usage), 1 - self.decay)
+        self.sums.lerp_(_reduced(sums), 1 - self.decay)
         if self.revive_below > 0:
             self._revive(flat)
         self.codebook.copy_(F.normalize(self.sums, dim=-1))
@@ -115,6 +127,17 @@ def _draw(flat: Tensor, count: int) -> Tensor:
     """Draw `count` of the vectors, (N, D), slightly perturbed; the same ones on every rank."""
     chosen = flat[torch.randint(len(flat), (count,), device=flat.device)]
     chosen = F.normalize(chosen + 0.01 * torch.randn_like(chosen), dim=-1)
-    if distributed.is_available() and distributed.is_initialized():
+    if _ranks() > 1:
         distributed.broadcast(chosen, src=0)
     return chosen
+
+
+def _ranks() -> int:
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def _reduced(value: Tensor) -> Tensor:
+    """Sum over ranks, in place."""
+    if _ranks() > 1:
+        distributed.all_reduce(value)
+    return value

@@ -49,7 +49,6 @@ class AutoencoderModule(TrainingModule):
             weight_decay=weight_decay,
             seed=seed,
         )
-        self.save_hyperparameters()
         self.autoencoder = autoencoder
         self.perceptual = perceptual
         self.perceptual_images = perceptual_images
@@ -72,16 +71,17 @@ class AutoencoderModule(TrainingModule):
             terms["perceptual"] = self.perceptual(restored[:count], images[:count]).mean()
         if stage == "val":
             error = (restored.clamp(0, 1) - images).square().mean((1, 2, 3))
-            self.log("val/psnr", (-10 * error.clamp_min(1e-10).log10()).mean(), prog_bar=True, sync_dist=True)
+            psnr = (-10 * error.clamp_min(1e-10).log10()).mean()
+            self.log("val/psnr", psnr, prog_bar=True, sync_dist=True, batch_size=len(images))
         return terms
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the weighted loss of a batch of images, (B, 3, H, W) in [0, 1]."""
-        return self.weighted_sum(self._terms(batch.images, "train"), self.weights, "train")
+        return self.weighted_sum(self._terms(batch.images, "train"), self.weights, "train", len(batch.images))
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log the terms and the PSNR of the posterior's mode."""
         with torch.no_grad():
-            self.weighted_sum(self._terms(batch.images, "val"), self.weights, "val")
+            self.weighted_sum(self._terms(batch.images, "val"), self.weights, "val", len(batch.images))
 
     test_step = validation_step

@@ -9,8 +9,10 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from ulcompress.part import Recorded
 
-class TrainingModule(LightningModule):
+
+class TrainingModule(Recorded, LightningModule):
     """AdamW with linear warm-up and cosine decay; every step draws its random numbers from its own seed.
 
     A step's noise depends on `seed`, the global step and the rank alone, so a run that was killed at any step
@@ -36,6 +38,14 @@ class TrainingModule(LightningModule):
             seed: Of the noise in training and validation.
         """
         super().__init__()
+        # Plain data, from which Lightning's own function builds the module again when a checkpoint is loaded.
+        self.save_hyperparameters(
+            {
+                "_instantiator": "lightning.pytorch.cli.instantiate_module",
+                "_class_path": self.path(),
+                **self.arguments(),
+            }
+        )
         self.learning_rate = learning_rate
         self.warmup_steps = warmup_steps
         self.decay_steps = decay_steps
@@ -74,11 +84,12 @@ class TrainingModule(LightningModule):
         state = np.random.SeedSequence([self.seed, stage, step, self.global_rank]).generate_state(2)
         torch.manual_seed(int(state[0]) << 32 | int(state[1]))
 
-    def weighted_sum(self, terms: dict[str, Tensor], weights: dict[str, float], stage: str) -> Tensor:
-        """Log every scalar term under `stage/` and return the weighted sum; terms without a weight count as 1."""
+    def weighted_sum(self, terms: dict[str, Tensor], weights: dict[str, float], stage: str, size: int) -> Tensor:
+        """Log the terms of `size` images under `stage/` and return their weighted sum; the default weight is 1."""
         total = torch.stack([weights.get(name, 1.0) * value for name, value in terms.items()]).sum()
-        self.log_dict({f"{stage}/{name}": value.detach() for name, value in terms.items()}, sync_dist=stage != "train")
-        self.log(f"{stage}/loss", total.detach(), prog_bar=True, sync_dist=stage != "train")
+        values = {f"{stage}/{name}": value.detach() for name, value in terms.items()}
+        self.log_dict(values, sync_dist=stage != "train", batch_size=size)
+        self.log(f"{stage}/loss", total.detach(), prog_bar=True, sync_dist=stage != "train", batch_size=size)
         return total
 
 

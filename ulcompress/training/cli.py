@@ -1,11 +1,16 @@
-"""Lightning's command line over the parts of ulcompress: fit, validate, test, predict."""
+"""Lightning's command line over the parts of ulcompress: fit, validate, test."""
+
+import sys
 
 import lightning.pytorch as pl
+from jsonargparse import ArgumentError
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 import callbacks  # noqa: F401  (imported classes can be named without their path)
 from ulcompress import training  # noqa: F401
 from ulcompress.data import ImageDataModule
+
+VERBS = ("fit", "validate", "test")
 
 
 class CodecCLI(LightningCLI):
@@ -17,13 +22,22 @@ class CodecCLI(LightningCLI):
 
 
 def main(arguments: list[str]) -> None:
-    """Run one of Lightning's verbs with the rest of the command line."""
-    CodecCLI(
-        pl.LightningModule,
-        ImageDataModule,
-        subclass_mode_model=True,
-        args=arguments,
-        auto_configure_optimizers=False,
-        save_config_kwargs={"overwrite": True},
-        parser_kwargs={"parser_mode": "omegaconf"},
-    )
+    """Run one of Lightning's verbs with the rest of the command line.
+
+    Raises:
+        ValueError: A key or a value of the configuration is wrong; the message names its full path.
+    """
+    options = {"exit_on_error": False, "parser_mode": "omegaconf"}
+    try:
+        CodecCLI(
+            pl.LightningModule,
+            ImageDataModule,
+            subclass_mode_model=True,
+            # Lightning warns when it is given what it would read itself.
+            args=None if arguments == sys.argv[1:] else arguments,
+            auto_configure_optimizers=False,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs=options | dict.fromkeys(VERBS, options),
+        )
+    except ArgumentError as error:
+        raise ValueError(str(error)) from error

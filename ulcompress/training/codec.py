@@ -54,9 +54,8 @@ class CodecModule(TrainingModule):
             weight_decay=weight_decay,
             seed=seed,
         )
-        self.save_hyperparameters()
         self.codec = codec
-        self.codec.autoencoder.requires_grad_(False)
+        self.codec.autoencoder.requires_grad_(False).eval()
         self.autoencoder_checkpoint = autoencoder_checkpoint
         self.perceptual = perceptual
         self.perceptual_images = perceptual_images
@@ -87,14 +86,15 @@ class CodecModule(TrainingModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the weighted loss of a batch with `images`, (B, 3, H, W) in [0, 1], and `captions`."""
         output = self.codec(batch.images, batch.captions)
-        self.log("train/perplexity", _perplexity(output.symbols))
-        return self.weighted_sum(self._terms(batch, output), self._weights(output), "train")
+        size = len(batch.images)
+        self.log("train/perplexity", _perplexity(output.symbols), batch_size=size)
+        return self.weighted_sum(self._terms(batch, output), self._weights(output), "train", size)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log the terms, and the PSNR of images sampled from their condition alone."""
         with torch.no_grad():
             output = self.codec(batch.images, batch.captions)
-            self.weighted_sum(self._terms(batch, output), self._weights(output), "val")
+            self.weighted_sum(self._terms(batch, output), self._weights(output), "val", len(batch.images))
             if batch_idx == 0:
                 self._log_psnr(batch)
 
@@ -109,7 +109,7 @@ class CodecModule(TrainingModule):
             restored = self.codec.decode(self.codec.encode(image, caption), seed=self.seed)
             errors.append((restored - image.float().cpu()).square().mean())
         psnr = -10 * torch.stack(errors).clamp_min(1e-10).log10().mean()
-        self.log("val/psnr", psnr.to(self.device), prog_bar=True, sync_dist=True)
+        self.log("val/psnr", psnr.to(self.device), prog_bar=True, sync_dist=True, batch_size=len(errors))
 
     def train(self, mode: bool = True) -> nn.Module:
         """Keep the autoencoder in evaluation mode."""

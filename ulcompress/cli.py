@@ -1,0 +1,250 @@
+"""The command line: the codec's verbs here, Lightning's verbs in `ulcompress.training.cli`.
+
+Nothing heavy is imported before it is needed: `ulcompress --help` and `ulcompress info` answer without torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ulcompress import __version__
+
+LIGHTNING_VERBS = ("fit", "validate", "test")
+
+
+def main() -> None:
+    """Run the command line of the process and exit: 0 when all went well, 1 with one line on standard error."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line without the program's name; return the exit status."""
+    if arguments and arguments[0] in LIGHTNING_VERBS:
+        from ulcompress.training.cli import main as train
+
+        return _one_line(lambda: train(list(arguments)))
+    options = _parser().parse_args(arguments)
+    return _one_line(lambda: options.action(options))
+
+
+def _one_line(action: Callable[[], int | None]) -> int:
+    """Turn the errors that users can mend into one line; others keep their traceback."""
+    try:
+        return action() or 0
+    except KeyboardInterrupt:
+        print("ulcompress: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        print(f"ulcompress: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ulcompress",
+        description="Perceptual image compression at ultra-low bitrates.",
+        epilog="Training: ulcompress fit|validate|test -c EXPERIMENT.yaml [--model.... --data.... --trainer....]; "
+        "see ulcompress fit --help.",
+    )
+    parser.add_argument("--version", action="version", version=f"ulcompress {__version__}")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    compress = verbs.add_parser("compress", help="images to .ulc files")
+    _inputs(compress, "images and folders of images")
+    compress.add_argument("--caption", help="what the image shows (one image)")
+    compress.set_defaults(action=_compress)
+
+    decompress = verbs.add_parser("decompress", help=".ulc files to PNG images")
+    _inputs(decompress, ".ulc files and folders of them")
+    _sampling(decompress)
+    decompress.add_argument("--seed", type=int, help="of the decoder's noise (default: taken from the file)")
+    decompress.set_defaults(action=_decompress)
+
+    info = verbs.add_parser("info", help="what a .ulc file holds")
+    info.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    info.add_argument("--codec", help="codec directory, where it is not a bundled one")
+    info.set_defaults(action=_info)
+
+    evaluate = verbs.add_parser("evaluate", help="measure a codec on images, from real files")
+    evaluate.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="images and folders of images")
+    _codec(evaluate)
+    _sampling(evaluate)
+    evaluate.add_argument("--out", type=Path, help="folder for files, restored images and measurements.csv")
+    evaluate.set_defaults(action=_evaluate)
+
+    demo = verbs.add_parser("demo", help="compress a photograph and draw it beside AVIF and JPEG")
+    demo.add_argument("image", nargs="?", type=Path, help="default: scikit-image's photograph `coffee`")
+    _codec(demo)
+    demo.add_argument("--caption", help="what the image shows")
+    demo.add_argument("--out", type=Path, default=Path("demo"), help="folder for the results (default: demo)")
+    demo.set_defaults(action=_demo)
+
+    export = verbs.add_parser("export", help="a training checkpoint to a codec directory")
+    export.add_argument("checkpoint", type=Path)
+    export.add_argument("directory", type=Path)
+    export.add_argument("--card", type=Path, help="model card to put into the directory as README.md")
+    export.add_argument("--force", action="store_true", help="overwrite an existing codec")
+    export.set_defaults(action=_export)
+    return parser
+
+
+def _inputs(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help=what)
+    parser.add_argument("-o", "--output", type=Path, help="file, or folder for several (default: beside the input)")
+    parser.add_argument("--force", action="store_true", help="overwrite existing files")
+    _codec(parser)
+
+
+def _codec(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--codec", default="mini", help="bundled name, directory or hub:org/name (default: mini)")
+    parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
+
+
+def _sampling(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--steps", type=int, help="of the sampler (default: the codec's)")
+    parser.add_argument("--guidance", type=float, help="scale of the guidance on text (default: the codec's)")
+
+
+def _targets(options: argparse.Namespace, sources: list[Path], suffix: str) -> list[Path]:
+    """Name the output of every input, and refuse before any work is done what would overwrite a file."""
+    output = options.output
+    into_folder = output is not None and (output.is_dir() or len(sources) > 1 or options.inputs[0].is_dir())
+    targets = [
+        (output / f"{source.stem}{suffix}") if into_folder else (output or source.with_suffix(suffix))
+        for source in sources
+    ]
+    if len(set(targets)) < len(targets):
+        twice = next(target for target in targets if targets.count(target) > 1)
+        raise ValueError(f"two inputs would both be written to {twice}; rename one or run them apart")
+    existing = [target for target in targets if target.exists()]
+    if existing and not options.force:
+        raise ValueError(f"{existing[0]} exists; use --force to overwrite, or -o to write elsewhere")
+    if into_folder:
+        output.mkdir(parents=True, exist_ok=True)
+    return targets
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write beside and move, so that an interruption leaves no half file."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(data)
+    partial.replace(path)
+
+
+def _compress(options: argparse.Namespace) -> int:
+    from ulcompress.images import find_images, open_image
+
+    sources = find_images(options.inputs)
+    if options.caption and len(sources) > 1:
+        raise ValueError(f"--caption goes with one image, got {len(sources)}")
+    targets = _targets(options, sources, ".ulc")
+    codec = _load(options)
+
+    def one(source: Path, target: Path) -> str:
+        image = open_image(source)
+        start = time.perf_counter()
+        data = codec.compress(image, options.caption)
+        seconds = time.perf_counter() - start
+        _write(target, data)
+        bpp = 8 * len(data) / (image.width * image.height)
+        return f"{source} -> {target}: {len(data)} bytes, {bpp:.4f} bpp, {seconds:.2f} s"
+
+    return _each(sources, targets, one)
+
+
+def _decompress(options: argparse.Namespace) -> int:
+    from ulcompress.images import write_image
+
+    sources = _find_files(options.inputs)
+    targets = _targets(options, sources, ".png")
+    codec = _load(options)
+
+    def one(source: Path, target: Path) -> str:
+        start = time.perf_counter()
+        image = codec.decompress(source.read_bytes(), seed=options.seed, steps=options.steps, guidance=options.guidance)
+        seconds = time.perf_counter() - start
+        write_image(image, target)
+        return f"{source} -> {target}: {image.shape[2]} x {image.shape[1]}, {seconds:.2f} s"
+
+    return _each(sources, targets, one)
+
+
+def _each(sources: list[Path], targets: list[Path], one: Callable[[Path, Path], str]) -> int:
+    """Go through the files; a bad one is reported and does not stop the others."""
+    failures = 0
+    for source, target in zip(sources, targets, strict=True):
+        try:
+            print(one(source, target), flush=True)
+        except (ValueError, OSError) as error:
+            failures += 1
+            message = " ".join(str(error).split())
+            print(f"ulcompress: {message if str(source) in message else f'{source}: {message}'}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _find_files(inputs: list[Path]) -> list[Path]:
+    files = []
+    for path in inputs:
+        if not path.exists():
+            raise ValueError(f"no file or folder {path}")
+        found = sorted(path.rglob("*.ulc")) if path.is_dir() else [path]
+        if not found:
+            raise ValueError(f"no .ulc files in {path}")
+        files += found
+    return files
+
+
+def _load(options: argparse.Namespace):
+    from ulcompress.pretrained import load
+
+    return load(options.codec, device=options.device)
+
+
+def _info(options: argparse.Namespace) -> int:
+    from ulcompress.inspection import describe
+
+    def one(source: Path, _: Path) -> str:
+        return describe(source, options.codec)
+
+    for file in options.files:
+        if not file.is_file():
+            raise ValueError(f"no file {file}")
+    return _each(options.files, options.files, one)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from ulcompress.evaluation import markdown, measure_all, write_csv
+    from ulcompress.images import find_images
+
+    measurements = measure_all(
+        _load(options), find_images(options.inputs), steps=options.steps, guidance=options.guidance, keep=options.out
+    )
+    if options.out is not None:
+        write_csv(measurements, options.out / "measurements.csv")
+    print(markdown(measurements, per_image=True))
+    print()
+    print(markdown(measurements))
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from ulcompress.evaluation import demo
+
+    for path in demo(_load(options), options.image, options.out, options.caption):
+        print(path)
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from ulcompress.pretrained import export
+
+    if (options.directory / "config.yaml").exists() and not options.force:
+        raise ValueError(f"{options.directory} holds a codec; use --force to overwrite it")
+    card = options.card.read_text() if options.card else ""
+    export(options.checkpoint, options.directory, card=card)
+    print(f"{options.checkpoint} -> {options.directory}")
+    return 0

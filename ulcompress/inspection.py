@@ -1,0 +1,66 @@
+"""What a .ulc file holds, read without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ulcompress.bitstream import parse, stream_bits
+from ulcompress.pretrained import bundled_codecs, locate, metadata
+from ulcompress.records import StreamSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def describe(path: Path, codec: str | None = None) -> str:
+    """Describe a file in a few lines: codec, size, bytes a stream.
+
+    Args:
+        path: The file.
+        codec: Name or directory of its codec; None looks among the bundled ones.
+
+    Raises:
+        BitstreamError: It is not a good file.
+    """
+    data = path.read_bytes()
+    header, payload = parse(data)
+    fingerprint = header.fingerprint.hex()
+    directory = _directory(fingerprint, codec)
+    missing = f"not {codec}" if codec else "not found; name it with --codec"
+    pixels = header.width * header.height
+    lines = [
+        f"{path}: {len(data)} bytes, {8 * len(data) / pixels:.4f} bpp",
+        f"  image   {header.width} x {header.height}",
+        f"  codec   {fingerprint} ({directory.name if directory else missing})",
+        f"  header  {len(data) - len(payload)} bytes",
+    ]
+    sizes = _streams(data, directory) if directory else {}
+    lines += [f"  {name:<7} {bits / 8:.1f} bytes" for name, bits in sizes.items()]
+    if not sizes:
+        lines.append(f"  payload {len(payload)} bytes")
+    return "\n".join(lines)
+
+
+def _directory(fingerprint: str, codec: str | None) -> Path | None:
+    candidates = [locate(codec)] if codec else bundled_codecs()
+    return next((path for path in candidates if metadata(path).get("fingerprint") == fingerprint), None)
+
+
+def _streams(data: bytes, directory: Path) -> dict[str, float]:
+    specs = json.loads(metadata(directory).get("streams", "[]"))
+    if None in specs:  # a stream whose probabilities need a network
+        return {}
+    return stream_bits(data, [StreamSpec(**spec) for spec in specs], _tables(directory))
+
+
+def _tables(directory: Path) -> Callable[[str], np.ndarray]:
+    from safetensors import safe_open
+
+    def table(name: str) -> np.ndarray:
+        with safe_open(directory / "model.safetensors", framework="numpy") as file:
+            return file.get_tensor(name)
+
+    return table
