@@ -38,7 +38,7 @@ def tiny_codec(one_thread) -> Codec:
             quantizer=VectorQuantizer(codebook_size=16, channels=8, dimension=4),
             conditioning={"text": text, "spatial": SpatialFeatures()},
             decoder=LatentDiffusionDecoder(
-                denoiser=UNet(spatial_channels=8, text_channels=16, widths=(16, 16), head_channels=8), steps=2
+                denoiser=UNet(spatial_channels=8, text_channels=16, widths=(32, 32), head_channels=8), steps=2
             ),
         )
     codec.prepare(CAPTIONS)

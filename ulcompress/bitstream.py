@@ -131,6 +131,11 @@ def read(
     return Code(height=header.height, width=header.width, symbols=symbols, sides=sides)
 
 
+def payload_of(data: bytes, *, header: bool = True) -> bytes:
+    """Return the payload of a good file, or of good data without header."""
+    return parse(data)[1] if header else bytes(data[2:])
+
+
 def seed_of(payload: bytes) -> int:
     """Return the seed of the decoder's noise, 0..2**64-1."""
     return int.from_bytes(blake2b(payload, digest_size=8).digest(), "big")

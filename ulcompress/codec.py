@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ulcompress import bitstream
 from ulcompress.autoencoders import Autoencoder
+from ulcompress.compatibility import check_parts
 from ulcompress.conditioning import Conditioner
 from ulcompress.decoders import Decoder
 from ulcompress.encoders import Encoder
@@ -59,52 +60,13 @@ class Codec(Part):
             ValueError: Two parts do not fit; both are named.
         """
         super().__init__()
+        check_parts(autoencoder, encoder, quantizer, conditioning, decoder)
         self.autoencoder = autoencoder
         self.encoder = encoder
         self.quantizer = quantizer
         self.conditioning = nn.ModuleDict(conditioning)
         self.decoder = decoder
         self._fingerprint: bytes | None = None
-        self._check()
-
-    def _check(self) -> None:
-        encoder, quantizer, decoder = self.encoder, self.quantizer, self.decoder
-        if encoder.channels != quantizer.channels:
-            raise ValueError(
-                f"{_name(encoder)} gives {encoder.channels} channels but {_name(quantizer)} takes "
-                f"{quantizer.channels}; set both `channels` to the same number"
-            )
-        latent = getattr(encoder, "latent_channels", self.autoencoder.channels)
-        if latent != self.autoencoder.channels:
-            raise ValueError(
-                f"{_name(encoder)} expects a latent of {latent} channels but {_name(self.autoencoder)} gives "
-                f"{self.autoencoder.channels}; set `latent_channels` to that number"
-            )
-        if encoder.stride % self.autoencoder.stride:
-            raise ValueError(
-                f"the stride {encoder.stride} of {_name(encoder)} must be a multiple of the stride "
-                f"{self.autoencoder.stride} of {_name(self.autoencoder)}"
-            )
-        latent_stride = getattr(encoder, "latent_stride", self.autoencoder.stride)
-        if latent_stride != self.autoencoder.stride:
-            raise ValueError(
-                f"{_name(encoder)} expects a latent of stride {latent_stride} but {_name(self.autoencoder)} gives one "
-                f"of stride {self.autoencoder.stride}; set `latent_stride` to that number"
-            )
-        provided = frozenset().union(*(c.provides for c in self._conditioners().values()))
-        missing = decoder.requires - provided
-        if missing:
-            raise ValueError(
-                f"{_name(decoder)} needs {', '.join(sorted(missing))}, which none of the conditioners "
-                f"({', '.join(map(_name, self._conditioners().values())) or 'there are none'}) provides; "
-                f"it can use {', '.join(sorted(decoder.accepts))}"
-            )
-        for conditioner in self._conditioners().values():
-            if not conditioner.provides & decoder.accepts:
-                raise ValueError(
-                    f"{_name(conditioner)} provides {', '.join(sorted(conditioner.provides))}, of which "
-                    f"{_name(decoder)} can use nothing; it can use {', '.join(sorted(decoder.accepts))}"
-                )
 
     def _conditioners(self) -> dict[str, Conditioner]:
         return dict(self.conditioning.items())  # pyright: ignore[reportReturnType]
@@ -201,7 +163,7 @@ class Codec(Part):
             size=size,
         )
         if seed is None:
-            seed = bitstream.seed_of(data)
+            seed = bitstream.seed_of(bitstream.payload_of(data, header=size is None))
         return self.decode(code, seed=seed, steps=steps, guidance=guidance)
 
     @torch.inference_mode()
@@ -267,10 +229,6 @@ class Codec(Part):
         from ulcompress.pretrained import save
 
         save(self, directory, card=card)
-
-
-def _name(part: nn.Module) -> str:
-    return type(part).__name__
 
 
 def _pixels(image: "Tensor | Image.Image") -> Tensor:

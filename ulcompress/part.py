@@ -46,7 +46,8 @@ class Part(Recorded, nn.Module):
 
 def _plain(value: Any, name: str) -> Any:
     if isinstance(value, Part):
-        return value.config()
+        # Where a class has no subclasses, a configuration needs no path to say which one is meant.
+        return value.arguments() if getattr(value, "__final__", False) else value.config()
     if isinstance(value, (list, tuple)):
         return [_plain(item, name) for item in value]
     if isinstance(value, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -59,13 +60,14 @@ def build(config: dict[str, Any]) -> Codec:
     from jsonargparse import ArgumentError, ArgumentParser
 
     from ulcompress.codec import Codec
+    from ulcompress.messages import configuration_error
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Codec, "codec")
     try:
         return parser.instantiate(parser.parse_object({"codec": config})).codec
     except ArgumentError as error:
-        raise ValueError(f"not a valid codec configuration: {' '.join(str(error).split())}") from error
+        raise ValueError(f"not a valid codec configuration: {configuration_error(error)}") from error
 
 
 def save(codec: Codec, directory: str | Path, *, card: str = "") -> None:
@@ -107,7 +109,10 @@ def export(checkpoint: str | Path, directory: str | Path, *, card: str = "") -> 
 
     if not Path(checkpoint).is_file():
         raise ValueError(f"no checkpoint {str(checkpoint)!r}")
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    try:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{str(checkpoint)!r} is no checkpoint that can be read safely: {error}") from error
     config = content.get("hyper_parameters", {}).get("codec")
     if config is None:
         raise ValueError(
@@ -124,7 +129,7 @@ def locate(name: str | Path) -> Path:
     """Return the directory of a codec named as for `load`; raises ValueError."""
     text = str(name)
     directory = _download(text.removeprefix("hub:")) if text.startswith("hub:") else Path(text)
-    if not directory.is_dir() and (BUNDLED / text).is_dir() and text == Path(text).name:
+    if not (directory / FILES[0]).is_file() and (BUNDLED / text).is_dir() and text == Path(text).name:
         directory = BUNDLED / text
     missing = [file for file in FILES[:2] if not (directory / file).is_file()]
     if missing:

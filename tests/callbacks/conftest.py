@@ -14,9 +14,6 @@ from ulcompress.training import AutoencoderModule, CodecModule
 EXCEPTED = [
     "ignore:.*does not have many workers",
     "ignore:Found .* in eval mode",  # the autoencoder, which is not trained
-    "ignore:Attribute .* is an instance of `nn.Module`",  # parts are hyperparameters on purpose
-    "ignore:Trying to infer the `batch_size`",  # Lightning takes captions for a batch
-    "ignore:.*LeafSpec.*:FutureWarning",  # Lightning 2.6 with torch 2.15
 ]
 """Warnings of Lightning that say nothing about the observers; looked at with Lightning 2.6.6 in 2026."""
 

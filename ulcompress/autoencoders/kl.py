@@ -41,7 +41,7 @@ class KLAutoencoder(Autoencoder):
             patch_size: Side of the square of pixels that space-to-depth folds into channels.
         """
         super().__init__()
-        if min(widths) % 8:
+        if any(width % 8 for width in widths):
             raise ValueError(f"widths must be multiples of 8 (the group norm's groups), got {list(widths)}")
         self.channels = channels
         self.patch_size = patch_size

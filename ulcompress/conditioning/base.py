@@ -23,6 +23,10 @@ class Conditioner(Part, ABC):
     def forward(self, side: Any, features: Tensor, condition: Condition) -> Condition:
         """Extend the condition from side information and the quantised features (B, C, h, w)."""
 
+    def channels(self, features: int) -> dict[str, int]:
+        """Tell the channels of the fields that are set, given those of the features; others are not checked."""
+        return {}
+
     def prepare(self, captions: list[str]) -> None:
         """Learn tables from the captions of the training set, once, before training."""
 

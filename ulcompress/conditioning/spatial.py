@@ -16,6 +16,10 @@ class SpatialFeatures(Conditioner):
 
     provides = frozenset({"spatial"})
 
+    def channels(self, features: int) -> dict[str, int]:
+        """As many as the features have."""
+        return {"spatial": features}
+
     def forward(self, side: Any, features: Tensor, condition: Condition) -> Condition:
         """Set `spatial` to the features, (B, C, h, w)."""
         return condition.with_(spatial=features)

@@ -35,9 +35,19 @@ class TextPrompt(Conditioner):
             dropout: Share of training samples whose caption the decoder does not see.
         """
         super().__init__()
+        known = getattr(encoder, "vocabulary_size", None)
+        if known is not None and known != coder.vocabulary.vocabulary_size:
+            raise ValueError(
+                f"{type(encoder).__name__} knows {known} tokens but the text coder's vocabulary has "
+                f"{coder.vocabulary.vocabulary_size}; set both `vocabulary_size` to the same number"
+            )
         self.coder = coder
         self.encoder = encoder
         self.dropout = dropout
+
+    def channels(self, features: int) -> dict[str, int]:
+        """As many as the text encoder gives."""
+        return {"text": self.encoder.channels}
 
     def prepare(self, captions: list[str]) -> None:
         """Learn the vocabulary and the frequencies of its tokens, unless they have been learnt."""

@@ -15,6 +15,10 @@ class Decoder(Part, ABC):
     """Fields of `Condition` without which it cannot work."""
     accepts: frozenset[str]
     """Fields of `Condition` that it can use; the required ones included."""
+    channels: int
+    """Channels of the target."""
+    condition_channels: dict[str, int]
+    """Channels that it expects of fields of the condition."""
 
     @abstractmethod
     def loss(self, target: Tensor, condition: Condition) -> Denoised:

@@ -50,6 +50,8 @@ class LatentDiffusionDecoder(Decoder):
         """
         super().__init__()
         self.denoiser = denoiser
+        self.channels = denoiser.channels
+        self.condition_channels = denoiser.condition_channels
         self.schedule = schedule if schedule is not None else NoiseSchedule()
         self.steps = steps
         self.guidance = guidance
@@ -83,7 +85,7 @@ class LatentDiffusionDecoder(Decoder):
         steps = self.steps if steps is None else steps
         scale = self.guidance if guidance is None else guidance
         condition = _on_grid(condition, shape)
-        noise = gaussian_canvas((1, self.denoiser.channels, *shape), seed).to(condition.spatial)
+        noise = gaussian_canvas((1, self.channels, *shape), seed).to(condition.spatial)
 
         def predict(noisy: Tensor, times: Tensor) -> Tensor:
             def in_one(rows: slice, columns: slice) -> Tensor:

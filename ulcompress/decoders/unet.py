@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from diffusers import UNet2DConditionModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from ulcompress.part import Part
 from ulcompress.records import Condition
@@ -43,7 +43,7 @@ class UNet(Part):
         """
         super().__init__()
         self.channels = channels
-        self.spatial_channels = spatial_channels
+        self.condition_channels = {"spatial": spatial_channels, "text": text_channels}
         attended = len(widths) - 1
         self.network = UNet2DConditionModel(
             in_channels=channels + spatial_channels,
@@ -58,17 +58,18 @@ class UNet(Part):
             attention_head_dim=tuple(width // head_channels for width in widths),
             norm_num_groups=16,
         )
-        self.no_text = nn.Parameter(torch.zeros(1, text_channels))
 
     def forward(self, noisy: Tensor, times: Tensor, condition: Condition) -> Tensor:
         """Map x_t, (B, C, h, w), times (B,) and a condition whose `spatial` has the same grid to a prediction."""
         assert condition.spatial is not None and condition.spatial.shape[-2:] == noisy.shape[-2:]
         text, mask = condition.text, condition.text_mask
         if text is None:
-            text = self.no_text.expand(len(noisy), -1, -1)
+            text = noisy.new_zeros(len(noisy), 1, self.condition_channels["text"])
         return self.network(
             torch.cat([noisy, condition.spatial], 1),
             times,
             encoder_hidden_states=text,
+            # diffusers masks the second attention of a block by one argument and the first by another.
             encoder_attention_mask=mask,
+            attention_mask=mask,
         ).sample

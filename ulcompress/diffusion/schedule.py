@@ -1,5 +1,6 @@
 """The forward process of the diffusion, what the network predicts, and the deterministic way back."""
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -90,9 +91,15 @@ class NoiseSchedule(Part):
         if not 1 <= steps <= self.length:
             raise ValueError(f"steps must be 1 to {self.length}, got {steps}")
         self.scheduler.set_timesteps(steps)
+        schedule = [*self.scheduler.timesteps.tolist(), None]
         current = noise
-        for time in self.scheduler.timesteps.tolist():
+        for time, following in itertools.pairwise(schedule):
             times = torch.full((len(noise),), time, device=noise.device)
-            prediction = predict(current, times)
-            current = self.scheduler.step(prediction, time, current, eta=0.0).prev_sample
-        return current
+            clean = self.estimate(predict(current, times), current, times)
+            if following is None:
+                return clean
+            # diffusers' own step takes the following time to be 1000 // steps earlier, which trailing times are not
+            # unless `steps` divides 1000.
+            alpha, sigma = self.coefficients(times)
+            current = self.noisy(clean, (current - alpha * clean) / sigma, torch.full_like(times, following))
+        raise AssertionError("there is at least one step")

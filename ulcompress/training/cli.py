@@ -9,6 +9,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 import callbacks  # noqa: F401  (imported classes can be named without their path)
 from ulcompress import training  # noqa: F401
 from ulcompress.data import ImageDataModule
+from ulcompress.messages import configuration_error
 
 VERBS = ("fit", "validate", "test")
 
@@ -40,4 +41,4 @@ def main(arguments: list[str]) -> None:
             parser_kwargs=options | dict.fromkeys(VERBS, options),
         )
     except ArgumentError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(configuration_error(error)) from error

@@ -1,0 +1,90 @@
+import inspect
+
+import pytest
+import torch
+
+from ulcompress import autoencoders
+from ulcompress.autoencoders import Autoencoder, KLAutoencoder
+
+MAKERS = {KLAutoencoder: lambda: KLAutoencoder(widths=(8, 8), patch_size=4)}
+
+
+@pytest.fixture(params=MAKERS, ids=lambda cls: cls.__name__)
+def autoencoder(request, one_thread):
+    torch.manual_seed(0)
+    return MAKERS[request.param]().eval()
+
+
+def images(autoencoder, rows, columns, count=2):
+    generator = torch.Generator().manual_seed(rows + 10 * columns)
+    return torch.rand(count, 3, rows * autoencoder.stride, columns * autoencoder.stride, generator=generator)
+
+
+def test_every_class_is_here():
+    classes = {c for c in vars(autoencoders).values() if inspect.isclass(c) and issubclass(c, Autoencoder)}
+    assert {c for c in classes if not inspect.isabstract(c)} == set(MAKERS)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rows, columns", [(1, 1), (1, 5), (4, 3), (67, 1)])
+def test_shapes(autoencoder, rows, columns):
+    image = images(autoencoder, rows, columns)
+    latent = autoencoder.encode(image)
+    assert latent.shape == (2, autoencoder.channels, rows, columns)
+    restored = autoencoder.decode(latent)
+    assert restored.shape == image.shape
+    assert restored.isfinite().all()
+
+
+@torch.no_grad()
+def test_deterministic_and_apart_for_every_image(autoencoder):
+    image = images(autoencoder, 3, 2)
+    latent = autoencoder.encode(image)
+    assert torch.equal(autoencoder.encode(image), latent)
+    assert torch.equal(autoencoder.decode(latent), autoencoder.decode(latent))
+    torch.testing.assert_close(autoencoder.encode(image[1:]), latent[1:])
+
+
+def test_gradients_reach_the_image(autoencoder):
+    image = images(autoencoder, 2, 2).requires_grad_()
+    autoencoder.decode(autoencoder.encode(image)).square().sum().backward()
+    assert image.grad.isfinite().all()
+    assert image.grad.abs().max() > 0
+
+
+@torch.no_grad()
+def test_observed_latents_get_zero_mean_and_unit_variance():
+    torch.manual_seed(0)
+    autoencoder = KLAutoencoder(widths=(8, 8))
+    raw = torch.randn(4, 4, 5, 5) * torch.tensor([0.1, 1.0, 5.0, 20.0])[:, None, None] + 3
+    for _ in range(1500):
+        autoencoder.observe(raw)
+    latent = autoencoder.normalize(raw)
+    torch.testing.assert_close(latent.mean((0, 2, 3)), torch.zeros(4), atol=1e-2, rtol=0)
+    torch.testing.assert_close(latent.var((0, 2, 3), unbiased=False), torch.ones(4), atol=1e-2, rtol=0)
+
+
+@torch.no_grad()
+def test_decode_takes_the_normalisation_back(one_thread):
+    torch.manual_seed(0)
+    autoencoder = KLAutoencoder(widths=(8, 8)).eval()
+    image = images(autoencoder, 2, 2)
+    before = autoencoder.decode(autoencoder.encode(image))
+    autoencoder.latent_mean.fill_(0.7)
+    autoencoder.latent_std.fill_(3.0)
+    torch.testing.assert_close(autoencoder.decode(autoencoder.encode(image)), before)
+
+
+@torch.no_grad()
+def test_an_image_above_the_tile_is_coded_about_as_a_whole(one_thread):
+    torch.manual_seed(0)
+    autoencoder = KLAutoencoder(widths=(8, 8)).eval()
+    image = images(autoencoder, 70, 2, count=1)
+    tiled = autoencoder.encode(image)
+    autoencoder.network.disable_tiling()
+    torch.testing.assert_close(tiled[:, :, :32], autoencoder.encode(image)[:, :, :32], atol=0.2, rtol=0.2)
+
+
+def test_widths_that_the_group_norm_cannot_split_are_refused():
+    with pytest.raises(ValueError, match="widths must be multiples of 8"):
+        KLAutoencoder(widths=(8, 12))

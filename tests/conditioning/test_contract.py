@@ -1,0 +1,149 @@
+import inspect
+
+import pytest
+import torch
+
+from ulcompress import conditioning
+from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from ulcompress.conditioning import (
+    BytePairs,
+    Conditioner,
+    SpatialFeatures,
+    TextCoder,
+    TextPrompt,
+    TokenTransformer,
+)
+from ulcompress.records import Condition, Source
+
+CAPTIONS = ["a red cup on a table", "a cat on a red chair", None, "", "two cups, and much more than fits: ÄÖÜ 一只狗"]
+FEATURES = torch.arange(6.0).view(1, 2, 1, 3)
+
+
+def prompt(**arguments):
+    torch.manual_seed(0)
+    text = TextPrompt(
+        coder=TextCoder(vocabulary=BytePairs(vocabulary_size=300), max_tokens=12),
+        encoder=TokenTransformer(vocabulary_size=300, max_tokens=12, channels=8, layers=1, heads=2),
+        **arguments,
+    )
+    text.prepare([caption for caption in CAPTIONS if caption])
+    return text.eval()
+
+
+MAKERS = {SpatialFeatures: SpatialFeatures, TextPrompt: prompt}
+
+
+@pytest.fixture(params=MAKERS, ids=lambda cls: cls.__name__)
+def conditioner(request, one_thread):
+    return MAKERS[request.param]().eval()
+
+
+def source(*captions):
+    return Source(torch.zeros(len(captions), 3, 8, 24), torch.zeros(len(captions), 4, 1, 3), list(captions))
+
+
+def fields_of(condition):
+    return {name: getattr(condition, name) for name in condition.provided}
+
+
+def assert_equal(one, other):
+    assert one.provided == other.provided
+    assert all(torch.equal(value, getattr(other, name)) for name, value in fields_of(one).items())
+
+
+def through_bytes(conditioner, side):
+    coder = ArithmeticEncoder()
+    conditioner.write(side, coder)
+    data = coder.finish()
+    return conditioner.read(ArithmeticDecoder(data)), data
+
+
+def test_every_class_is_here():
+    classes = {c for c in vars(conditioning).values() if inspect.isclass(c) and issubclass(c, Conditioner)}
+    assert {c for c in classes if not inspect.isabstract(c)} == set(MAKERS)
+
+
+@torch.no_grad()
+def test_provides_what_it_says_and_keeps_the_rest(conditioner):
+    before = Condition(base=torch.ones(1, 3, 8, 24))
+    after = conditioner(conditioner.encode(source("a red cup"), before), FEATURES, before)
+    assert after.provided == conditioner.provides | {"base"}
+    assert after.base is before.base
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("caption", CAPTIONS)
+def test_the_bytes_give_the_same_condition(conditioner, caption):
+    side = conditioner.encode(source(caption), Condition())
+    read, data = through_bytes(conditioner, side)
+    assert_equal(conditioner(read, FEATURES, Condition()), conditioner(side, FEATURES, Condition()))
+    bits = conditioner.bits(side)
+    if bits is None:
+        assert data == b""
+    else:
+        assert abs(8 * len(data) - float(bits)) <= 9
+
+
+def test_spatial_features_are_handed_on():
+    assert SpatialFeatures()(None, FEATURES, Condition()).spatial is FEATURES
+    assert SpatialFeatures().stream() is None
+
+
+@torch.no_grad()
+def test_captions_of_a_batch_do_not_see_each_other(one_thread):
+    text = prompt()
+    together = text(text.encode(source(*CAPTIONS), Condition()), FEATURES, Condition())
+    assert text.bits(text.encode(source(*CAPTIONS), Condition())).shape == (len(CAPTIONS),)
+    for number, caption in enumerate(CAPTIONS):
+        alone = text(text.encode(source(caption), Condition()), FEATURES, Condition())
+        assert int(together.text_mask[number].sum()) == int(alone.text_mask.sum()) > 0
+        torch.testing.assert_close(together.text[number][together.text_mask[number]], alone.text[0])
+
+
+@torch.no_grad()
+def test_the_null_text_is_that_of_an_empty_caption(one_thread):
+    text = prompt()
+    condition = text([[70, 71], [72]], FEATURES, Condition())
+    empty = text([[]], FEATURES, Condition())
+    assert condition.text_null.shape == (2, 1, 8)
+    assert torch.equal(condition.text_null, empty.text.expand(2, 1, 8))
+    assert empty.text_mask.all()
+    assert not torch.allclose(condition.text[:, 1], condition.text_null[:, 0])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("training, dropout, seen", [(True, 0.0, 1.0), (True, 0.25, 0.75), (True, 1.0, 0.0)])
+def test_training_drops_a_share_of_the_captions(one_thread, training, dropout, seen):
+    text = prompt(dropout=dropout).train(training)
+    mask = text([[70, 71]] * 400, FEATURES, Condition()).text_mask
+    assert float((mask.sum(1) > 1).float().mean()) == pytest.approx(seen, abs=0.08)
+
+
+@torch.no_grad()
+def test_nothing_is_dropped_in_use(one_thread):
+    mask = prompt(dropout=1.0)([[70, 71]] * 5, FEATURES, Condition()).text_mask
+    assert mask.shape == (5, 3)
+    assert mask.all()
+
+
+@torch.no_grad()
+def test_dropped_captions_still_cost_their_bits(one_thread):
+    text = prompt(dropout=1.0)
+    side = text.encode(source("a red cup on a table"), Condition())
+    in_use = text.bits(side)
+    assert torch.equal(text.train().bits(side), in_use)
+    assert float(in_use) > 1
+
+
+def test_gradients_reach_the_text_encoder(one_thread):
+    text = prompt()
+    condition = text(text.encode(source("a red cup"), Condition()), FEATURES, Condition())
+    condition.text.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in text.encoder.parameters())
+
+
+def test_prepare_learns_once():
+    text = prompt()
+    merges = text.coder.vocabulary.merges.clone()
+    text.prepare(["quite different words, quite different words"])
+    assert torch.equal(text.coder.vocabulary.merges, merges)

@@ -1,0 +1,67 @@
+import inspect
+
+import pytest
+import torch
+
+from ulcompress import encoders
+from ulcompress.encoders import Encoder, HyperEncoder
+
+MAKERS = {HyperEncoder: lambda stride: HyperEncoder(stride=stride, width=16, channels=16)}
+PARAMETERS = {8: 4_080_128, 16: 4_964_864, 32: 5_849_600, 64: 5_868_032}
+
+
+@pytest.fixture(params=MAKERS, ids=lambda cls: cls.__name__)
+def make(request, one_thread):
+    torch.manual_seed(0)
+    return MAKERS[request.param]
+
+
+def inputs(rows, columns):
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(2, 3, rows, columns, generator=generator)
+    return image, torch.randn(2, 4, rows // 8, columns // 8, generator=generator)
+
+
+def test_every_class_is_here():
+    classes = {c for c in vars(encoders).values() if inspect.isclass(c) and issubclass(c, Encoder)}
+    assert {c for c in classes if not inspect.isabstract(c)} == set(MAKERS)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("stride", [8, 16, 32, 64])
+@pytest.mark.parametrize("rows, columns", [(1, 1), (2, 3)])
+def test_shapes(make, stride, rows, columns):
+    encoder = make(stride)
+    features = encoder(*inputs(rows * stride, columns * stride))
+    assert encoder.stride == stride
+    assert features.shape == (2, encoder.channels, rows, columns)
+    assert features.isfinite().all()
+
+
+@torch.no_grad()
+def test_deterministic_and_apart_for_every_image(make):
+    encoder, (image, latent) = make(16), inputs(32, 48)
+    features = encoder(image, latent)
+    assert torch.equal(encoder(image, latent), features)
+    torch.testing.assert_close(encoder(image[1:], latent[1:]), features[1:])
+
+
+def test_gradients_reach_every_weight(make):
+    encoder = make(16)
+    encoder(*inputs(32, 32)).square().sum().backward()
+    for name, parameter in encoder.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("stride, count", PARAMETERS.items())
+def test_default_sizes_are_those_of_the_paper(stride, count):
+    with torch.device("meta"):
+        encoder = HyperEncoder(stride=stride)
+    assert sum(parameter.numel() for parameter in encoder.parameters()) == count
+
+
+@pytest.mark.parametrize("stride", [4, 12, 24, 128])
+def test_a_stride_that_cannot_be_reached_is_refused(stride):
+    with pytest.raises(ValueError, match=rf"one of \[8, 16, 32, 64\] over a latent of stride 8, got {stride}"):
+        HyperEncoder(stride=stride)

@@ -1,0 +1,134 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ulcompress.cli import run
+from ulcompress.images import read_image
+from ulcompress.pretrained import load
+
+
+@pytest.fixture
+def codec_directory(tiny_codec, tmp_path):
+    directory = tmp_path / "tiny"
+    tiny_codec.save(directory)
+    return str(directory)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (33, 50, 3), dtype=np.uint8)
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(values).save(path)
+    return path
+
+
+def command(*arguments):
+    return subprocess.run([sys.executable, "-m", "ulcompress", *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_round_trip_through_files(codec_directory, photo, capsys):
+    assert run(["compress", str(photo), "--codec", codec_directory, "--caption", "a red cup"]) == 0
+    file = photo.with_suffix(".ulc")
+    size = file.stat().st_size
+    assert f"{size} bytes, {8 * size / (33 * 50):.4f} bpp" in capsys.readouterr().out
+    assert run(["decompress", str(file), "--codec", codec_directory]) == 0
+    assert read_image(photo.with_suffix(".png")).shape == (3, 33, 50)
+    assert run(["info", str(file), "--codec", codec_directory]) == 0
+    shown = capsys.readouterr().out
+    assert "50 x 33" in shown and "text" in shown and "spatial" in shown and "tiny" in shown
+
+
+def test_another_process_restores_the_same_pixels(codec_directory, photo, tmp_path):
+    run(["compress", str(photo), "--codec", codec_directory])
+    here = load(codec_directory).decompress(photo.with_suffix(".ulc").read_bytes())
+    result = command("decompress", photo.with_suffix(".ulc"), "-o", tmp_path / "there.png", "--codec", codec_directory)
+    assert result.returncode == 0, result.stderr
+    there = read_image(tmp_path / "there.png")
+    assert torch.equal((here * 255).round(), (there * 255).round())
+
+
+def test_folders(codec_directory, tmp_path, photo):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("one.png", "two.png"):
+        Image.open(photo).save(folder / name)
+    assert run(["compress", str(folder), "-o", str(tmp_path / "out"), "--codec", codec_directory]) == 0
+    assert run(["decompress", str(tmp_path / "out"), "--codec", codec_directory]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one.png", "one.ulc", "two.png", "two.ulc"]
+
+
+def test_nothing_is_overwritten_without_force(codec_directory, photo, capsys):
+    photo.with_suffix(".ulc").write_bytes(b"mine")
+    assert run(["compress", str(photo), "--codec", codec_directory]) == 1
+    assert "exists; use --force" in capsys.readouterr().err
+    assert photo.with_suffix(".ulc").read_bytes() == b"mine"
+    assert run(["compress", str(photo), "--codec", codec_directory, "--force"]) == 0
+    assert photo.with_suffix(".ulc").read_bytes() != b"mine"
+
+
+def test_a_bad_file_does_not_stop_the_others(codec_directory, photo, tmp_path, capsys):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no image")
+    assert run(["compress", str(bad), str(photo), "--codec", codec_directory]) == 1
+    assert str(bad) in capsys.readouterr().err
+    assert photo.with_suffix(".ulc").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compress", "missing.png"], "missing.png"),
+        (["decompress", "missing.ulc"], "no file or folder missing.ulc"),
+        (["info", "missing.ulc"], "no file missing.ulc"),
+        (["export", "missing.ckpt", "somewhere"], "no checkpoint 'missing.ckpt'"),
+        (["compress", __file__, "--codec", "nothing"], ""),
+        (["fit", "-c", "missing.yaml"], "missing.yaml"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments, message, capsys):
+    assert run(arguments) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and "Traceback" not in error
+
+
+def test_an_unknown_codec_names_the_bundled_ones(photo, capsys):
+    assert run(["compress", str(photo), "--codec", "nothing"]) == 1
+    assert "no codec 'nothing'" in capsys.readouterr().err
+
+
+def test_a_damaged_file_is_one_line(codec_directory, photo, capsys):
+    run(["compress", str(photo), "--codec", codec_directory])
+    file = photo.with_suffix(".ulc")
+    file.write_bytes(file.read_bytes()[:-1])
+    capsys.readouterr()
+    assert run(["decompress", str(file), "--codec", codec_directory]) == 1
+    assert "truncated or damaged" in capsys.readouterr().err
+    assert run(["info", str(file)]) == 1
+    assert not photo.with_suffix(".png").exists()
+
+
+def test_two_inputs_for_one_output_are_refused(codec_directory, photo, tmp_path, capsys):
+    twin = photo.with_suffix(".png")
+    Image.open(photo).save(twin)
+    assert run(["compress", str(photo), str(twin), "--codec", codec_directory]) == 1
+    assert "would both be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["info", "FILE"]])
+def test_quick_answers_do_not_import_torch(arguments, codec_directory, photo):
+    run(["compress", str(photo), "--codec", codec_directory])
+    file = str(photo.with_suffix(".ulc"))
+    arguments = [file if a == "FILE" else a for a in arguments]
+    if arguments[0] == "info":
+        arguments += ["--codec", codec_directory]
+    code = (
+        "import sys\nfrom ulcompress.cli import run\n"
+        f"try: run({arguments!r})\nexcept SystemExit: pass\n"
+        "print([m for m in ('torch', 'lightning', 'diffusers', 'transformers') if m in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.splitlines()[-1] == "[]"

@@ -1,0 +1,298 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ulcompress import BitstreamError, Codec
+from ulcompress.autoencoders import KLAutoencoder
+from ulcompress.bitstream import parse
+from ulcompress.conditioning import SpatialFeatures
+from ulcompress.decoders import LatentDiffusionDecoder, UNet
+from ulcompress.encoders import HyperEncoder
+from ulcompress.quantizers import FiniteScalarQuantizer, VectorQuantizer
+
+SIZES = [(1, 1), (1, 40), (17, 33), (64, 48)]
+CAPTION = "a red cup on a chair"
+
+
+def image_of(height=17, width=33, seed=0):
+    """Noise that brightens from left to right, so that the features differ."""
+    noise = torch.rand(3, height, width, generator=torch.Generator().manual_seed(seed))
+    return noise * torch.linspace(0.1, 1, width)
+
+
+@pytest.fixture
+def tiny_codec(tiny_codec):
+    """The shared codec after one batch, which has filled its codebook: its symbols differ."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        tiny_codec.train()(torch.stack([image_of(64, 64, seed) for seed in range(4)]))
+    return tiny_codec.eval()
+
+
+def parts(**changes):
+    """Parts of a small codec without text that fit together, but for the changes."""
+    denoiser = UNet(spatial_channels=8, text_channels=8, widths=(32, 32), head_channels=8)
+    return {
+        "autoencoder": KLAutoencoder(widths=(8, 8)),
+        "encoder": HyperEncoder(stride=16, width=8, channels=8),
+        "quantizer": FiniteScalarQuantizer(levels=(4, 4), channels=8),
+        "conditioning": {"spatial": SpatialFeatures()},
+        "decoder": LatentDiffusionDecoder(denoiser=denoiser, steps=1),
+    } | changes
+
+
+@pytest.mark.parametrize("height, width", SIZES)
+@pytest.mark.parametrize("caption", [None, CAPTION])
+def test_an_image_comes_back_in_its_size(tiny_codec, height, width, caption):
+    data = tiny_codec.compress(image_of(height, width), caption)
+    restored = tiny_codec.decompress(data)
+    assert restored.shape == (3, height, width)
+    assert restored.dtype == torch.float32
+    assert 0 <= restored.min() <= restored.max() <= 1
+
+
+@pytest.mark.parametrize("height, width", SIZES)
+def test_the_code_survives_the_bytes(tiny_codec, height, width):
+    image = image_of(height, width)
+    data, code = tiny_codec.compress(image, CAPTION), tiny_codec.encode(image, CAPTION)
+    assert torch.equal(tiny_codec.decompress(data, seed=3), tiny_codec.decode(code, seed=3))
+
+
+def test_a_codec_without_text_works(one_thread):
+    codec = Codec(**parts()).eval()
+    data = codec.compress(image_of())
+    assert codec.decompress(data).shape == (3, 17, 33)
+    with pytest.raises(ValueError, match="no text conditioner"):
+        codec.compress(image_of(), CAPTION)
+
+
+def test_a_pillow_image_equals_its_tensor(tiny_codec):
+    pixels = np.random.default_rng(0).integers(0, 256, (17, 33, 3), dtype=np.uint8)
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+    assert tiny_codec.compress(Image.fromarray(pixels), CAPTION) == tiny_codec.compress(tensor, CAPTION)
+
+
+def test_the_same_file_gives_the_same_image(tiny_codec):
+    data = tiny_codec.compress(image_of())
+    torch.manual_seed(5)
+    restored = tiny_codec.decompress(data)
+    torch.manual_seed(6)
+    assert torch.equal(tiny_codec.decompress(data), restored)
+    assert torch.equal(copy.deepcopy(tiny_codec).decompress(data), restored)
+    assert tiny_codec.compress(image_of()) == data
+
+
+def test_seed_steps_and_guidance_reach_the_decoder(tiny_codec):
+    data = tiny_codec.compress(image_of(), CAPTION)
+    restored = tiny_codec.decompress(data, seed=1)
+    for other in ({"seed": 2}, {"seed": 1, "steps": 1}, {"seed": 1, "guidance": 4.0}):
+        assert not torch.equal(tiny_codec.decompress(data, **other), restored), other
+    assert torch.equal(tiny_codec.decompress(data, seed=1, steps=2, guidance=1.0), restored)
+
+
+def test_symbols_do_not_depend_on_the_number_of_threads(tiny_codec):
+    image = image_of(64, 48)
+    one = tiny_codec.encode(image).symbols
+    torch.set_num_threads(2)
+    assert torch.equal(tiny_codec.encode(image).symbols, one)
+    assert one.unique().numel() > 3
+
+
+@pytest.mark.parametrize("height, width", SIZES)
+def test_without_header_size_and_codec_come_from_elsewhere(tiny_codec, height, width):
+    image = image_of(height, width)
+    file, data = tiny_codec.compress(image, CAPTION), tiny_codec.compress(image, CAPTION, header=False)
+    assert len(data) == len(parse(file)[1]) + 2
+    restored = tiny_codec.decompress(data, size=(height, width), seed=1)
+    assert torch.equal(restored, tiny_codec.decompress(file, seed=1))
+    with pytest.raises(BitstreamError):
+        tiny_codec.decompress(data)
+    with pytest.raises(BitstreamError, match="another size"):
+        tiny_codec.decompress(data, size=(height, width + 1))
+
+
+def test_a_caption_changes_the_bytes_and_the_condition(tiny_codec):
+    image = image_of()
+    without, one, other = (tiny_codec.compress(image, caption) for caption in (None, CAPTION, "a cat"))
+    assert len({without, one, other}) == 3
+    assert tiny_codec.compress(image, "") == without
+    restored = [tiny_codec.decompress(data, seed=1) for data in (without, one, other)]
+    assert not torch.equal(restored[0], restored[1])
+    assert not torch.equal(restored[1], restored[2])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("caption", [None, CAPTION])
+def test_estimated_bits_are_those_of_the_payload(tiny_codec, caption):
+    image = image_of(128, 96)
+    bits = tiny_codec(image[None], [caption]).bits
+    assert set(bits) == {"text", "spatial"}
+    payload = len(tiny_codec.compress(image, caption, header=False)) - 2
+    assert abs(float(sum(bits.values())) / 8 - payload) <= 2
+    assert payload > 10
+
+
+def test_training_gives_finite_losses_and_reaches_every_part(tiny_codec):
+    codec, images = tiny_codec.train(), torch.stack([image_of(32, 48, seed) for seed in range(3)])
+    output = codec(images, [CAPTION, None, "a cat"])
+    assert set(output.losses) == {"diffusion", "commitment"}
+    assert all(term.shape == () and term.isfinite() for term in output.losses.values())
+    assert output.estimate.shape == (3, 4, 4, 6)
+    assert output.symbols.shape == (3, 2, 3)
+    assert all(bits.shape == (3,) for bits in output.bits.values())
+    output.losses["diffusion"].backward()
+    for part in (codec.encoder, codec.quantizer, codec.conditioning["text"], codec.decoder):
+        gradients = [p.grad for p in part.parameters() if p.grad is not None]
+        assert all(gradient.isfinite().all() for gradient in gradients)
+        assert max(gradient.abs().max() for gradient in gradients) > 0
+
+
+def test_captions_may_be_left_out_of_a_training_step(tiny_codec):
+    assert tiny_codec.train()(image_of(16, 16)[None]).losses["diffusion"].isfinite()
+
+
+def test_training_mode_is_refused(tiny_codec):
+    with pytest.raises(ValueError, match=r"training mode.* call codec.eval\(\) first"):
+        tiny_codec.train().compress(image_of())
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (4, 8, 8), (1, 3, 8, 8), (8, 8)])
+def test_what_is_no_rgb_image_is_refused(tiny_codec, shape):
+    with pytest.raises(ValueError, match=r"RGB floats, \(3, H, W\)"):
+        tiny_codec.compress(torch.zeros(shape))
+
+
+def test_integers_are_refused(tiny_codec):
+    with pytest.raises(ValueError, match=r"got torch\.uint8"):
+        tiny_codec.compress(torch.zeros(3, 8, 8, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("shape", [(3, 0, 8), (3, 8, 0), (3, 1, 16385)])
+def test_sizes_that_no_file_can_hold_are_refused(tiny_codec, shape):
+    with pytest.raises(ValueError, match="sides are 1 to 16384"):
+        tiny_codec.compress(torch.zeros(shape))
+
+
+def test_values_outside_the_range_are_clamped(tiny_codec):
+    image = image_of()
+    wild = torch.where(image > 0.5, image + 1, image - 1)
+    assert tiny_codec.compress(wild) == tiny_codec.compress((image > 0.5).float())
+
+
+REFUSED = {
+    "channels": (
+        lambda: {"quantizer": FiniteScalarQuantizer(levels=(4, 4), channels=6)},
+        r"HyperEncoder gives 8 channels but FiniteScalarQuantizer takes 6; set both",
+    ),
+    "latent channels": (
+        lambda: {"autoencoder": KLAutoencoder(channels=6, widths=(8, 8))},
+        r"HyperEncoder expects a latent of 4 channels but KLAutoencoder gives 6; set `latent_channels`",
+    ),
+    "stride": (
+        lambda: {"autoencoder": KLAutoencoder(widths=(8, 8, 8, 8))},
+        r"the stride 16 of HyperEncoder must be a multiple of the stride 32 of KLAutoencoder",
+    ),
+    "latent stride": (
+        lambda: {"autoencoder": KLAutoencoder(widths=(8,))},
+        r"HyperEncoder expects a latent of stride 8 but KLAutoencoder gives one of stride 4; set `latent_stride`",
+    ),
+    "no condition": (
+        lambda: {"conditioning": {}},
+        r"LatentDiffusionDecoder needs spatial, which none of the conditioners \(there are none\) provides",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_parts_that_do_not_fit_are_refused(case):
+    changes, message = REFUSED[case]
+    with pytest.raises(ValueError, match=message):
+        Codec(**parts(**changes()))
+
+
+def test_a_decoder_without_its_condition_is_refused(tiny_codec):
+    text = {"text": tiny_codec.conditioning["text"]}
+    with pytest.raises(ValueError, match=r"needs spatial, which none of the conditioners \(TextPrompt\) provides"):
+        Codec(**parts(conditioning=text))
+
+
+def test_a_condition_that_nobody_uses_is_refused():
+    class Syntax(SpatialFeatures):
+        provides = frozenset({"syntax"})
+
+    conditioning = {"spatial": SpatialFeatures(), "syntax": Syntax()}
+    with pytest.raises(ValueError, match=r"Syntax provides syntax, of which LatentDiffusionDecoder can use nothing"):
+        Codec(**parts(conditioning=conditioning))
+
+
+def test_fingerprint_follows_the_weights(tiny_codec):
+    before = tiny_codec.fingerprint
+    assert len(before) == 3
+    state = {name: value.clone() for name, value in tiny_codec.state_dict().items()}
+    state["decoder.denoiser.no_text"] += 1
+    tiny_codec.load_state_dict(state)
+    assert tiny_codec.fingerprint != before
+    changed = tiny_codec.fingerprint
+    tiny_codec.train()
+    with torch.no_grad():
+        tiny_codec.encoder.layers[0].bias.add_(1)
+    assert tiny_codec.eval().fingerprint not in (before, changed)
+
+
+def test_fingerprint_follows_the_tables(tiny_codec):
+    before = tiny_codec.fingerprint
+    other = copy.deepcopy(tiny_codec)
+    other.conditioning["text"].coder.vocabulary.merges.fill_(-1)
+    other.prepare(["entirely different, entirely different words"])
+    assert other.fingerprint != before
+    assert tiny_codec.fingerprint == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"decoder": lambda denoiser: LatentDiffusionDecoder(denoiser=denoiser, steps=3)},
+        {"decoder": lambda denoiser: LatentDiffusionDecoder(denoiser=denoiser, steps=1, guidance=1.5)},
+        {"conditioning": lambda denoiser: {"features": SpatialFeatures()}},
+    ],
+)
+def test_fingerprint_follows_the_configuration(change):
+    given = parts()
+    one = Codec(**given).eval()
+    other = Codec(**given | {name: make(given["decoder"].denoiser) for name, make in change.items()}).eval()
+    assert all(torch.equal(other.state_dict()[name], value) for name, value in one.state_dict().items())
+    assert one.fingerprint != other.fingerprint
+
+
+def test_fingerprint_depends_on_the_order_of_the_streams():
+    given = parts()
+    names = ("one", "two")
+    orders = [Codec(**given | {"conditioning": {n: SpatialFeatures() for n in o}}) for o in (names, names[::-1])]
+    assert orders[0].fingerprint != orders[1].fingerprint
+
+
+@pytest.mark.parametrize("guidance", [1, 1.0])
+def test_fingerprint_survives_saving(tmp_path, guidance):
+    """Also that of a codec whose float argument was given as an integer."""
+    from ulcompress import load
+
+    given = parts(quantizer=VectorQuantizer(codebook_size=4, channels=8, dimension=2))
+    given["decoder"] = LatentDiffusionDecoder(denoiser=given["decoder"].denoiser, guidance=guidance)
+    codec = Codec(**given).eval()
+    codec.save(tmp_path)
+    again = load(tmp_path)
+    assert again.fingerprint == codec.fingerprint
+    again.save(tmp_path / "again")
+    assert load(tmp_path / "again").fingerprint == codec.fingerprint
+
+
+def test_another_codec_says_which_one_is_needed(tiny_codec):
+    data = tiny_codec.compress(image_of())
+    needed = tiny_codec.fingerprint.hex()
+    with torch.no_grad():
+        tiny_codec.train().encoder.layers[0].bias.add_(1)
+    with pytest.raises(BitstreamError, match=f"needs the codec {needed}; this codec is"):
+        tiny_codec.eval().decompress(data)

@@ -1,0 +1,199 @@
+import copy
+import os
+import pickle
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from safetensors.torch import load_file, save_file
+
+from ulcompress import load
+from ulcompress.pretrained import FILES, build, export, locate, metadata, save
+
+CAPTION = "a red cup on a chair"
+
+
+def image():
+    return torch.rand(3, 33, 40, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def saved(tiny_codec, tmp_path):
+    directory = tmp_path / "codec"
+    tiny_codec.save(directory)
+    return directory
+
+
+def rounded(codec):
+    """The codec with its weights as the file keeps them."""
+    codec = copy.deepcopy(codec)
+    state = codec.state_dict()
+    codec.load_state_dict({k: v.half().float() if v.is_floating_point() else v for k, v in state.items()})
+    return codec
+
+
+def contents(directory):
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def edit_config(directory, key, value):
+    config = OmegaConf.load(directory / "config.yaml")
+    OmegaConf.update(config, key, value, force_add=True)
+    OmegaConf.save(config, directory / "config.yaml")
+
+
+def test_a_loaded_codec_writes_the_same_bytes_and_images(tiny_codec, saved):
+    codec, again = rounded(tiny_codec), load(saved)
+    data = codec.compress(image(), CAPTION)
+    assert again.compress(image(), CAPTION) == data
+    assert torch.equal(again.decompress(data), codec.decompress(data))
+    assert again.fingerprint == tiny_codec.fingerprint
+    assert not again.training
+    assert {p.dtype for p in again.parameters()} == {torch.float32}
+
+
+def test_saving_what_was_loaded_changes_nothing(saved, tmp_path):
+    save(load(saved), tmp_path / "again")
+    assert metadata(tmp_path / "again") == metadata(saved)
+    one, other = (load_file(directory / "model.safetensors") for directory in (saved, tmp_path / "again"))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    for file in ("config.yaml", "README.md"):
+        assert (tmp_path / "again" / file).read_bytes() == (saved / file).read_bytes()
+
+
+def test_the_directory_holds_three_plain_files(tiny_codec, saved):
+    assert sorted(os.listdir(saved)) == sorted(FILES)
+    assert OmegaConf.to_container(OmegaConf.load(saved / "config.yaml")) == tiny_codec.arguments()
+    stored = load_file(saved / "model.safetensors")
+    assert stored.keys() == tiny_codec.state_dict().keys()
+    assert {value.dtype for value in stored.values() if value.is_floating_point()} == {torch.float16}
+    assert tiny_codec.fingerprint.hex() in (saved / "README.md").read_text()
+    assert metadata(saved)["fingerprint"] == tiny_codec.fingerprint.hex()
+
+
+def test_the_model_card_can_be_given(tiny_codec, tmp_path):
+    tiny_codec.save(tmp_path, card="# Mine\n")
+    assert (tmp_path / "README.md").read_text() == "# Mine\n"
+
+
+def test_nothing_is_unpickled(saved, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("something was unpickled")
+
+    for module, name in ((torch, "load"), (pickle, "load"), (pickle, "loads"), (pickle, "Unpickler")):
+        monkeypatch.setattr(module, name, refuse)
+    assert load(saved).compress(image())
+
+
+def test_a_pickle_in_place_of_the_weights_is_refused(tiny_codec, saved):
+    torch.save(tiny_codec.state_dict(), saved / "model.safetensors")
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged"):
+        load(saved)
+
+
+@pytest.mark.parametrize("size", [0, 100, -1])
+def test_truncated_weights_are_refused(saved, size):
+    path = saved / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged"):
+        load(saved)
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_an_interrupted_save_keeps_the_old_codec(tiny_codec, saved, monkeypatch, error):
+    before = contents(saved)
+
+    def interrupted(state, path, metadata):
+        path.write_bytes(b"half")
+        raise error("interrupted")
+
+    monkeypatch.setattr("safetensors.torch.save_file", interrupted)
+    with pytest.raises(error, match="interrupted"):
+        save(tiny_codec, saved, card="# New\n")
+    assert contents(saved) == before
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("encoder.init_args.widht", 3, "codec.encoder.*Option 'widht' is not accepted"),
+        ("encodr", 3, "does not accept option 'encodr'"),
+        ("encoder.class_path", "ulcompress.autoencoders.KLAutoencoder", "codec.encoder.*not .* a subclass of Encoder"),
+        ("encoder.init_args.width", "wide", "codec.encoder.*wide"),
+        ("encoder.init_args.stride", 24, r"stride must be one of \[8, 16, 32, 64\]"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(saved, key, value, message):
+    edit_config(saved, key, value)
+    with pytest.raises(ValueError, match=message):
+        load(saved)
+
+
+@pytest.mark.parametrize("text", ["autoencoder: [1", "- 1", "a: ${b}", "a: !!python/object/apply:os.getpid []"])
+def test_a_configuration_that_cannot_be_read_is_named(saved, text):
+    (saved / "config.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"config\.yaml"):
+        load(saved)
+
+
+def test_a_missing_part_is_named(tiny_codec):
+    config = tiny_codec.arguments()
+    del config["quantizer"]
+    with pytest.raises(ValueError, match=r"required.*codec\.quantizer"):
+        build(config)
+
+
+@pytest.mark.parametrize("file", FILES[:2])
+def test_a_missing_file_is_named(saved, file):
+    (saved / file).unlink()
+    with pytest.raises(ValueError, match=f"{file} does not exist"):
+        load(saved)
+
+
+def test_a_missing_model_card_is_no_reason_to_refuse(saved):
+    (saved / "README.md").unlink()
+    assert load(saved).compress(image())
+
+
+def test_weights_that_do_not_fit_are_named(saved):
+    edit_config(saved, "quantizer.init_args.codebook_size", 17)
+    with pytest.raises(ValueError, match=r"do not fit its config\.yaml: .*quantizer\.codebook"):
+        load(saved)
+
+
+def test_a_missing_weight_is_named(saved):
+    state = load_file(saved / "model.safetensors")
+    del state["quantizer.codebook"]
+    save_file(state, saved / "model.safetensors")
+    with pytest.raises(ValueError, match=r"do not fit its config\.yaml: .*quantizer\.codebook"):
+        load(saved)
+
+
+def test_an_unknown_name_says_what_would_do():
+    with pytest.raises(ValueError, match=r"no codec 'nothing': .*give a bundled codec .* hub:organisation/name"):
+        load("nothing")
+
+
+def test_bundled_codecs_are_found_by_name_alone(saved, monkeypatch):
+    monkeypatch.setattr("ulcompress.pretrained.BUNDLED", saved.parent)
+    assert locate("codec") == saved
+    with pytest.raises(ValueError, match=r"give a bundled codec \(codec\)"):
+        locate("../codec")
+
+
+def test_export_takes_the_codec_out_of_a_checkpoint(tiny_codec, tmp_path):
+    state = {f"codec.{name}": value for name, value in tiny_codec.state_dict().items()}
+    content = {"hyper_parameters": {"codec": tiny_codec.arguments()}, "state_dict": state | {"other": torch.ones(1)}}
+    torch.save(content, tmp_path / "last.ckpt")
+    export(tmp_path / "last.ckpt", tmp_path / "codec")
+    assert load(tmp_path / "codec").fingerprint == tiny_codec.fingerprint
+
+
+def test_export_refuses_what_is_no_checkpoint_of_a_codec(tmp_path):
+    with pytest.raises(ValueError, match=r"no checkpoint '.*missing\.ckpt'"):
+        export(tmp_path / "missing.ckpt", tmp_path / "codec")
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(ValueError, match=r"holds no codec; give a checkpoint of CodecModule"):
+        export(tmp_path / "other.ckpt", tmp_path / "codec")
+    assert not (tmp_path / "codec").exists()

@@ -1,0 +1,74 @@
+"""What a checkpoint holds, and that a quantiser is swapped from the command line."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import ulcompress
+from ulcompress.cli import run
+from ulcompress.images import read_image
+from ulcompress.quantizers import FiniteScalarQuantizer
+from ulcompress.training import CodecModule
+
+TINY = str(Path(__file__).parent / "tiny.yaml")
+
+
+@pytest.fixture
+def fitted(images, tmp_path, monkeypatch):
+    """Return a function that trains for two steps with more options and returns the checkpoint."""
+    monkeypatch.chdir(tmp_path)
+
+    def fit(*options):
+        assert run(["fit", "-c", TINY, "--data.train", images, "--trainer.max_steps", "2", *options]) == 0
+        return "run/last.ckpt"
+
+    return fit
+
+
+def test_checkpoint_rebuilds_its_parts(fitted):
+    checkpoint = fitted()
+    module = CodecModule.load_from_checkpoint(checkpoint, weights_only=True)
+    state = torch.load(checkpoint, weights_only=True)["state_dict"]
+    assert all(torch.equal(value, state[name]) for name, value in module.state_dict().items())
+
+
+def test_module_built_in_python_is_saved_the_same_way(tiny_codec):
+    module = CodecModule(codec=tiny_codec)
+    assert module.hparams["codec"] == tiny_codec.arguments()
+
+
+def test_export_makes_a_codec_directory(fitted, images, capsys):
+    checkpoint = fitted()
+    assert run(["export", checkpoint, "exported"]) == 0
+    codec = ulcompress.load("exported")
+    image = read_image(next(Path(images).glob("*.png")))
+    assert codec.decompress(codec.compress(image, "a red cup")).shape == image.shape
+    assert run(["export", checkpoint, "exported"]) == 1
+    assert "use --force" in capsys.readouterr().err
+
+
+def test_quantizer_is_swapped_on_the_command_line(fitted):
+    options = ["--model.codec.quantizer", "FiniteScalarQuantizer", "--model.codec.quantizer.levels", "[4,4]"]
+    checkpoint = fitted(*options, "--model.codec.quantizer.channels", "8")
+    module = CodecModule.load_from_checkpoint(checkpoint, weights_only=True)
+    assert isinstance(module.codec.quantizer, FiniteScalarQuantizer)
+    assert module.codec.quantizer.levels.tolist() == [4, 4]
+
+
+def test_autoencoder_is_taken_from_its_own_training_and_stays(fitted):
+    checkpoint = fitted()
+    before = torch.load(checkpoint, weights_only=True)["state_dict"]
+    state = {n.removeprefix("codec."): v for n, v in before.items() if n.startswith("codec.autoencoder.")}
+    torch.save({"state_dict": {name: value + 0.25 for name, value in state.items()}}, "autoencoder.ckpt")
+    Path(checkpoint).unlink()
+    fitted("--model.autoencoder_checkpoint", "autoencoder.ckpt")
+    after = torch.load(checkpoint, weights_only=True)["state_dict"]
+    assert all(torch.equal(after[f"codec.{name}"], value + 0.25) for name, value in state.items())
+
+
+def test_captions_become_the_vocabulary(fitted):
+    module = CodecModule.load_from_checkpoint(fitted(), weights_only=True)
+    coder = module.codec.conditioning["text"].coder
+    assert coder.vocabulary.fitted
+    assert len(coder.tokens("a red cup")) <= 3

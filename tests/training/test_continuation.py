@@ -1,0 +1,115 @@
+"""A killed training continues as if nothing had happened."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ulcompress.cli import run
+
+TINY = str(Path(__file__).parent / "tiny.yaml")
+
+
+def arguments(images, *more):
+    return ["fit", "-c", TINY, "--data.train", images, "--data.validation", images, *more]
+
+
+def checkpoint(path):
+    return torch.load(path, weights_only=True)
+
+
+def assert_same(first, second):
+    for key in ("state_dict", "current_model_state"):
+        assert first[key].keys() == second[key].keys()
+        for name, value in first[key].items():
+            assert torch.equal(value, second[key][name]), f"{key} {name}"
+    states = first["optimizer_states"][0]["state"], second["optimizer_states"][0]["state"]
+    for index, values in states[0].items():
+        assert torch.equal(values["exp_avg"], states[1][index]["exp_avg"])
+
+
+def in_folder(folder, monkeypatch):
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+
+def test_sigkill_in_the_middle_of_an_epoch(images, tmp_path, monkeypatch):
+    in_folder(tmp_path / "whole", monkeypatch)
+    assert run(arguments(images, "--trainer.max_steps", "9")) == 0
+    in_folder(tmp_path / "killed", monkeypatch)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ulcompress", *arguments(images, "--trainer.max_steps", "100000")],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 240
+    while not Path("run/step=4.ckpt").exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = Path("run/step=4.ckpt")
+    if not _whole(kept):  # killed while it was being written: the one before is the last good one
+        kept = Path("run/step=3.ckpt")
+    assert run(arguments(images, "--trainer.max_steps", "9", "--ckpt_path", str(kept))) == 0
+    assert_same(checkpoint(tmp_path / "whole/run/step=9.ckpt"), checkpoint("run/step=9.ckpt"))
+
+
+def _whole(path):
+    try:
+        return bool(checkpoint(path))
+    except (RuntimeError, EOFError, OSError):
+        return False
+
+
+def test_last_is_found(images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments(images, "--trainer.max_steps", "2")) == 0
+    assert run(arguments(images, "--trainer.max_steps", "4", "--ckpt_path", "last")) == 0
+    assert checkpoint("run/last.ckpt")["global_step"] == 4
+
+
+def test_two_processes_share_their_statistics(images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    more = ["--trainer.strategy", "ddp", "--trainer.devices", "2", "--trainer.max_steps", "3"]
+    result = subprocess.run(
+        [sys.executable, "-m", "ulcompress", *arguments(images, *more)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    state = checkpoint("run/last.ckpt")["current_model_state"]
+    # Three steps, two processes, two images of 2 x 2 positions each; every symbol starts with a count of 1.
+    assert int(state["codec.quantizer.entropy.counts"].sum()) == 16 + 3 * 2 * 2 * 4
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--model.codec.quantiser", "VectorQuantizer"], "codec.quantiser"),
+        (["--model.codec.quantizer", "HyperEncoder"], "'HyperEncoder' is no part that fits here; choose Finite"),
+        (["--model.codec.quantizer.codebook_size", "many"], "model.codec.quantizer.codebook_size: Expected a <class"),
+        (["--model.codec.encoder.channels", "12"], "HyperEncoder gives 12 channels but VectorQuantizer takes 8"),
+        (["--model.autoencoder_checkpoint", "none.ckpt"], "no checkpoint 'none.ckpt'"),
+    ],
+)
+def test_a_wrong_configuration_is_one_clear_line(option, message, images, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments(images, "--trainer.max_steps", "1", *option)) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ulcompress:")]
+    assert len(lines) == 1 and message in lines[0]
+
+
+def test_a_misspelt_key_in_a_file(images, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("rate.yaml").write_text("model:\n  init_args:\n    codec:\n      quantizer: {init_args: {codebok_size: 4}}\n")
+    assert run(arguments(images, "-c", "rate.yaml")) == 1
+    assert "model.codec.quantizer: Option 'codebok_size' is not accepted" in capsys.readouterr().err

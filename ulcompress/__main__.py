@@ -1,0 +1,5 @@
+"""`python -m ulcompress`."""
+
+from ulcompress.cli import main
+
+main()

@@ -1,0 +1,82 @@
+"""Do the parts of a codec fit together? Asked once, when it is built."""
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from ulcompress.autoencoders import Autoencoder
+from ulcompress.conditioning import Conditioner
+from ulcompress.decoders import Decoder
+from ulcompress.encoders import Encoder
+from ulcompress.quantizers import Quantizer
+
+
+def check_parts(
+    autoencoder: Autoencoder,
+    encoder: Encoder,
+    quantizer: Quantizer,
+    conditioning: Mapping[str, Conditioner],
+    decoder: Decoder,
+) -> None:
+    """Raise ValueError for parts that cannot work together; the message names both and what would fit."""
+    _check_latent(autoencoder, encoder)
+    _equal("channels", encoder.channels, encoder, quantizer.channels, quantizer)
+    _equal("channels", autoencoder.channels, autoencoder, decoder.channels, decoder)
+    _check_fields(conditioning, decoder)
+    for conditioner in conditioning.values():
+        for field, channels in conditioner.channels(quantizer.channels).items():
+            expected = decoder.condition_channels.get(field, channels)
+            _equal(f"{field} channels", channels, conditioner, expected, decoder)
+
+
+def _check_latent(autoencoder: Autoencoder, encoder: Encoder) -> None:
+    """Compare with what an encoder that works on the latent was built for."""
+    if encoder.stride % autoencoder.stride:
+        raise ValueError(
+            f"the stride {encoder.stride} of {_name(encoder)} must be a multiple of the stride {autoencoder.stride} "
+            f"of {_name(autoencoder)}"
+        )
+    channels = getattr(encoder, "latent_channels", autoencoder.channels)
+    stride = getattr(encoder, "latent_stride", autoencoder.stride)
+    if channels != autoencoder.channels:
+        raise ValueError(
+            f"{_name(encoder)} expects a latent of {channels} channels but {_name(autoencoder)} gives "
+            f"{autoencoder.channels}; set `latent_channels` to that number"
+        )
+    if stride != autoencoder.stride:
+        raise ValueError(
+            f"{_name(encoder)} expects a latent of stride {stride} but {_name(autoencoder)} gives one of stride "
+            f"{autoencoder.stride}; set `latent_stride` to that number"
+        )
+
+
+def _check_fields(conditioning: Mapping[str, Conditioner], decoder: Decoder) -> None:
+    provided = frozenset().union(*(conditioner.provides for conditioner in conditioning.values()))
+    missing = decoder.requires - provided
+    if missing:
+        raise ValueError(
+            f"{_name(decoder)} needs {_list(missing)}, which none of the conditioners "
+            f"({', '.join(map(_name, conditioning.values())) or 'there are none'}) provides; "
+            f"it can use {_list(decoder.accepts)}"
+        )
+    for conditioner in conditioning.values():
+        if not conditioner.provides & decoder.accepts:
+            raise ValueError(
+                f"{_name(conditioner)} provides {_list(conditioner.provides)}, of which {_name(decoder)} can use "
+                f"nothing; it can use {_list(decoder.accepts)}"
+            )
+
+
+def _equal(what: str, given: int, giver: nn.Module, taken: int, taker: nn.Module) -> None:
+    if given != taken:
+        raise ValueError(
+            f"{_name(giver)} gives {given} {what} but {_name(taker)} takes {taken}; set both to the same number"
+        )
+
+
+def _list(fields: frozenset[str]) -> str:
+    return ", ".join(sorted(fields))
+
+
+def _name(part: nn.Module) -> str:
+    return type(part).__name__
