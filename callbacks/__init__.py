@@ -1,6 +1,7 @@
 """Observers of a run; one class a file. They import `ulcompress`, never the other way."""
 
+from callbacks.moving_average import MovingAverage
 from callbacks.rate import RateLogger
 from callbacks.reconstructions import ReconstructionGrid
 
-__all__ = ["RateLogger", "ReconstructionGrid"]
+__all__ = ["MovingAverage", "RateLogger", "ReconstructionGrid"]

@@ -111,20 +111,21 @@ def _sampling(parser: argparse.ArgumentParser) -> None:
 
 def _targets(options: argparse.Namespace, sources: list[Path], suffix: str) -> list[Path]:
     """Name the output of every input, and refuse before any work is done what would overwrite a file."""
-    output = options.output
-    into_folder = output is not None and (output.is_dir() or len(sources) > 1 or options.inputs[0].is_dir())
-    targets = [
-        (output / f"{source.stem}{suffix}") if into_folder else (output or source.with_suffix(suffix))
-        for source in sources
-    ]
+    output: Path | None = options.output
+    if output is None:
+        targets = [source.with_suffix(suffix) for source in sources]
+    elif output.is_dir() or len(sources) > 1 or options.inputs[0].is_dir():
+        targets = [output / f"{source.stem}{suffix}" for source in sources]
+    else:
+        targets = [output]
     if len(set(targets)) < len(targets):
         twice = next(target for target in targets if targets.count(target) > 1)
         raise ValueError(f"two inputs would both be written to {twice}; rename one or run them apart")
     existing = [target for target in targets if target.exists()]
     if existing and not options.force:
         raise ValueError(f"{existing[0]} exists; use --force to overwrite, or -o to write elsewhere")
-    if into_folder:
-        output.mkdir(parents=True, exist_ok=True)
+    for target in targets:
+        target.parent.mkdir(parents=True, exist_ok=True)
     return targets
 
 

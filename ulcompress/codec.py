@@ -182,8 +182,8 @@ class Codec(Part):
         return rows // self.autoencoder.stride, columns // self.autoencoder.stride
 
     def _source(self, images: Tensor, captions: Sequence[str | None] | None) -> Source:
-        captions = list(captions) if captions is not None else [None] * len(images)
-        return Source(images, self.autoencoder.encode(images).float(), captions)
+        given = [None] * len(images) if captions is None else captions
+        return Source(images, self.autoencoder.encode(images).float(), list(given))
 
     def prepare(self, captions: list[str]) -> None:
         """Let the conditioners learn their tables from the captions of the training set, once."""

@@ -6,6 +6,7 @@ import json
 import pickle
 import tempfile
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,7 @@ def build(config: dict[str, Any]) -> Codec:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Codec, "codec")
     try:
-        return parser.instantiate(parser.parse_object({"codec": config})).codec
+        return parser.instantiate(parser.parse_object({"codec": deepcopy(config)})).codec
     except ArgumentError as error:
         raise ValueError(f"not a valid codec configuration: {configuration_error(error)}") from error
 

@@ -63,7 +63,7 @@ def test_autoencoder_is_taken_from_its_own_training_and_stays(fitted):
     torch.save({"state_dict": {name: value + 0.25 for name, value in state.items()}}, "autoencoder.ckpt")
     Path(checkpoint).unlink()
     fitted("--model.autoencoder_checkpoint", "autoencoder.ckpt")
-    after = torch.load(checkpoint, weights_only=True)["state_dict"]
+    after = torch.load(checkpoint, weights_only=True)["current_model_state"]
     assert all(torch.equal(after[f"codec.{name}"], value + 0.25) for name, value in state.items())
 
 

@@ -1,16 +1,18 @@
 """The autoencoder of latent diffusion, regularised by a Kullback-Leibler term."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from einops import rearrange
 from torch import Tensor
 
 from ulcompress.autoencoders.base import Autoencoder
 
 DECAY = 0.99
-TILE = 512
+TILE = 1024
 """Side in pixels above which an image is coded in overlapping tiles, so that memory stays bounded."""
 
 
@@ -46,17 +48,21 @@ class KLAutoencoder(Autoencoder):
         self.channels = channels
         self.patch_size = patch_size
         self.stride = patch_size * 2 ** (len(widths) - 1)
+        # diffusers annotates these tuples as having one element.
+        options: dict[str, Any] = {
+            "down_block_types": ("DownEncoderBlock2D",) * len(widths),
+            "up_block_types": ("UpDecoderBlock2D",) * len(widths),
+            "block_out_channels": tuple(widths),
+        }
         self.network = AutoencoderKL(
             in_channels=3 * patch_size**2,
             out_channels=3 * patch_size**2,
-            down_block_types=("DownEncoderBlock2D",) * len(widths),
-            up_block_types=("UpDecoderBlock2D",) * len(widths),
-            block_out_channels=tuple(widths),
             layers_per_block=layers,
             latent_channels=channels,
             norm_num_groups=8,
             sample_size=TILE // patch_size,
             mid_block_add_attention=False,
+            **options,
         )
         self.network.enable_tiling()
         self.latent_mean: Tensor
@@ -64,10 +70,10 @@ class KLAutoencoder(Autoencoder):
         self.register_buffer("latent_mean", torch.zeros(channels))
         self.register_buffer("latent_std", torch.ones(channels))
 
-    def posterior(self, image: Tensor):
+    def posterior(self, image: Tensor) -> DiagonalGaussianDistribution:
         """Return diffusers' diagonal Gaussian of the latent before normalisation, for training."""
         pixels = rearrange(2 * image - 1, "b c (h p) (w q) -> b (c p q) h w", p=self.patch_size, q=self.patch_size)
-        return self.network.encode(pixels).latent_dist
+        return self.network.encode(pixels, return_dict=False)[0]
 
     def encode(self, image: Tensor) -> Tensor:
         """Map RGB in [0, 1], (B, 3, H, W), to the latent, (B, C, H/stride, W/stride)."""
@@ -76,7 +82,7 @@ class KLAutoencoder(Autoencoder):
     def decode(self, latent: Tensor) -> Tensor:
         """Map a latent, (B, C, h, w), to RGB, (B, 3, h*stride, w*stride), not clamped."""
         raw = latent * self.latent_std[:, None, None] + self.latent_mean[:, None, None]
-        pixels = self.network.decode(raw).sample  # pyright: ignore[reportAttributeAccessIssue]
+        pixels = self.network.decode(raw, return_dict=False)[0]  # pyright: ignore[reportArgumentType]
         pixels = rearrange(pixels, "b (c p q) h w -> b c (h p) (w q)", p=self.patch_size, q=self.patch_size)
         return pixels / 2 + 0.5
 

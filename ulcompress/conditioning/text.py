@@ -1,7 +1,5 @@
 """A caption that is sent with the image and guides the decoder."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -11,7 +9,7 @@ from ulcompress.conditioning.text_coder import TextCoder
 from ulcompress.conditioning.text_encoder import TextEncoder
 from ulcompress.records import Condition, Source, StreamSpec
 
-Tokens = Sequence[Sequence[int]]
+Tokens = list[list[int]]
 
 
 class TextPrompt(Conditioner):

@@ -81,11 +81,12 @@ class LatentDiffusionDecoder(Decoder):
         guidance: float | None = None,
     ) -> Tensor:
         """Sample a latent of h by w positions, (1, C, h, w)."""
-        assert condition.spatial is not None
         steps = self.steps if steps is None else steps
         scale = self.guidance if guidance is None else guidance
         condition = _on_grid(condition, shape)
-        noise = gaussian_canvas((1, self.channels, *shape), seed).to(condition.spatial)
+        spatial = condition.spatial
+        assert spatial is not None
+        noise = gaussian_canvas((1, self.channels, *shape), seed).to(spatial)
 
         def predict(noisy: Tensor, times: Tensor) -> Tensor:
             def in_one(rows: slice, columns: slice) -> Tensor:
@@ -94,8 +95,6 @@ class LatentDiffusionDecoder(Decoder):
 
             return in_patches(in_one, *shape, patch=self.patch, overlap=self.overlap)
 
-        spatial = condition.spatial
-        assert spatial is not None
         return self.schedule.sample(predict, noise, steps)
 
     def _guided(self, noisy: Tensor, times: Tensor, condition: Condition, scale: float) -> Tensor:

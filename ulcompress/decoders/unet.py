@@ -1,9 +1,10 @@
 """The denoising network: diffusers' conditional U-Net with the spatial condition at its input."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
 from ulcompress.part import Part
@@ -45,18 +46,22 @@ class UNet(Part):
         self.channels = channels
         self.condition_channels = {"spatial": spatial_channels, "text": text_channels}
         attended = len(widths) - 1
+        # diffusers annotates some of these tuples as having one element.
+        options: dict[str, Any] = {
+            "down_block_types": ("DownBlock2D",) + ("CrossAttnDownBlock2D",) * attended,
+            "up_block_types": ("CrossAttnUpBlock2D",) * attended + ("UpBlock2D",),
+            "block_out_channels": tuple(widths),
+            "attention_head_dim": tuple(width // head_channels for width in widths),
+        }
         self.network = UNet2DConditionModel(
             in_channels=channels + spatial_channels,
             out_channels=channels,
-            down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * attended,
-            up_block_types=("CrossAttnUpBlock2D",) * attended + ("UpBlock2D",),
             mid_block_type="UNetMidBlock2D",
             only_cross_attention=True,
-            block_out_channels=tuple(widths),
             layers_per_block=layers,
             cross_attention_dim=text_channels,
-            attention_head_dim=tuple(width // head_channels for width in widths),
             norm_num_groups=16,
+            **options,
         )
 
     def forward(self, noisy: Tensor, times: Tensor, condition: Condition) -> Tensor:

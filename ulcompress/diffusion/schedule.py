@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable
 
 import torch
-from diffusers import DDIMScheduler
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
 from ulcompress.part import Part

@@ -66,7 +66,7 @@ def _load(backbone: str, weights: str | None) -> torch.nn.Sequential:
 
     model = getattr(torchvision.models, backbone)()
     if weights is None:
-        url = torchvision.models.get_model_weights(backbone).DEFAULT.url
+        url = torchvision.models.get_model_weights(backbone)["DEFAULT"].url
         try:
             state = torch.hub.load_state_dict_from_url(url, weights_only=True, progress=False)
         except OSError as error:

@@ -68,9 +68,9 @@ class CodecModule(TrainingModule):
 
     def on_fit_start(self) -> None:
         """Let the conditioners learn their tables from the training captions, where they have not yet."""
-        datamodule = getattr(self.trainer, "datamodule", None)
-        if hasattr(datamodule, "train_captions"):
-            self.codec.prepare(datamodule.train_captions())
+        train_captions = getattr(getattr(self.trainer, "datamodule", None), "train_captions", None)
+        if train_captions is not None:
+            self.codec.prepare(train_captions())
 
     def _terms(self, batch: Any, output: CodecOutput) -> dict[str, Tensor]:
         pixels = batch.images[0, 0].numel()

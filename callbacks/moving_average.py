@@ -1,0 +1,31 @@
+"""Exponential moving average of a model in training, learned codebooks included."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor
+
+
+class MovingAverage(WeightAveraging):
+    """Averages weights and the statistics that belong to them; validation and checkpoints use the average.
+
+    A codebook that follows its encoder turns with it, so averaged weights need the averaged codebook: floating-point
+    buffers are averaged like weights. Counts and other integers are copied. (Lightning's own `EMAWeightAveraging`
+    either leaves all buffers out or averages the integers too.)
+    """
+
+    def __init__(self, *, decay: float = 0.999):
+        """Set the decay a step; about 1 / (1 - decay) steps are averaged."""
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay must be at least 0 and less than 1, got {decay}")
+        self.decay = decay
+        super().__init__(use_buffers=True, avg_fn=self._average)
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        """Update after every optimiser step."""
+        return step_idx is not None
+
+    def _average(self, averaged: Tensor, current: Tensor, count: Any) -> Tensor:
+        # lerp leaves what does not change as it is, to the bit: frozen parts stay what they were.
+        return torch.lerp(averaged, current, 1 - self.decay) if current.is_floating_point() else current
