@@ -6,7 +6,7 @@ IMAGE ?=
 .PHONY: demo test check
 
 demo: $(VENV)/.installed  ## compress and restore a photograph (IMAGE=... for your own), and draw the result
-	$(BIN)/ulcompress demo $(IMAGE) --out demo
+	$(BIN)/ulcompress demo $(if $(IMAGE),"$(IMAGE)") --out demo
 
 test: $(VENV)/.installed  ## what CI runs: lint, types, tests
 	$(BIN)/ruff check .

@@ -10,9 +10,10 @@ from torch import Tensor
 class MovingAverage(WeightAveraging):
     """Averages weights and the statistics that belong to them; validation and checkpoints use the average.
 
-    A codebook that follows its encoder turns with it, so averaged weights need the averaged codebook: floating-point
-    buffers are averaged like weights. Counts and other integers are copied. (Lightning's own `EMAWeightAveraging`
-    either leaves all buffers out or averages the integers too.)
+    Statistics such as a codebook belong to the weights, so floating-point buffers are averaged too; counts and other
+    integers are copied. (Lightning's own `EMAWeightAveraging` either leaves all buffers out or averages integers as
+    well.) An encoder that drifts faster than the average follows makes an average of no use, whatever is averaged:
+    compare both with `ulcompress export --last`.
     """
 
     def __init__(self, *, decay: float = 0.999):

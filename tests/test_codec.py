@@ -251,27 +251,10 @@ def test_fingerprint_follows_the_tables(tiny_codec):
     assert tiny_codec.fingerprint == before
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"decoder": lambda denoiser: LatentDiffusionDecoder(denoiser=denoiser, steps=3)},
-        {"decoder": lambda denoiser: LatentDiffusionDecoder(denoiser=denoiser, steps=1, guidance=1.5)},
-        {"conditioning": lambda denoiser: {"features": SpatialFeatures()}},
-    ],
-)
-def test_fingerprint_follows_the_configuration(change):
+def test_defaults_of_the_sampler_do_not_orphan_files():
     given = parts()
-    one = Codec(**given).eval()
-    other = Codec(**given | {name: make(given["decoder"].denoiser) for name, make in change.items()}).eval()
-    assert all(torch.equal(other.state_dict()[name], value) for name, value in one.state_dict().items())
-    assert one.fingerprint != other.fingerprint
-
-
-def test_fingerprint_depends_on_the_order_of_the_streams():
-    given = parts()
-    names = ("one", "two")
-    orders = [Codec(**given | {"conditioning": {n: SpatialFeatures() for n in o}}) for o in (names, names[::-1])]
-    assert orders[0].fingerprint != orders[1].fingerprint
+    other = given | {"decoder": LatentDiffusionDecoder(denoiser=given["decoder"].denoiser, steps=3, guidance=2.0)}
+    assert Codec(**given).eval().fingerprint == Codec(**other).eval().fingerprint
 
 
 @pytest.mark.parametrize("guidance", [1, 1.0])

@@ -6,6 +6,7 @@ Nothing heavy is imported before it is needed: `ulcompress --help` and `ulcompre
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,13 +23,22 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command line without the program's name; return the exit status."""
+    """Run a command line without the program's name; return the exit status.
+
+    `--traceback` anywhere shows where an error came from instead of one line.
+    """
+    if "--traceback" in arguments:
+        return _run([word for word in arguments if word != "--traceback"], lambda action: action() or 0)
+    return _run(arguments, _one_line)
+
+
+def _run(arguments: Sequence[str], guard: Callable[[Callable[[], int | None]], int]) -> int:
     if arguments and arguments[0] in LIGHTNING_VERBS:
         from ulcompress.training.cli import main as train
 
-        return _one_line(lambda: train(list(arguments)))
+        return guard(lambda: train(list(arguments)))
     options = _parser().parse_args(arguments)
-    return _one_line(lambda: options.action(options))
+    return guard(lambda: options.action(options))
 
 
 def _one_line(action: Callable[[], int | None]) -> int:
@@ -48,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="ulcompress",
         description="Perceptual image compression at ultra-low bitrates.",
         epilog="Training: ulcompress fit|validate|test -c EXPERIMENT.yaml [--model.... --data.... --trainer....]; "
-        "see ulcompress fit --help.",
+        "see ulcompress fit --help. --traceback shows where an error came from.",
     )
     parser.add_argument("--version", action="version", version=f"ulcompress {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
@@ -61,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     decompress = verbs.add_parser("decompress", help=".ulc files to PNG images")
     _inputs(decompress, ".ulc files and folders of them")
     _sampling(decompress)
-    decompress.add_argument("--seed", type=int, help="of the decoder's noise (default: taken from the file)")
+    decompress.add_argument("--seed", type=_natural, help="of the decoder's noise (default: taken from the file)")
     decompress.set_defaults(action=_decompress)
 
     info = verbs.add_parser("info", help="what a .ulc file holds")
@@ -73,7 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="images and folders of images")
     _codec(evaluate)
     _sampling(evaluate)
-    evaluate.add_argument("--out", type=Path, help="folder for files, restored images and measurements.csv")
+    evaluate.add_argument("--out", type=Path, help="new or empty folder for files, restored images, measurements.csv")
+    evaluate.add_argument("--force", action="store_true", help="overwrite what is in that folder")
     evaluate.set_defaults(action=_evaluate)
 
     demo = verbs.add_parser("demo", help="compress a photograph and draw it beside AVIF and JPEG")
@@ -87,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("checkpoint", type=Path)
     export.add_argument("directory", type=Path)
     export.add_argument("--card", type=Path, help="model card to put into the directory as README.md")
+    export.add_argument("--last", action="store_true", help="weights of the last step, not their moving average")
     export.add_argument("--force", action="store_true", help="overwrite an existing codec")
     export.set_defaults(action=_export)
     return parser
@@ -106,7 +118,19 @@ def _codec(parser: argparse.ArgumentParser) -> None:
 
 def _sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="of the sampler (default: the codec's)")
-    parser.add_argument("--guidance", type=float, help="scale of the guidance on text (default: the codec's)")
+    parser.add_argument("--guidance", type=_finite, help="scale of the guidance on text (default: the codec's)")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise argparse.ArgumentTypeError(f"must be finite, got {text}")
+    return value
+
+
+def _natural(text: str) -> int:
+    if not 0 <= (value := int(text)) < 2**64:
+        raise argparse.ArgumentTypeError(f"must be 0 to 2**64 - 1, got {text}")
+    return value
 
 
 def _targets(options: argparse.Namespace, sources: list[Path], suffix: str) -> list[Path]:
@@ -114,7 +138,7 @@ def _targets(options: argparse.Namespace, sources: list[Path], suffix: str) -> l
     output: Path | None = options.output
     if output is None:
         targets = [source.with_suffix(suffix) for source in sources]
-    elif output.is_dir() or len(sources) > 1 or options.inputs[0].is_dir():
+    elif output.is_dir() or len(sources) > 1 or options.inputs[0].is_dir() or not output.suffix:
         targets = [output / f"{source.stem}{suffix}" for source in sources]
     else:
         targets = [output]
@@ -221,6 +245,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     from ulcompress.evaluation import markdown, measure_all, write_csv
     from ulcompress.images import find_images
 
+    if options.out is not None and options.out.is_dir() and any(options.out.iterdir()) and not options.force:
+        raise ValueError(f"{options.out} is not empty; use --force to overwrite what is there, or give a new folder")
     measurements = measure_all(
         _load(options), find_images(options.inputs), steps=options.steps, guidance=options.guidance, keep=options.out
     )
@@ -246,6 +272,6 @@ def _export(options: argparse.Namespace) -> int:
     if (options.directory / "config.yaml").exists() and not options.force:
         raise ValueError(f"{options.directory} holds a codec; use --force to overwrite it")
     card = options.card.read_text() if options.card else ""
-    export(options.checkpoint, options.directory, card=card)
+    export(options.checkpoint, options.directory, card=card, averaged=not options.last)
     print(f"{options.checkpoint} -> {options.directory}")
     return 0

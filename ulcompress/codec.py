@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -192,21 +192,24 @@ class Codec(Part):
             conditioner.prepare(captions)
 
     def streams(self) -> list[StreamSpec | None]:
-        """Tell how each stream can be read with tables alone, in the order of the payload."""
+        """Tell how each stream can be read with tables alone, in the order of the payload; None where it cannot."""
         specs = []
         for name, conditioner in self._conditioners().items():
-            if (spec := conditioner.stream()) is not None:
-                specs.append(replace(spec.within(f"conditioning.{name}"), name=name))
+            if conditioner.sends:
+                spec = conditioner.stream()
+                specs.append(spec and replace(spec.within(f"conditioning.{name}"), name=name))
         spec = self.quantizer.stream()
         return [*specs, spec and replace(spec.within("quantizer"), stride=self.encoder.stride)]
 
     @property
     def fingerprint(self) -> bytes:
-        """Three bytes by which a file names its codec: of the configuration and of the weights in half precision."""
+        """Three bytes by which a file names its codec: of the streams and of the weights in half precision.
+
+        Other arguments are left out: a new default, or another number of steps, does not orphan the files.
+        """
         if self._fingerprint is None:
-            # A configuration file does not keep 1 and 1.0 apart, so all numbers are taken as floats.
-            arguments = json.loads(json.dumps(self.arguments()), parse_int=float)
-            digest = hashlib.sha256(json.dumps(arguments).encode())
+            streams = [asdict(spec) if spec is not None else None for spec in self.streams()]
+            digest = hashlib.sha256(json.dumps([streams, self.encoder.stride]).encode())
             for name, tensor in sorted(self.state_dict().items()):
                 value = tensor.detach().cpu()
                 value = value.half() if value.is_floating_point() else value

@@ -49,7 +49,11 @@ def load(name: str | Path, *, device: str | torch.device = "cpu") -> Codec:
     except RuntimeError as error:
         first = " ".join(str(error).split())
         raise ValueError(f"the weights in {directory} do not fit its config.yaml: {first}") from error
-    return codec.to(device).eval()
+    try:
+        return codec.to(device).eval()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"cannot use the device {str(device)!r}: {reason}; `cpu` always works") from error
 
 
 def build(config: dict[str, Any]) -> Codec:
@@ -100,8 +104,14 @@ def save(codec: Codec, directory: str | Path, *, card: str = "") -> None:
             (staged / file).replace(directory / file)
 
 
-def export(checkpoint: str | Path, directory: str | Path, *, card: str = "") -> None:
+def export(checkpoint: str | Path, directory: str | Path, *, card: str = "", averaged: bool = True) -> None:
     """Write the codec of a training checkpoint (of `training.CodecModule`) as a codec directory.
+
+    Args:
+        checkpoint: The file.
+        directory: Of the codec.
+        card: Text of its README.md.
+        averaged: Take the moving average of the weights where the training kept one, else those of the last step.
 
     Raises:
         ValueError: The file is missing or holds no codec.
@@ -119,10 +129,14 @@ def export(checkpoint: str | Path, directory: str | Path, *, card: str = "") -> 
         raise ValueError(
             f"{str(checkpoint)!r} holds no codec; give a checkpoint of CodecModule trained by `ulcompress fit`"
         )
+    # Lightning's weight averaging keeps the last step's weights beside the average.
+    state = content["state_dict"] if averaged else content.get("current_model_state", content["state_dict"])
     codec = build(config)
-    prefix = "codec."
-    state = content["state_dict"]
-    codec.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+    own = {name.removeprefix("codec."): value for name, value in state.items() if name.startswith("codec.")}
+    try:
+        codec.load_state_dict(own)
+    except RuntimeError as error:
+        raise ValueError(f"the weights in {str(checkpoint)!r} do not fit its codec: {error}") from error
     save(codec.eval(), directory, card=card)
 
 
@@ -149,10 +163,14 @@ def bundled_codecs() -> Iterator[Path]:
 
 def metadata(directory: Path) -> dict[str, str]:
     """Return the safetensors metadata of a codec directory without reading its weights."""
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(directory / "model.safetensors", framework="numpy") as file:
-        return file.metadata() or {}
+    path = directory / "model.safetensors"
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"cannot read {path}: {error}") from error
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -70,5 +70,5 @@ def test_autoencoder_is_taken_from_its_own_training_and_stays(fitted):
 def test_captions_become_the_vocabulary(fitted):
     module = CodecModule.load_from_checkpoint(fitted(), weights_only=True)
     coder = module.codec.conditioning["text"].coder
-    assert coder.vocabulary.fitted
+    assert coder.prepared
     assert len(coder.tokens("a red cup")) <= 3

@@ -18,6 +18,8 @@ class Conditioner(Part, ABC):
 
     provides: frozenset[str]
     """Fields of `Condition` that `forward` sets."""
+    sends: bool = False
+    """Whether it has side information; then `encode`, `bits`, `write` and `read` are its own."""
 
     @abstractmethod
     def forward(self, side: Any, features: Tensor, condition: Condition) -> Condition:
@@ -34,9 +36,6 @@ class Conditioner(Part, ABC):
         """Return the side information of a batch; None when nothing is sent."""
         return None
 
-    def observe(self, side: Any) -> None:
-        """Take a training batch's side information into the statistics of the entropy model."""
-
     def bits(self, side: Any) -> Tensor | None:
         """Estimate the bits of each image's side information, (B,); None when nothing is sent."""
         return None
@@ -49,5 +48,5 @@ class Conditioner(Part, ABC):
         return None
 
     def stream(self) -> StreamSpec | None:
-        """Tell how to read the stream with tables alone; None when nothing is sent or tables do not suffice."""
+        """Tell how to read the stream with tables alone; None when they do not suffice."""
         return None

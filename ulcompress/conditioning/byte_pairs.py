@@ -38,11 +38,6 @@ class BytePairs(Part):
         self.register_buffer("merges", torch.full((vocabulary_size - 256, 2), -1, dtype=torch.int64))
         self._derived: _Merges | None = None
 
-    @property
-    def fitted(self) -> bool:
-        """Whether there are merges, or no room for any."""
-        return bool((self.merges[:1] >= 0).all())
-
     def fit(self, texts: list[str]) -> None:
         """Learn the most useful merges of texts; the result depends on the words and their counts alone."""
         words = Counter(word for text in texts for word in _WORD.findall(self.normalize(text)))

@@ -23,6 +23,7 @@ class TextPrompt(Conditioner):
     """
 
     provides = frozenset({"text", "text_mask", "text_null"})
+    sends = True
 
     def __init__(self, *, coder: TextCoder, encoder: TextEncoder, dropout: float = 0.1):
         """Take the parts.
@@ -39,6 +40,12 @@ class TextPrompt(Conditioner):
                 f"{type(encoder).__name__} knows {known} tokens but the text coder's vocabulary has "
                 f"{coder.vocabulary.vocabulary_size}; set both `vocabulary_size` to the same number"
             )
+        longest = getattr(encoder, "max_tokens", coder.max_tokens)
+        if longest < coder.max_tokens:
+            raise ValueError(
+                f"{type(encoder).__name__} reads {longest} tokens but the text coder sends up to {coder.max_tokens}; "
+                "set both `max_tokens` to the same number"
+            )
         self.coder = coder
         self.encoder = encoder
         self.dropout = dropout
@@ -49,7 +56,7 @@ class TextPrompt(Conditioner):
 
     def prepare(self, captions: list[str]) -> None:
         """Learn the vocabulary and the frequencies of its tokens, unless they have been learnt."""
-        if not self.coder.vocabulary.fitted:
+        if not self.coder.prepared:
             self.coder.prepare(captions)
 
     def encode(self, source: Source, condition: Condition) -> Tokens:

@@ -14,7 +14,8 @@ from ulcompress.records import StreamSpec
 class TextCoder(Part):
     """Codes a text as tokens, each as the symbol token + 1, and the end as the symbol 0.
 
-    A text of `max_tokens` tokens has no end symbol, since nothing else can follow; an empty one is the end alone.
+    A text of `max_tokens` tokens has no end symbol, since nothing else can follow; an empty one is the end alone. The
+    buffer `prepared` is true once vocabulary and probabilities have been learnt.
     """
 
     def __init__(self, *, vocabulary: BytePairs, entropy: EntropyModel | None = None, max_tokens: int = 32):
@@ -25,11 +26,14 @@ class TextCoder(Part):
         self.entropy = StaticEntropy() if entropy is None else entropy
         self.entropy.build(vocabulary.vocabulary_size + 1)
         self.max_tokens = max_tokens
+        self.prepared: Tensor
+        self.register_buffer("prepared", torch.tensor(False))
 
     def prepare(self, texts: list[str]) -> None:
         """Learn vocabulary and probabilities from all texts of the training set, the same on every rank."""
         self.vocabulary.fit(texts)
         self.entropy.fit(self._symbols([self.tokens(text) for text in texts]))
+        self.prepared.fill_(True)
 
     def tokens(self, text: str) -> list[int]:
         """Return the first `max_tokens` tokens of the tidied text, without a character that they would cut."""
@@ -43,10 +47,6 @@ class TextCoder(Part):
     def text(self, tokens: list[int]) -> str:
         """Return the text of tokens, which is what encoder and decoder both see."""
         return self.vocabulary.decode(tokens)
-
-    def observe(self, tokens: list[list[int]]) -> None:
-        """Take the texts of a training batch into the statistics."""
-        self.entropy.observe(self._symbols(tokens))
 
     def bits(self, tokens: list[list[int]]) -> Tensor:
         """Estimate the bits of B texts, (B,)."""

@@ -60,7 +60,7 @@ class ImageDataModule(LightningDataModule):
         """Refuse with ValueError to fit without `train`, and to validate without `validation`."""
         if stage == "fit":
             len(self._train_source)
-        if stage == "validate" and self.validation is None:
+        if stage in ("validate", "test") and self.validation is None:
             raise ValueError("no images to validate on; give data.validation, a folder or .tar shards for instance")
 
     def train_captions(self) -> list[str]:
@@ -78,6 +78,10 @@ class ImageDataModule(LightningDataModule):
             )
         sampler = EpochSampler(size=len(source), seed=self.seed, num_replicas=processes, rank=rank)
         return ResumableLoader(self._dataset(source), sampler=sampler, drop_last=True, **self._options())
+
+    def test_dataloader(self) -> DataLoader | list[DataLoader]:
+        """Return the validation batches: a test is a validation of the best checkpoint."""
+        return self.val_dataloader()
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         """Return central crops in order, or an empty list when there are no validation images."""

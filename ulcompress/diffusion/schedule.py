@@ -54,7 +54,6 @@ class NoiseSchedule(Part):
             set_alpha_to_one=True,
             prediction_type=prediction,
             rescale_betas_zero_snr=zero_terminal_snr,
-            timestep_spacing="trailing",
         )
         self.length = len(self.scheduler.alphas_cumprod)
 
@@ -90,8 +89,8 @@ class NoiseSchedule(Part):
         """
         if not 1 <= steps <= self.length:
             raise ValueError(f"steps must be 1 to {self.length}, got {steps}")
-        self.scheduler.set_timesteps(steps)
-        schedule = [*self.scheduler.timesteps.tolist(), None]
+        # Trailing times, in integers: diffusers' own rounding adds a time of -1 for some numbers of steps.
+        schedule = [*(self.length * step // steps - 1 for step in range(steps, 0, -1)), None]
         current = noise
         for time, following in itertools.pairwise(schedule):
             times = torch.full((len(noise),), time, device=noise.device)

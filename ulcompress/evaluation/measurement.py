@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ulcompress.codec import Codec
 from ulcompress.evaluation.metrics import ms_ssim, psnr
-from ulcompress.images import ImageError, from_pil, read_image, to_pil, write_image
+from ulcompress.images import from_pil, read_image, to_pil, write_image
 
 T = TypeVar("T")
 
@@ -129,7 +129,7 @@ def measure_all(
             try:
                 caption = captions.get(path)
                 measured.append(measure(codec, path, caption=caption, steps=steps, guidance=guidance, keep=keep))
-            except ImageError as error:
+            except ValueError as error:  # of the image, or of the codec about it
                 progress.console.print(f"[yellow]left out[/yellow] {escape(str(error))}", soft_wrap=True)
     return measured
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -76,9 +77,19 @@ def _load(backbone: str, weights: str | None) -> torch.nn.Sequential:
     elif not Path(weights).is_file():
         raise ValueError(f"no file {weights!r}; weights must be a safetensors file of torchvision's {backbone}")
     else:
-        state = {name: value.float() for name, value in load_file(weights).items()}
-    model.load_state_dict(state)
+        state = _read(weights)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{weights!r} does not hold the weights of torchvision's {backbone}: {error}") from error
     for module in model.modules():
         if isinstance(module, torch.nn.ReLU):
             module.inplace = False  # features are kept for the comparison
     return model.features
+
+
+def _read(weights: str) -> dict[str, Tensor]:
+    try:
+        return {name: value.float() for name, value in load_file(weights).items()}
+    except SafetensorError as error:
+        raise ValueError(f"{weights!r} is no safetensors file ({error}); convert the state dictionary first") from error

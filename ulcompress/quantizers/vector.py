@@ -8,6 +8,9 @@ from ulcompress.entropy import EntropyModel
 from ulcompress.quantizers.indexed import IndexQuantizer
 from ulcompress.records import Quantized
 
+ROWS = 8192
+"""Vectors that are compared with the codebook at once, so that a large image does not need much memory."""
+
 
 class VectorQuantizer(IndexQuantizer):
     """Replaces each feature vector by the codebook entry with the largest cosine in a low-dimensional projection.
@@ -74,7 +77,7 @@ class VectorQuantizer(IndexQuantizer):
             flat = vectors.detach().flatten(0, -2)
             if self.training and not self.filled:
                 self._fill(flat)
-            indices = (flat @ self.codebook.T).argmax(-1)
+            indices = torch.cat([(part @ self.codebook.T).argmax(-1) for part in flat.split(ROWS)])
             chosen = self.codebook[indices]
             if self.training:
                 self._average(flat, indices)

@@ -84,4 +84,6 @@ class AutoencoderModule(TrainingModule):
         with torch.no_grad():
             self.weighted_sum(self._terms(batch.images, "val"), self.weights, "val", len(batch.images))
 
-    test_step = validation_step
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Log under `val/` what a validation logs."""
+        self.validation_step(batch, batch_idx)

@@ -74,14 +74,17 @@ class TrainingModule(Recorded, LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed the step."""
-        self._seed_step(0, self.global_step)
+        self._seed_step(0, self.global_step, batch_idx)
 
     def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Seed the batch, so that validation losses are comparable between epochs."""
-        self._seed_step(1, batch_idx)
+        self._seed_step(1, 0, batch_idx)
 
-    def _seed_step(self, stage: int, step: int) -> None:
-        state = np.random.SeedSequence([self.seed, stage, step, self.global_rank]).generate_state(2)
+    on_test_batch_start = on_validation_batch_start
+
+    def _seed_step(self, stage: int, step: int, batch: int) -> None:
+        # The batch tells the micro-batches of an accumulated step apart.
+        state = np.random.SeedSequence([self.seed, stage, step, batch, self.global_rank]).generate_state(2)
         torch.manual_seed(int(state[0]) << 32 | int(state[1]))
 
     def weighted_sum(self, terms: dict[str, Tensor], weights: dict[str, float], stage: str, size: int) -> Tensor:

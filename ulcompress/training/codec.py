@@ -76,7 +76,7 @@ class CodecModule(TrainingModule):
         pixels = batch.images[0, 0].numel()
         terms = dict(output.losses)
         for name, bits in output.bits.items():
-            terms[f"rate/{name}"] = bits.mean() / pixels
+            terms[f"rate/{name}"] = bits.mean().to(self.device) / pixels
         if self.perceptual is not None:
             count = self.perceptual_images
             restored = self.codec.autoencoder.decode(output.estimate[:count])
@@ -98,7 +98,9 @@ class CodecModule(TrainingModule):
             if batch_idx == 0:
                 self._log_psnr(batch)
 
-    test_step = validation_step
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Log under `val/` what a validation logs."""
+        self.validation_step(batch, batch_idx)
 
     def _weights(self, output: CodecOutput) -> dict[str, float]:
         return {f"rate/{name}": 0.0 for name in output.bits} | self.weights

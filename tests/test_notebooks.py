@@ -1,0 +1,17 @@
+"""Every notebook runs from top to bottom."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook(path):
+    cells = [c["source"] for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
+    names = {}
+    for number, source in enumerate(cells):
+        exec(compile("".join(source), f"{path.name}, code cell {number}", "exec"), names)
+    assert cells

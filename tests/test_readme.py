@@ -1,0 +1,57 @@
+"""What the README shows is true: its Python runs, its commands exist, its tree is there."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ulcompress.cli import _parser, run
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text()
+
+
+def photograph(path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)).save(path)
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.S)
+
+
+def test_python_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photograph("photo.png")
+    (source,) = blocks("python")
+    exec(source, {})
+    assert Image.open("restored.png").size == (64, 48)
+
+
+def test_codec_commands_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    photograph("photo.jpg")
+    photograph("folder/other.png")
+    commands = [line.split(" #")[0].strip() for line in "".join(blocks("sh")).splitlines()]
+    verbs = ("compress", "decompress", "info", "evaluate")
+    ours = [c for c in commands if c.startswith(tuple(f"ulcompress {v} " for v in verbs)) and "my-codec" not in c]
+    assert len(ours) == 6
+    for command in ours:
+        words = re.findall(r'"[^"]*"|\S+', command)[1:]
+        assert run([word.strip('"') for word in words]) == 0, command
+
+
+def test_every_verb_is_known():
+    known = set(_parser()._subparsers._group_actions[0].choices) | {"fit", "validate", "test"}
+    assert set(re.findall(r"^ulcompress (\w+)", TEXT, re.M)) - {"fit|validate|test"} <= known | {""}
+
+
+def test_tree_is_there():
+    tree = blocks("")[-1]
+    for name in re.findall(r"^  ([\w.]+\.py) ", tree, re.M):
+        assert (ROOT / "ulcompress" / name).is_file(), name
+    for name in re.findall(r"(?:^|\s)([a-z]+)/(?=\s)", tree):
+        assert (ROOT / name).is_dir() or (ROOT / "ulcompress" / name).is_dir(), name
+    files = {path.name for path in (ROOT / "ulcompress").glob("*.py")} - {"__init__.py", "__main__.py"}
+    assert files == set(re.findall(r"^  ([\w.]+\.py) ", tree, re.M))
