@@ -139,6 +139,7 @@ def test_evaluate_refuses_a_folder_with_files(codec_directory, photo, capsys):
     assert "is not empty; use --force" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore:MS-SSIM needs")
 def test_evaluate_prints_the_table(codec_directory, photo, tmp_path, capsys):
     assert run(["evaluate", str(photo), "--codec", codec_directory, "--out", str(tmp_path / "results")]) == 0
     size = (tmp_path / "results" / "photo.ulc").stat().st_size

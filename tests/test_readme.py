@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from ulcompress.cli import _parser, run
@@ -28,6 +29,7 @@ def test_python_runs(tmp_path, monkeypatch):
     assert Image.open("restored.png").size == (64, 48)
 
 
+@pytest.mark.filterwarnings("ignore:MS-SSIM needs")
 def test_codec_commands_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("folder").mkdir()

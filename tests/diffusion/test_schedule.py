@@ -122,7 +122,7 @@ def test_bad_step_counts_are_refused(steps):
 
 def test_every_number_of_steps_visits_as_many_times():
     schedule = NoiseSchedule()
-    for steps in range(1, schedule.length + 1):
+    for steps in (*range(1, 30), 61, 103, 121, 201, 600, 999, 1000):
         seen = []
 
         def predict(noisy, times, seen=seen):

@@ -54,18 +54,20 @@ class VectorQuantizer(IndexQuantizer):
         self.revive_below = revive_below
         self.project_in = nn.Linear(channels, dimension)
         self.project_out = nn.Linear(dimension, channels)
-        self.codebook: Tensor
         self.usage: Tensor
         self.sums: Tensor
         self.filled: Tensor
         self.centred = centred
         self.mean: Tensor
-        codebook = F.normalize(torch.randn(codebook_size, dimension), dim=-1)
-        self.register_buffer("codebook", codebook)
         self.register_buffer("usage", torch.ones(codebook_size))
-        self.register_buffer("sums", codebook.clone())
+        self.register_buffer("sums", F.normalize(torch.randn(codebook_size, dimension), dim=-1))
         self.register_buffer("filled", torch.tensor(False))
         self.register_buffer("mean", torch.zeros(dimension))
+
+    @property
+    def codebook(self) -> Tensor:
+        """The entries, (codebook_size, dimension), of unit length."""
+        return F.normalize(self.sums, dim=-1)
 
     def forward(self, features: Tensor) -> Quantized:
         """Quantise features, (B, C, h, w); the term `commitment` is the mean of 1 - cosine."""
@@ -77,14 +79,14 @@ class VectorQuantizer(IndexQuantizer):
             flat = vectors.detach().flatten(0, -2)
             if self.training and not self.filled:
                 self._fill(flat)
-            indices = torch.cat([(part @ self.codebook.T).argmax(-1) for part in flat.split(ROWS)])
-            chosen = self.codebook[indices]
+            codebook = self.codebook
+            indices = torch.cat([(part @ codebook.T).argmax(-1) for part in flat.split(ROWS)])
             if self.training:
                 self._average(flat, indices)
             symbols = indices.view(vectors.shape[:-1])
             if self.training:
                 self.entropy.observe(symbols)
-            codes = chosen.view_as(vectors)
+            codes = codebook[symbols]
             # Written so that the value is exactly the code, as the decoder will compute it.
             straight = codes + (vectors - vectors.detach())
             commitment = 1 - (vectors * codes).sum(-1).mean()
@@ -102,20 +104,18 @@ class VectorQuantizer(IndexQuantizer):
 
     @torch.no_grad()
     def _fill(self, flat: Tensor) -> None:
-        self.codebook.copy_(_draw(flat, len(self.codebook)))
-        self.usage.fill_(len(flat) * _ranks() / len(self.codebook))
-        self.sums.copy_(self.codebook * self.usage[:, None])
+        self.usage.fill_(len(flat) * _ranks() / len(self.usage))
+        self.sums.copy_(_draw(flat, len(self.usage)) * self.usage[:, None])
         self.filled.fill_(True)
 
     @torch.no_grad()
     def _average(self, flat: Tensor, indices: Tensor) -> None:
-        usage = torch.bincount(indices, minlength=len(self.codebook)).to(flat.dtype)
+        usage = torch.bincount(indices, minlength=len(self.usage)).to(flat.dtype)
         sums = torch.zeros_like(self.sums).index_add_(0, indices, flat)
         self.usage.lerp_(_reduced(usage), 1 - self.decay)
         self.sums.lerp_(_reduced(sums), 1 - self.decay)
         if self.revive_below > 0:
             self._revive(flat)
-        self.codebook.copy_(F.normalize(self.sums, dim=-1))
 
     def _revive(self, flat: Tensor) -> None:
         dead = (self.usage < self.revive_below).nonzero().flatten()
