@@ -1,7 +1,5 @@
 """A short training on random images, with any loggers and callbacks."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from lightning.pytorch import Trainer
@@ -10,19 +8,6 @@ from PIL import Image
 from ulcompress.autoencoders import KLAutoencoder
 from ulcompress.data import ImageDataModule
 from ulcompress.training import AutoencoderModule, CodecModule
-
-EXCEPTED = [
-    "ignore:.*does not have many workers",
-    "ignore:Found .* in eval mode",  # the autoencoder, which is not trained
-]
-"""Warnings of Lightning that say nothing about the observers; looked at with Lightning 2.6.6 in 2026."""
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            for line in EXCEPTED:
-                item.add_marker(pytest.mark.filterwarnings(line))
 
 
 @pytest.fixture

@@ -1,29 +1,10 @@
-"""A folder of images with captions, and the warnings that Lightning gives in every training."""
-
-from pathlib import Path
+"""A folder of images with captions, and a perceptual network with random weights."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-
-EXCEPTED = [
-    "ignore:.*does not have many workers",
-    "ignore:Found .* in eval mode",  # the autoencoder and the perceptual distance, which are not trained
-    "ignore:Precision bf16-mixed is not supported by the model summary",
-    "ignore:Checkpoint directory .* exists and is not empty",
-    "ignore:Total length of `list` across ranks is zero",  # no validation
-    "ignore:The number of training batches",
-]
-"""Warnings of Lightning that say nothing about this project; looked at with Lightning 2.6.6 in November 2026."""
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            for line in EXCEPTED:
-                item.add_marker(pytest.mark.filterwarnings(line))
 
 
 @pytest.fixture

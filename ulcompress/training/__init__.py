@@ -1,4 +1,5 @@
 from ulcompress.training.autoencoder import AutoencoderModule
 from ulcompress.training.codec import CodecModule
+from ulcompress.training.optimizer import WarmupAdamW
 
-__all__ = ["AutoencoderModule", "CodecModule"]
+__all__ = ["AutoencoderModule", "CodecModule", "WarmupAdamW"]

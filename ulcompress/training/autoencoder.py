@@ -8,6 +8,7 @@ from torch import Tensor
 from ulcompress.autoencoders import KLAutoencoder
 from ulcompress.losses import FeatureDistance
 from ulcompress.training.base import TrainingModule
+from ulcompress.training.optimizer import WarmupAdamW
 
 
 class AutoencoderModule(TrainingModule):
@@ -23,32 +24,20 @@ class AutoencoderModule(TrainingModule):
         perceptual: FeatureDistance | None = None,
         perceptual_images: int | None = None,
         weights: dict[str, float] | None = None,
-        learning_rate: float = 1e-4,
-        warmup_steps: int = 0,
-        decay_steps: int | None = None,
-        weight_decay: float = 0.01,
+        optimizer: WarmupAdamW | None = None,
         seed: int = 0,
     ):
-        """Take the parts; see `TrainingModule` for the optimiser's arguments.
+        """Take the parts.
 
         Args:
             autoencoder: What is trained.
             perceptual: A distance that is added as the term `perceptual`.
             perceptual_images: Take it on this many images of a batch, which saves time; None for all.
             weights: Of the terms `absolute_error`, `kl` (nats a latent element) and `perceptual`.
-            learning_rate: Peak rate.
-            warmup_steps: See `TrainingModule`.
-            decay_steps: See `TrainingModule`.
-            weight_decay: See `TrainingModule`.
-            seed: See `TrainingModule`.
+            optimizer: Of the trained parameters; `WarmupAdamW` with its defaults if None.
+            seed: Of the noise in training and validation.
         """
-        super().__init__(
-            learning_rate=learning_rate,
-            warmup_steps=warmup_steps,
-            decay_steps=decay_steps,
-            weight_decay=weight_decay,
-            seed=seed,
-        )
+        super().__init__(optimizer=optimizer, seed=seed)
         self.autoencoder = autoencoder
         self.perceptual = perceptual
         self.perceptual_images = perceptual_images

@@ -1,6 +1,5 @@
-"""What all training stages share: the optimiser, the schedule of the learning rate, and exact continuation."""
+"""What all training stages share: hyperparameters, exact continuation, logging."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -10,33 +9,18 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from ulcompress.part import Recorded
+from ulcompress.training.optimizer import WarmupAdamW
 
 
 class TrainingModule(Recorded, LightningModule):
-    """AdamW with linear warm-up and cosine decay; every step draws its random numbers from its own seed.
+    """A training stage in which every step draws its random numbers from its own seed.
 
     A step's noise depends on `seed`, the global step and the rank alone, so a run that was killed at any step
     continues with the numbers that it would have seen.
     """
 
-    def __init__(
-        self,
-        *,
-        learning_rate: float = 1e-4,
-        warmup_steps: int = 0,
-        decay_steps: int | None = None,
-        weight_decay: float = 0.01,
-        seed: int = 0,
-    ):
-        """Set what the optimiser needs.
-
-        Args:
-            learning_rate: Peak rate.
-            warmup_steps: Steps over which the rate rises linearly from 0.
-            decay_steps: Step at which a half cosine after the warm-up ends at 0; None keeps the peak rate.
-            weight_decay: Decoupled decay of AdamW.
-            seed: Of the noise in training and validation.
-        """
+    def __init__(self, *, optimizer: WarmupAdamW | None = None, seed: int = 0):
+        """Take the optimiser, `WarmupAdamW` with its defaults if None, and the seed of the noise."""
         super().__init__()
         # Plain data, from which Lightning's own function builds the module again when a checkpoint is loaded.
         self.save_hyperparameters(
@@ -46,10 +30,7 @@ class TrainingModule(Recorded, LightningModule):
                 **self.arguments(),
             }
         )
-        self.learning_rate = learning_rate
-        self.warmup_steps = warmup_steps
-        self.decay_steps = decay_steps
-        self.weight_decay = weight_decay
+        self.optimizer = optimizer if optimizer is not None else WarmupAdamW()
         self.seed = seed
 
     def trained_parameters(self) -> list[nn.Parameter]:
@@ -57,20 +38,8 @@ class TrainingModule(Recorded, LightningModule):
         return [p for p in self.parameters() if p.requires_grad]
 
     def configure_optimizers(self) -> Any:
-        """Build AdamW and its schedule, stepped every batch."""
-        optimizer = torch.optim.AdamW(
-            self.trained_parameters(), lr=self.learning_rate, betas=(0.9, 0.99), weight_decay=self.weight_decay
-        )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._relative_rate)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _relative_rate(self, step: int) -> float:
-        if step < self.warmup_steps:
-            return (step + 1) / self.warmup_steps
-        if self.decay_steps is None:
-            return 1.0
-        progress = (step - self.warmup_steps) / max(1, self.decay_steps - self.warmup_steps)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        """Let the optimiser's part build it for the trained parameters."""
+        return self.optimizer.configure(self.trained_parameters())
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed the step."""

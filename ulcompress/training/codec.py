@@ -9,6 +9,7 @@ from ulcompress.codec import Codec
 from ulcompress.losses import FeatureDistance
 from ulcompress.records import CodecOutput
 from ulcompress.training.base import TrainingModule, load_weights
+from ulcompress.training.optimizer import WarmupAdamW
 
 
 class CodecModule(TrainingModule):
@@ -25,13 +26,10 @@ class CodecModule(TrainingModule):
         perceptual: FeatureDistance | None = None,
         perceptual_images: int | None = None,
         weights: dict[str, float] | None = None,
-        learning_rate: float = 1e-4,
-        warmup_steps: int = 0,
-        decay_steps: int | None = None,
-        weight_decay: float = 0.01,
+        optimizer: WarmupAdamW | None = None,
         seed: int = 0,
     ):
-        """Take the parts; see `TrainingModule` for the optimiser's arguments.
+        """Take the parts.
 
         Args:
             codec: What is trained, except for its autoencoder.
@@ -41,19 +39,10 @@ class CodecModule(TrainingModule):
                 the autoencoder's decoder; added as the term `perceptual`.
             perceptual_images: Take it on this many images of a batch, which saves time; None for all.
             weights: Of the loss terms and of `rate/<stream>` (bpp); a rate without a weight is only logged.
-            learning_rate: Peak rate.
-            warmup_steps: See `TrainingModule`.
-            decay_steps: See `TrainingModule`.
-            weight_decay: See `TrainingModule`.
-            seed: See `TrainingModule`.
+            optimizer: Of the trained parameters; `WarmupAdamW` with its defaults if None.
+            seed: Of the noise in training and validation.
         """
-        super().__init__(
-            learning_rate=learning_rate,
-            warmup_steps=warmup_steps,
-            decay_steps=decay_steps,
-            weight_decay=weight_decay,
-            seed=seed,
-        )
+        super().__init__(optimizer=optimizer, seed=seed)
         self.codec = codec
         self.codec.autoencoder.requires_grad_(False).eval()
         self.autoencoder_checkpoint = autoencoder_checkpoint
