@@ -279,3 +279,15 @@ def test_another_codec_says_which_one_is_needed(tiny_codec):
         tiny_codec.train().encoder.layers[0].bias.add_(1)
     with pytest.raises(BitstreamError, match=f"needs the codec {needed}; this codec is"):
         tiny_codec.eval().decompress(data)
+
+
+def test_a_small_image_is_padded_for_the_networks_alone(tiny_codec):
+    code = tiny_codec.encode(image_of()[:, :1, :20])
+    assert code.symbols.shape == (1, 1, 2)
+    seen = []
+    sample = tiny_codec.decoder.sample
+    tiny_codec.decoder.sample = lambda condition, shape, **options: (
+        seen.append(shape) or sample(condition, shape, **options)
+    )
+    assert tiny_codec.decode(code, seed=0).shape == (3, 1, 20)
+    assert seen == [(8, 8)]

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+MINIMUM = 64
+"""Pixels: smaller images are padded before the networks see them, which have nothing to normalise by otherwise. The
+padding is not coded; the decoder repeats the border instead."""
+
+
 @final
 class Codec(Part):
     """An image codec composed of swappable parts.
@@ -126,8 +131,10 @@ class Codec(Part):
         pixels = _pixels(image).to(self.device)
         if caption and not any("text" in c.provides for c in self._conditioners().values()):
             raise ValueError("this codec has no text conditioner; leave the caption out")
-        source = self._source(pad_to_multiple(pixels[None], self.stride), [caption])
-        quantized = self.quantizer(self.encoder(source.image, source.latent))
+        rows, columns = (-(-side // self.stride) for side in pixels.shape[-2:])
+        source = self._source(pad_to_multiple(pixels[None], self.stride, minimum=MINIMUM), [caption])
+        features = self.encoder(source.image, source.latent)[..., :rows, :columns]
+        quantized = self.quantizer(features)
         condition, sides = Condition(), {}
         for name, conditioner in self._conditioners().items():
             sides[name] = conditioner.encode(source, condition)
@@ -172,16 +179,15 @@ class Codec(Part):
     def decode(self, code: Code, *, seed: int, steps: int | None = None, guidance: float | None = None) -> Tensor:
         """Restore the image of a code, RGB in [0, 1], (3, H, W), on the CPU."""
         features = self.quantizer.dequantize(code.symbols.to(self.device))
+        features = pad_to_multiple(features, 1, minimum=-(-MINIMUM // self.stride))
         condition = Condition()
         for name, conditioner in self._conditioners().items():
             condition = conditioner(code.sides[name], features, condition)
-        latent = self.decoder.sample(condition, self._grid(code), seed=seed, steps=steps, guidance=guidance)
+        scale = self.stride // self.autoencoder.stride
+        shape = features.shape[-2] * scale, features.shape[-1] * scale
+        latent = self.decoder.sample(condition, shape, seed=seed, steps=steps, guidance=guidance)
         image = self.autoencoder.decode(latent)[0, :, : code.height, : code.width]
         return image.clamp(0, 1).float().cpu()
-
-    def _grid(self, code: Code) -> tuple[int, int]:
-        rows, columns = (-(-side // self.stride) * self.stride for side in (code.height, code.width))
-        return rows // self.autoencoder.stride, columns // self.autoencoder.stride
 
     def _source(self, images: Tensor, captions: Sequence[str | None] | None) -> Source:
         given = [None] * len(images) if captions is None else captions
