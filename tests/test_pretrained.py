@@ -158,7 +158,7 @@ def test_a_missing_model_card_is_no_reason_to_refuse(saved):
 
 def test_weights_that_do_not_fit_are_named(saved):
     edit_config(saved, "quantizer.init_args.codebook_size", 17)
-    with pytest.raises(ValueError, match=r"do not fit its config\.yaml: .*quantizer\.(usage|sums)"):
+    with pytest.raises(ValueError, match=r"do not fit the codec's parts: .*quantizer\.(usage|sums)"):
         load(saved)
 
 
@@ -166,7 +166,7 @@ def test_a_missing_weight_is_named(saved):
     state = load_file(saved / "model.safetensors")
     del state["quantizer.sums"]
     save_file(state, saved / "model.safetensors")
-    with pytest.raises(ValueError, match=r"do not fit its config\.yaml: .*quantizer\.(usage|sums)"):
+    with pytest.raises(ValueError, match=r"do not fit the codec's parts: .*quantizer\.(usage|sums)"):
         load(saved)
 
 

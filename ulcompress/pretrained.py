@@ -34,26 +34,31 @@ def load(name: str | Path, *, device: str | torch.device = "cpu") -> Codec:
     Raises:
         ValueError: There is no such codec, or its files do not fit together; says what would do.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     directory = locate(name)
     codec = build(_read_config(directory / "config.yaml"))
-    try:
-        stored = load_file(directory / "model.safetensors")
-    except SafetensorError as error:
-        raise ValueError(f"{directory / 'model.safetensors'} is damaged: {error}; get the codec again") from error
-    state = {key: value.float() if value.is_floating_point() else value for key, value in stored.items()}
-    try:
-        codec.load_state_dict(state)
-    except RuntimeError as error:
-        first = " ".join(str(error).split())
-        raise ValueError(f"the weights in {directory} do not fit its config.yaml: {first}") from error
+    load_weights(codec, directory)
     try:
         return codec.to(device).eval()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"cannot use the device {str(device)!r}: {reason}; `cpu` always works") from error
+
+
+def load_weights(codec: Codec, name: str | Path) -> None:
+    """Give a codec the weights of a saved one of the same parts, named as for `load`; raises ValueError."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    directory = locate(name)
+    try:
+        state = load_file(directory / "model.safetensors")
+    except SafetensorError as error:
+        raise ValueError(f"{directory / 'model.safetensors'} is damaged: {error}; get the codec again") from error
+    try:
+        codec.load_state_dict({key: v.float() if v.is_floating_point() else v for key, v in state.items()})
+    except RuntimeError as error:
+        first = " ".join(str(error).split())
+        raise ValueError(f"the weights in {directory} do not fit the codec's parts: {first}") from error
 
 
 def build(config: dict[str, Any]) -> Codec:

@@ -72,3 +72,15 @@ def test_captions_become_the_vocabulary(fitted):
     coder = module.codec.conditioning["text"].coder
     assert coder.prepared
     assert len(coder.tokens("a red cup")) <= 3
+
+
+def test_training_starts_from_a_saved_codec(fitted):
+    run(["export", fitted(), "saved"])
+    Path("run/last.ckpt").unlink()
+    module = CodecModule.load_from_checkpoint(
+        fitted("--model.start", "saved", "--trainer.max_steps", "1", "--model.optimizer.learning_rate", "0"),
+        weights_only=True,
+    )
+    saved = ulcompress.load("saved").state_dict()
+    trained = dict(module.codec.named_parameters())
+    assert all(torch.equal(saved[name], value) for name, value in trained.items())

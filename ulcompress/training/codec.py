@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ulcompress import pretrained
 from ulcompress.codec import Codec
 from ulcompress.losses import FeatureDistance
 from ulcompress.records import CodecOutput
@@ -22,6 +23,7 @@ class CodecModule(TrainingModule):
         self,
         *,
         codec: Codec,
+        start: str | None = None,
         autoencoder_checkpoint: str | None = None,
         perceptual: FeatureDistance | None = None,
         perceptual_images: int | None = None,
@@ -33,6 +35,8 @@ class CodecModule(TrainingModule):
 
         Args:
             codec: What is trained, except for its autoencoder.
+            start: Saved codec of the same parts, a bundled name or a directory, whose weights a new training starts
+                with; not read when a training is continued.
             autoencoder_checkpoint: Lightning checkpoint of `AutoencoderModule` from which a new training takes the
                 autoencoder's weights; not read when a training is continued.
             perceptual: A distance between the image and the decoded estimate of the latent, with its gradient through
@@ -45,14 +49,19 @@ class CodecModule(TrainingModule):
         super().__init__(optimizer=optimizer, seed=seed)
         self.codec = codec
         self.codec.autoencoder.requires_grad_(False).eval()
+        self.start = start
         self.autoencoder_checkpoint = autoencoder_checkpoint
         self.perceptual = perceptual
         self.perceptual_images = perceptual_images
         self.weights = {"diffusion": 1.0, "commitment": 0.0, "perceptual": 1.0} | (weights or {})
 
     def setup(self, stage: str) -> None:
-        """Take the autoencoder from its own training when a new training starts."""
-        if stage == "fit" and self.autoencoder_checkpoint and self.trainer.ckpt_path is None:
+        """Take weights from earlier stages when a new training starts."""
+        if stage != "fit" or self.trainer.ckpt_path is not None:
+            return
+        if self.start:
+            pretrained.load_weights(self.codec, self.start)
+        if self.autoencoder_checkpoint:
             load_weights(self.codec.autoencoder, self.autoencoder_checkpoint, "autoencoder.")
 
     def on_fit_start(self) -> None:
