@@ -197,3 +197,11 @@ def test_export_refuses_what_is_no_checkpoint_of_a_codec(tmp_path):
     with pytest.raises(ValueError, match=r"holds no codec; give a checkpoint of CodecModule"):
         export(tmp_path / "other.ckpt", tmp_path / "codec")
     assert not (tmp_path / "codec").exists()
+
+
+def test_a_file_that_is_no_checkpoint_is_named(tmp_path):
+    (tmp_path / "garbage.ckpt").write_bytes(b"no checkpoint at all")
+    with pytest.raises(ValueError, match=r"garbage\.ckpt' is no checkpoint that can be read safely"):
+        export(tmp_path / "garbage.ckpt", tmp_path / "codec")
+    with pytest.raises(ValueError, match=r"no checkpoint '.*missing\.ckpt'; train that stage first"):
+        export(tmp_path / "missing.ckpt", tmp_path / "codec")

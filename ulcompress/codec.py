@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MINIMUM = 64
 """Pixels: smaller images are padded before the networks see them, which have nothing to normalise by otherwise. The
-padding is not coded; the decoder repeats the border instead."""
+padding is not coded; the decoder pads the features instead."""
 
 
 @final

@@ -121,14 +121,7 @@ def export(checkpoint: str | Path, directory: str | Path, *, card: str = "", ave
     Raises:
         ValueError: The file is missing or holds no codec.
     """
-    import torch
-
-    if not Path(checkpoint).is_file():
-        raise ValueError(f"no checkpoint {str(checkpoint)!r}")
-    try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{str(checkpoint)!r} is no checkpoint that can be read safely: {error}") from error
+    content = read_checkpoint(checkpoint)
     config = content.get("hyper_parameters", {}).get("codec")
     if config is None:
         raise ValueError(
@@ -143,6 +136,26 @@ def export(checkpoint: str | Path, directory: str | Path, *, card: str = "", ave
     except RuntimeError as error:
         raise ValueError(f"the weights in {str(checkpoint)!r} do not fit its codec: {error}") from error
     save(codec.eval(), directory, card=card)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Return the content of a Lightning checkpoint, of which nothing is executed.
+
+    Raises:
+        ValueError: The file is missing or no such checkpoint.
+    """
+    import torch
+
+    if not Path(path).is_file():
+        raise ValueError(f"no checkpoint {str(path)!r}; train that stage first or give another path")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{str(path)!r} is no checkpoint that can be read safely: {reason}") from error
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise ValueError(f"{str(path)!r} is no Lightning checkpoint: it holds no `state_dict`")
+    return content
 
 
 def locate(name: str | Path) -> Path:

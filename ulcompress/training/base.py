@@ -1,6 +1,5 @@
 """What all training stages share: hyperparameters, exact continuation, logging."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,14 +8,15 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from ulcompress.part import Recorded
+from ulcompress.pretrained import read_checkpoint
 from ulcompress.training.optimizer import WarmupAdamW
 
 
 class TrainingModule(Recorded, LightningModule):
     """A training stage in which every step draws its random numbers from its own seed.
 
-    A step's noise depends on `seed`, the global step and the rank alone, so a run that was killed at any step
-    continues with the numbers that it would have seen.
+    A step's noise depends on `seed`, the global step, the batch and the rank alone, so a run that was killed at
+    any step continues with the numbers that it would have seen.
     """
 
     def __init__(self, *, optimizer: WarmupAdamW | None = None, seed: int = 0):
@@ -65,15 +65,13 @@ class TrainingModule(Recorded, LightningModule):
         return total
 
 
-def load_weights(module: nn.Module, checkpoint: str, prefix: str) -> None:
-    """Load a module's weights from a Lightning checkpoint, taking the entries under `prefix`.
+def load_stage(module: nn.Module, checkpoint: str, prefix: str) -> None:
+    """Give a module the weights that an earlier stage's checkpoint holds under `prefix`.
 
     Raises:
-        ValueError: The file is missing, or does not hold this module.
+        ValueError: The file is missing, unreadable, or does not hold this module.
     """
-    if not Path(checkpoint).is_file():
-        raise ValueError(f"no checkpoint {checkpoint!r}; train that stage first or give another path")
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    state = read_checkpoint(checkpoint)["state_dict"]
     own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     try:
         module.load_state_dict(own)

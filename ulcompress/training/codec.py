@@ -9,7 +9,7 @@ from ulcompress import pretrained
 from ulcompress.codec import Codec
 from ulcompress.losses import FeatureDistance
 from ulcompress.records import CodecOutput
-from ulcompress.training.base import TrainingModule, load_weights
+from ulcompress.training.base import TrainingModule, load_stage
 from ulcompress.training.optimizer import WarmupAdamW
 
 
@@ -62,7 +62,7 @@ class CodecModule(TrainingModule):
         if self.start:
             pretrained.load_weights(self.codec, self.start)
         if self.autoencoder_checkpoint:
-            load_weights(self.codec.autoencoder, self.autoencoder_checkpoint, "autoencoder.")
+            load_stage(self.codec.autoencoder, self.autoencoder_checkpoint, "autoencoder.")
 
     def on_fit_start(self) -> None:
         """Let the conditioners learn their tables from the training captions, where they have not yet."""
