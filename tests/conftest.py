@@ -1,5 +1,7 @@
 """What tests of several packages share."""
 
+import json
+
 import pytest
 import torch
 
@@ -43,3 +45,63 @@ def tiny_codec(one_thread) -> Codec:
         )
     codec.prepare(CAPTIONS)
     return codec.eval()
+
+
+@pytest.fixture(scope="session")
+def stable_diffusion(tmp_path_factory) -> str:
+    """A directory with a complete Stable Diffusion of tiny size and random weights, as diffusers writes it."""
+    import diffusers
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    directory = tmp_path_factory.mktemp("stable-diffusion")
+    letters = [chr(code) for code in range(97, 123)]
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), "cu", "cup</w>", "<|startoftext|>", "<|endoftext|>"]
+    (directory / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(tokens)}))
+    (directory / "merges.txt").write_text("#version: 0.2\nc u\ncu p</w>\n")
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        text = CLIPTextConfig(
+            vocab_size=len(tokens),
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=12,
+            bos_token_id=len(tokens) - 2,
+            eos_token_id=len(tokens) - 1,
+        )
+        pipeline = diffusers.StableDiffusionPipeline(
+            vae=diffusers.AutoencoderKL(
+                block_out_channels=(8, 8, 8, 8),
+                down_block_types=("DownEncoderBlock2D",) * 4,
+                up_block_types=("UpDecoderBlock2D",) * 4,
+                latent_channels=4,
+                norm_num_groups=4,
+                sample_size=64,
+            ),
+            text_encoder=CLIPTextModel(text),
+            tokenizer=CLIPTokenizer(
+                str(directory / "vocab.json"),
+                str(directory / "merges.txt"),
+                model_max_length=12,
+                pad_token="<|endoftext|>",
+            ),
+            unet=diffusers.UNet2DConditionModel(
+                sample_size=8,
+                block_out_channels=(8, 16),
+                layers_per_block=1,
+                down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+                up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+                cross_attention_dim=16,
+                attention_head_dim=4,
+                norm_num_groups=4,
+                use_linear_projection=True,
+            ),
+            scheduler=diffusers.DDIMScheduler(prediction_type="v_prediction", steps_offset=1, clip_sample=False),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+        pipeline.save_pretrained(directory)
+        pipeline.save_pretrained(directory, variant="fp16")
+    return str(directory)

@@ -147,6 +147,27 @@ def test_evaluate_prints_the_table(codec_directory, photo, tmp_path, capsys):
     assert (tmp_path / "results" / "measurements.csv").read_text().count("\n") == 2
 
 
+@pytest.mark.filterwarnings("ignore:MS-SSIM needs")
+def test_evaluate_takes_the_captions_beside_the_images(codec_directory, photo, tmp_path):
+    def file(*options):
+        out = tmp_path / f"results{len(options)}"
+        assert run(["evaluate", str(photo), "--codec", codec_directory, "--out", str(out), *options]) == 0
+        return (out / "photo.ulc").read_bytes()
+
+    photo.with_suffix(".txt").write_text("\n a red cup on a table \na cat\n")
+    assert file("--captions") == load(codec_directory).compress(read_image(photo), "a red cup on a table")
+    assert file() == load(codec_directory).compress(read_image(photo))
+
+
+@pytest.mark.parametrize("text", [None, " \n"])
+def test_evaluate_without_a_caption_that_was_asked_for_is_one_line(codec_directory, photo, capsys, text):
+    if text is not None:
+        photo.with_suffix(".txt").write_text(text)
+    assert run(["evaluate", str(photo), "--codec", codec_directory, "--captions"]) == 1
+    error = capsys.readouterr().err
+    assert "no caption for" in error and "photo.txt" in error and error.count("\n") == 1
+
+
 def test_unusable_device_is_one_line(codec_directory, photo, capsys):
     assert run(["compress", str(photo), "--codec", codec_directory, "--device", "nowhere"]) == 1
     assert "cannot use the device 'nowhere'" in capsys.readouterr().err

@@ -74,8 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     decompress.add_argument("--seed", type=_natural, help="of the decoder's noise (default: taken from the file)")
     decompress.set_defaults(action=_decompress)
 
-    info = verbs.add_parser("info", help="what a .ulc file holds")
-    info.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    info = verbs.add_parser("info", help="what a .ulc file holds, or the nominal bits of an experiment")
+    info.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".ulc files, or an experiment's YAML files")
     info.add_argument("--codec", help="codec directory, where it is not a bundled one")
     info.set_defaults(action=_info)
 
@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="images and folders of images")
     _codec(evaluate)
     _sampling(evaluate)
+    evaluate.add_argument("--captions", action="store_true", help="first line of <name>.txt beside each image")
     evaluate.add_argument("--out", type=Path, help="new or empty folder for files, restored images, measurements.csv")
     evaluate.add_argument("--force", action="store_true", help="overwrite what is in that folder")
     evaluate.set_defaults(action=_evaluate)
@@ -238,6 +239,11 @@ def _info(options: argparse.Namespace) -> int:
     for file in options.files:
         if not file.is_file():
             raise ValueError(f"no file {file}")
+    if options.files[0].suffix in (".yaml", ".yml"):
+        from ulcompress.nominal import describe_experiment
+
+        print(describe_experiment(options.files))
+        return 0
     return _each(options.files, options.files, one)
 
 
@@ -247,8 +253,10 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     if options.out is not None and options.out.is_dir() and any(options.out.iterdir()) and not options.force:
         raise ValueError(f"{options.out} is not empty; use --force to overwrite what is there, or give a new folder")
+    sources = find_images(options.inputs)
+    captions = {source: _caption_beside(source) for source in sources} if options.captions else None
     measurements = measure_all(
-        _load(options), find_images(options.inputs), steps=options.steps, guidance=options.guidance, keep=options.out
+        _load(options), sources, captions=captions, steps=options.steps, guidance=options.guidance, keep=options.out
     )
     if options.out is not None:
         write_csv(measurements, options.out / "measurements.csv")
@@ -256,6 +264,15 @@ def _evaluate(options: argparse.Namespace) -> int:
     print()
     print(markdown(measurements))
     return 0
+
+
+def _caption_beside(image: Path) -> str:
+    text = image.with_suffix(".txt")
+    lines = text.read_text(encoding="utf-8", errors="replace").splitlines() if text.is_file() else []
+    caption = next((line.strip() for line in lines if line.strip()), None)
+    if caption is None:
+        raise ValueError(f"no caption for {image}; write one to {text}, or leave out --captions")
+    return caption
 
 
 def _demo(options: argparse.Namespace) -> int:

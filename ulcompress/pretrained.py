@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +17,7 @@ from yaml import YAMLError
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from ulcompress.codec import Codec
 
@@ -44,8 +45,17 @@ def load(name: str | Path, *, device: str | torch.device = "cpu") -> Codec:
         raise ValueError(f"cannot use the device {str(device)!r}: {reason}; `cpu` always works") from error
 
 
-def load_weights(codec: Codec, name: str | Path) -> None:
-    """Give a codec the weights of a saved one of the same parts, named as for `load`; raises ValueError."""
+def load_weights(codec: Codec, name: str | Path, *, parts: Sequence[str] | None = None) -> None:
+    """Give a codec the weights of a saved one, named as for `load`.
+
+    Args:
+        codec: What gets the weights.
+        name: Of the saved codec.
+        parts: Slots that are taken, `decoder` or `conditioning.text` for instance; None takes all of them.
+
+    Raises:
+        ValueError: There is no such codec, or its weights do not fit the parts.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -54,11 +64,24 @@ def load_weights(codec: Codec, name: str | Path) -> None:
         state = load_file(directory / "model.safetensors")
     except SafetensorError as error:
         raise ValueError(f"{directory / 'model.safetensors'} is damaged: {error}; get the codec again") from error
+    if parts is not None:
+        state = codec.state_dict() | _of_parts(state, parts, directory)
     try:
         codec.load_state_dict({key: v.float() if v.is_floating_point() else v for key, v in state.items()})
     except RuntimeError as error:
         first = " ".join(str(error).split())
         raise ValueError(f"the weights in {directory} do not fit the codec's parts: {first}") from error
+
+
+def _of_parts(state: dict[str, Tensor], parts: Sequence[str], directory: Path) -> dict[str, Tensor]:
+    chosen = {}
+    for part in parts:
+        own = {name: value for name, value in state.items() if name.startswith(f"{part}.")}
+        if not own:
+            slots = ", ".join(sorted({name.partition(".")[0] for name in state}))
+            raise ValueError(f"the codec in {directory} has no weights of a part {part!r}; its parts are {slots}")
+        chosen |= own
+    return chosen
 
 
 def build(config: dict[str, Any]) -> Codec:

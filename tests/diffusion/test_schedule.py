@@ -63,25 +63,6 @@ def test_v_at_the_last_step_is_the_negative_of_the_image():
     assert torch.equal(NoiseSchedule().noisy(clean, noise, times), noise)
 
 
-@pytest.mark.parametrize("steps", [1, 4, 20])
-def test_a_perfect_predictor_samples_the_clean_latent(schedule, steps):
-    """The predictor knows clean latent and noise, so every step must land on the line between them."""
-    _, clean, noise = at_times(999)
-    seen = []
-
-    def predict(noisy, times):
-        seen.append(int(times))
-        torch.testing.assert_close(noisy, schedule.noisy(clean, noise, times), atol=1e-4, rtol=1e-4)
-        return schedule.target(clean, noise, times)
-
-    start = schedule.noisy(clean, noise, torch.tensor([999]))
-    sample = schedule.sample(predict, start, steps)
-    torch.testing.assert_close(sample, clean, atol=1e-4, rtol=1e-4)
-    assert len(seen) == steps
-    assert seen[0] == 999
-    assert seen == sorted(seen, reverse=True)
-
-
 @pytest.mark.parametrize("time", [49, 499, 949])
 def test_the_ddim_step_goes_through_our_estimate(schedule, time):
     times, noisy, prediction = at_times(time)
@@ -91,14 +72,6 @@ def test_the_ddim_step_goes_through_our_estimate(schedule, time):
     torch.testing.assert_close(step.pred_original_sample, estimate, atol=1e-5, rtol=1e-4)
     if time == 49:  # the last of 20 steps
         torch.testing.assert_close(step.prev_sample, estimate, atol=1e-5, rtol=1e-4)
-
-
-def test_sampling_is_per_image():
-    schedule = NoiseSchedule()
-    _, _, noise = at_times(1, 2, 3)
-    together = schedule.sample(lambda x, t: 0.3 * x.tanh(), noise, 4)
-    alone = torch.cat([schedule.sample(lambda x, t: 0.3 * x.tanh(), one[None], 4) for one in noise])
-    torch.testing.assert_close(together, alone)
 
 
 @pytest.mark.parametrize(
@@ -114,21 +87,33 @@ def test_bad_arguments_are_refused(arguments, message):
         NoiseSchedule(**arguments)
 
 
-@pytest.mark.parametrize("steps", [0, -1, 1001])
-def test_bad_step_counts_are_refused(steps):
-    with pytest.raises(ValueError, match=f"steps must be 1 to 1000, got {steps}"):
-        NoiseSchedule().sample(lambda x, t: x, torch.zeros(1, 4, 1, 1), steps)
+def test_training_times_are_a_trailing_grid():
+    torch.manual_seed(0)
+    times = NoiseSchedule(training_times=50).draw(5000, torch.device("cpu"))
+    assert times.unique().tolist() == list(range(19, 1000, 20))
+    assert NoiseSchedule().draw(50_000, torch.device("cpu")).unique().tolist() == list(range(1000))
 
 
-def test_every_number_of_steps_visits_as_many_times():
-    schedule = NoiseSchedule()
-    for steps in (*range(1, 30), 61, 103, 121, 201, 600, 999, 1000):
-        seen = []
+@pytest.mark.parametrize("count", [0, 3, 1001])
+def test_training_times_that_are_no_grid_are_refused(count):
+    with pytest.raises(ValueError, match=f"training_times must divide 1000, got {count}"):
+        NoiseSchedule(training_times=count)
 
-        def predict(noisy, times, seen=seen):
-            seen.append(int(times[0]))
-            return noisy
 
-        schedule.sample(predict, torch.zeros(1, 1, 1, 1), steps)
-        assert len(seen) == steps and seen[0] == schedule.length - 1 and min(seen) >= 0
-        assert seen == sorted(set(seen), reverse=True)
+def test_min_snr_weighs_the_error_of_the_image_alike_for_all_predictions(schedule):
+    """The weighted error of the prediction is min(SNR, 5) times the error of x_0 that it implies."""
+    times, clean, noise = at_times(0, 20, 300, 700, 990)
+    noisy, target = schedule.noisy(clean, noise, times), schedule.target(clean, noise, times)
+    wrong = target + 0.1 * torch.randn_like(target)
+    weighted = schedule.min_snr_weight(times, 5.0) * (wrong - target).square().mean((1, 2, 3))
+    error = (schedule.estimate(wrong, noisy, times) - clean).double().square().mean((1, 2, 3))
+    alpha, sigma = (value.double().flatten() for value in schedule.coefficients(times))
+    expected = (alpha**2 / sigma**2).clamp(max=5) * error
+    torch.testing.assert_close(weighted.double(), expected, rtol=2e-2, atol=1e-6)
+
+
+def test_min_snr_is_finite_at_both_ends(schedule):
+    weights = schedule.min_snr_weight(torch.tensor([0, 999]), 5.0)
+    assert weights.isfinite().all()
+    if schedule.scheduler.config.rescale_betas_zero_snr:
+        assert weights[1] == 0

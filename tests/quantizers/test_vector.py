@@ -1,26 +1,10 @@
-import copy
-import subprocess
-import sys
-
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from ulcompress.quantizers import VectorQuantizer
-
-RANK = """
-import sys, torch
-from ulcompress.quantizers import VectorQuantizer
-rank, folder = int(sys.argv[1]), sys.argv[2]
-torch.set_num_threads(1)
-torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-quantizer = VectorQuantizer(codebook_size=8, channels=6, dimension=3, decay=0.5, centred=True)
-quantizer.load_state_dict(torch.load(f"{folder}/start.pt", weights_only=True))
-for batch in torch.load(f"{folder}/batches.pt", weights_only=True):
-    quantizer(batch.chunk(2)[rank])
-torch.save(quantizer.state_dict(), f"{folder}/{rank}.pt")
-torch.distributed.destroy_process_group()
-"""
+from ulcompress.quantizers import VectorQuantizer, gradients
+from ulcompress.quantizers.codebook import draw, k_means, nearest
 
 
 @pytest.fixture(autouse=True)
@@ -116,22 +100,126 @@ def test_dead_entries_are_revived_on_request(revive_below, alive):
     assert quantizer.usage.isfinite().all()
 
 
-def test_two_processes_equal_one(tmp_path):
-    one = VectorQuantizer(codebook_size=8, channels=6, dimension=3, decay=0.5, centred=True)
-    one.filled.fill_(True)
-    start = copy.deepcopy(one.state_dict())
-    batches = [0.5 + torch.randn(4, 6, 3, 3) for _ in range(4)]
-    torch.save(start, tmp_path / "start.pt")
-    torch.save(batches, tmp_path / "batches.pt")
-    command = [sys.executable, "-c", RANK]
-    ranks = [subprocess.Popen([*command, str(n), str(tmp_path)], stderr=subprocess.PIPE) for n in range(2)]
-    for batch in batches:
-        one(batch)
-    for rank in ranks:
-        _, errors = rank.communicate(timeout=120)
-        assert rank.returncode == 0, errors.decode()
-    results = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
-    assert not torch.allclose(one.codebook, F.normalize(start["sums"], dim=-1), atol=0.01)
-    for name, value in one.state_dict().items():
-        assert torch.equal(results[0][name], results[1][name]), name
-        torch.testing.assert_close(results[0][name], value)
+@pytest.mark.parametrize("rotation_trick", [False, True])
+def test_centred_features_have_no_gradient_of_a_common_shift(rotation_trick):
+    quantizer = VectorQuantizer(
+        codebook_size=8, channels=6, dimension=3, decay=1.0, centred=True, rotation_trick=rotation_trick
+    )
+    for _ in range(3):
+        quantizer(torch.randn(4, 6, 3, 3) + 2)
+    given = (torch.randn(4, 6, 3, 3) + 3).requires_grad_()
+    quantized = quantizer(given)
+    loss = (quantized.features * torch.randn(4, 6, 3, 3)).sum() + quantized.losses["commitment"]
+    loss.backward()
+    shift = given.grad.sum((0, 2, 3))
+    assert given.grad.abs().max() > 0.01
+    assert shift.abs().max() < 1e-5 * given.grad.abs().sum()
+    assert quantizer.project_in.bias.grad.abs().max() < 1e-5 * quantizer.project_in.weight.grad.abs().max()
+    # The value is the running mean's, not the batch's: evaluation gives the same.
+    again = quantizer.eval()(given)
+    assert torch.equal(again.symbols, quantized.symbols)
+    assert torch.equal(again.features, quantized.features)
+
+
+def drift(hold: bool) -> float:
+    """How far the mean moves while a linear encoder is pulled towards features that are shifted out of reach."""
+    torch.manual_seed(0)
+    encoder = nn.Linear(4, 4)
+    quantizer = VectorQuantizer(codebook_size=32, channels=4, dimension=3, centred=True)
+    if not hold:
+        centre = quantizer._centre
+        quantizer._centre = lambda projected: centre(projected).detach()
+    optimizer = torch.optim.Adam(encoder.parameters(), lr=0.05)
+    start = None
+    for _ in range(200):
+        inputs = torch.randn(256, 4)
+        loss = (quantizer(as_map(encoder(inputs))).features - as_map(inputs) - 3).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        start = quantizer.mean.clone() if start is None else start
+    return float((quantizer.mean - start).norm())
+
+
+def test_the_gradient_of_the_mean_keeps_it_from_drifting():
+    held, free = drift(hold=True), drift(hold=False)
+    assert held < 0.5 < 4 * held < free, (held, free)
+
+
+def test_k_means_finds_the_directions_of_clusters():
+    directions = F.normalize(torch.tensor([[1.0, 1, 1], [-1, 1, 0], [0, -1, -1]]), dim=-1)
+    vectors = F.normalize(directions.repeat_interleave(50, 0) + 0.2 * torch.randn(150, 3), dim=-1)
+    entries = k_means(vectors, F.normalize(directions + 0.6 * torch.randn(3, 3), dim=-1), 10)
+    torch.testing.assert_close(entries, F.normalize(vectors.view(3, 50, 3).sum(1), dim=-1))
+    assert torch.equal(k_means(vectors, entries, 5), entries), "it has converged"
+
+
+def test_k_means_starts_the_codebook_closer_to_the_batch():
+    features = torch.randn(4, 3, 8, 8)
+    commitments = []
+    for iterations in (0, 10):
+        torch.manual_seed(1)
+        quantizer = identity(16, kmeans_iterations=iterations)
+        commitments.append(float(quantizer(features).losses["commitment"].detach()))
+    assert commitments[1] < 0.8 * commitments[0]
+
+
+@pytest.mark.parametrize("iterations", [0, 5])
+def test_fewer_vectors_than_entries_start_a_codebook(iterations):
+    quantizer = identity(16, kmeans_iterations=iterations)
+    vectors = F.normalize(torch.randn(5, 3), dim=-1)
+    quantized = quantizer(as_map(vectors))
+    torch.testing.assert_close(quantizer.codebook.norm(dim=-1), torch.ones(16))
+    assert ((quantizer.codebook @ vectors.T).max(-1).values > 0.99).all(), "every entry is near a vector"
+    assert quantized.losses["commitment"] < 1e-3, "and every vector near an entry"
+    assert quantizer.usage.isfinite().all()
+
+
+def test_vectors_are_drawn_once_before_any_comes_again():
+    vectors = F.normalize(torch.randn(20, 3), dim=-1)
+    chosen = nearest(draw(vectors, 50), vectors)
+    counts = torch.bincount(chosen, minlength=20)
+    assert counts.min() >= 1 and counts.sum() == 50
+
+
+def test_an_entry_that_nobody_chooses_keeps_its_direction_and_its_unit_length():
+    quantizer = filled(torch.eye(3), decay=0.5)
+    for _ in range(200):
+        quantizer(as_map(torch.tensor([[1.0, 0, 0]])))
+    torch.testing.assert_close(quantizer.codebook, torch.eye(3))
+    # Codecs are saved in half precision.
+    torch.testing.assert_close(F.normalize(quantizer.sums.half().float(), dim=-1), torch.eye(3))
+
+
+def test_the_rotation_trick_turns_gradients_as_it_turns_vectors():
+    vectors = F.normalize(torch.randn(40, 5, dtype=torch.float64), dim=-1).requires_grad_()
+    codes = F.normalize(vectors.detach() + 0.7 * torch.randn(40, 5), dim=-1)
+    passed = gradients.rotated(vectors, codes)
+    assert torch.equal(passed, codes)
+    wanted = torch.randn(40, 5, dtype=torch.float64)
+    (passed * wanted).sum().backward()
+    torch.testing.assert_close(vectors.grad.norm(dim=-1), wanted.norm(dim=-1))
+    torch.testing.assert_close((vectors.grad * vectors.detach()).sum(-1), (wanted * codes).sum(-1))
+    # What is at right angles to the plane of the rotation does not move.
+    plane = torch.linalg.qr(torch.stack([vectors.detach(), codes], dim=-1)).Q
+    across = torch.eye(5) - plane @ plane.mT
+    torch.testing.assert_close(across @ vectors.grad[..., None], across @ wanted[..., None])
+
+
+def test_the_rotation_trick_is_finite_where_a_code_is_opposite_to_its_vector():
+    vectors = torch.eye(3).requires_grad_()
+    gradients.rotated(vectors, -torch.eye(3)).sum().backward()
+    assert vectors.grad.isfinite().all()
+
+
+def test_the_rotation_trick_changes_gradients_alone():
+    vectors = torch.randn(30, 3)
+    results = {}
+    for rotation_trick in (False, True):
+        quantizer = filled(torch.cat([torch.eye(3), -torch.eye(3)]), rotation_trick=rotation_trick)
+        given = as_map(vectors).clone().requires_grad_()
+        features = quantizer(given).features
+        (features * torch.arange(3.0)[:, None, None]).sum().backward()
+        results[rotation_trick] = features, given.grad
+    assert torch.equal(results[False][0], results[True][0])
+    assert not torch.allclose(results[False][1], results[True][1], atol=0.01)

@@ -10,6 +10,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ulcompress.autoencoders.base import Autoencoder
+from ulcompress.foundation import StableDiffusion, architecture_of, build
 
 DECAY = 0.99
 TILE = 1024
@@ -17,7 +18,7 @@ TILE = 1024
 
 
 class KLAutoencoder(Autoencoder):
-    """A convolutional autoencoder whose latents are normalised to zero mean and unit variance a channel.
+    """A convolutional autoencoder whose latents are brought to about zero mean and unit variance.
 
         image ─► space to depth ─► AutoencoderKL.encode ─► mode ─► normalise ─► latent
         image ◄─ depth to space ◄─ AutoencoderKL.decode ◄──────── denormalise ◄─┘
@@ -33,56 +34,60 @@ class KLAutoencoder(Autoencoder):
         widths: Sequence[int] = (96, 128),
         layers: int = 1,
         patch_size: int = 4,
+        pretrained: StableDiffusion | None = None,
+        architecture: dict[str, Any] | None = None,
     ):
-        """Build a small autoencoder with random weights.
+        """Build a small autoencoder with random weights, or take a pretrained one, which has its own sizes.
 
         Args:
             channels: Channels of the latent.
             widths: Channels of each level, finest first; every level but the last halves the resolution.
             layers: Residual blocks a level.
             patch_size: Side of the square of pixels that space-to-depth folds into channels.
+            pretrained: Take the autoencoder of this model, with its scale of the latent, instead of the sizes above.
+            architecture: Build diffusers' AutoencoderKL of this configuration instead; how a saved codec states what
+                it once took from `pretrained`, so that it needs that model no more.
+
+        Raises:
+            ValueError: The widths cannot be used, or the pretrained weights are not there.
         """
         super().__init__()
-        if any(width % 8 for width in widths):
-            raise ValueError(f"widths must be multiples of 8 (the group norm's groups), got {list(widths)}")
-        self.channels = channels
-        self.patch_size = patch_size
-        self.stride = patch_size * 2 ** (len(widths) - 1)
-        # diffusers annotates these tuples as having one element.
-        options: dict[str, Any] = {
-            "down_block_types": ("DownEncoderBlock2D",) * len(widths),
-            "up_block_types": ("UpDecoderBlock2D",) * len(widths),
-            "block_out_channels": tuple(widths),
-        }
-        self.network = AutoencoderKL(
-            in_channels=3 * patch_size**2,
-            out_channels=3 * patch_size**2,
-            layers_per_block=layers,
-            latent_channels=channels,
-            norm_num_groups=8,
-            sample_size=TILE // patch_size,
-            mid_block_add_attention=False,
-            **options,
-        )
+        if pretrained is not None:
+            self.network = pretrained.network(AutoencoderKL, "vae")
+        elif architecture is not None:
+            self.network = build(AutoencoderKL, architecture)
+        else:
+            self.network = _small(channels, widths, layers, patch_size)
+        self._given = pretrained is not None or architecture is not None
+        options: Any = self.network.config
+        self.patch_size = 1 if self._given else patch_size
+        self.channels = options.latent_channels
+        self.stride = self.patch_size * 2 ** (len(options.block_out_channels) - 1)
         self.network.enable_tiling()
         self.latent_mean: Tensor
         self.latent_std: Tensor
-        self.register_buffer("latent_mean", torch.zeros(channels))
-        self.register_buffer("latent_std", torch.ones(channels))
+        scale = options.scaling_factor if self._given else 1.0
+        self.register_buffer("latent_mean", torch.zeros(self.channels))
+        self.register_buffer("latent_std", torch.full((self.channels,), 1 / scale))
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the constructor arguments; a pretrained network by its architecture."""
+        return {"architecture": architecture_of(self.network)} if self._given else super().arguments()
 
     def posterior(self, image: Tensor) -> DiagonalGaussianDistribution:
         """Return diffusers' diagonal Gaussian of the latent before normalisation, for training."""
         pixels = rearrange(2 * image - 1, "b c (h p) (w q) -> b (c p q) h w", p=self.patch_size, q=self.patch_size)
-        return self.network.encode(pixels, return_dict=False)[0]
+        return self.network.encode(pixels.to(self.network.dtype), return_dict=False)[0]
 
     def encode(self, image: Tensor) -> Tensor:
         """Map RGB in [0, 1], (B, 3, H, W), to the latent, (B, C, H/stride, W/stride)."""
-        return self.normalize(self.posterior(image).mode())
+        return self.normalize(self.posterior(image).mode().float())
 
     def decode(self, latent: Tensor) -> Tensor:
         """Map a latent, (B, C, h, w), to RGB, (B, 3, h*stride, w*stride), not clamped."""
         raw = latent * self.latent_std[:, None, None] + self.latent_mean[:, None, None]
-        pixels = self.network.decode(raw, return_dict=False)[0]  # pyright: ignore[reportArgumentType]
+        raw = raw.to(self.network.dtype)
+        pixels = self.network.decode(raw, return_dict=False)[0].float()  # pyright: ignore[reportArgumentType]
         pixels = rearrange(pixels, "b (c p q) h w -> b c (h p) (w q)", p=self.patch_size, q=self.patch_size)
         return pixels / 2 + 0.5
 
@@ -103,3 +108,24 @@ class KLAutoencoder(Autoencoder):
         new_square = torch.lerp(square, old_square, DECAY)
         self.latent_mean.copy_(new_mean)
         self.latent_std.copy_((new_square - new_mean.square()).clamp_min(1e-8).sqrt())
+
+
+def _small(channels: int, widths: Sequence[int], layers: int, patch_size: int) -> AutoencoderKL:
+    if any(width % 8 for width in widths):
+        raise ValueError(f"widths must be multiples of 8 (the group norm's groups), got {list(widths)}")
+    # diffusers annotates these tuples as having one element.
+    options: dict[str, Any] = {
+        "down_block_types": ("DownEncoderBlock2D",) * len(widths),
+        "up_block_types": ("UpDecoderBlock2D",) * len(widths),
+        "block_out_channels": tuple(widths),
+    }
+    return AutoencoderKL(
+        in_channels=3 * patch_size**2,
+        out_channels=3 * patch_size**2,
+        layers_per_block=layers,
+        latent_channels=channels,
+        norm_num_groups=8,
+        sample_size=TILE // patch_size,
+        mid_block_add_attention=False,
+        **options,
+    )

@@ -1,5 +1,6 @@
 from ulcompress.conditioning.base import Conditioner
 from ulcompress.conditioning.byte_pairs import BytePairs
+from ulcompress.conditioning.clip_text import ClipTextEncoder
 from ulcompress.conditioning.spatial import SpatialFeatures
 from ulcompress.conditioning.text import TextPrompt
 from ulcompress.conditioning.text_coder import TextCoder
@@ -7,6 +8,7 @@ from ulcompress.conditioning.text_encoder import TextEncoder, TokenTransformer
 
 __all__ = [
     "BytePairs",
+    "ClipTextEncoder",
     "Conditioner",
     "SpatialFeatures",
     "TextCoder",

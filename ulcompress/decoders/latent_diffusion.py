@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from ulcompress.decoders.base import Decoder
 from ulcompress.decoders.unet import UNet
-from ulcompress.diffusion import NoiseSchedule
+from ulcompress.diffusion import DDIM, NoiseSchedule, Sampler
 from ulcompress.diffusion.noise import gaussian_canvas
 from ulcompress.diffusion.patches import in_patches
 from ulcompress.records import Condition, Denoised
@@ -15,7 +15,7 @@ from ulcompress.records import Condition, Denoised
 class LatentDiffusionDecoder(Decoder):
     """Samples a latent with a few deterministic steps and classifier-free guidance on the text.
 
-        seed ─► noise canvas ─► x_t ─► denoiser in overlapped patches ─► guidance ─► DDIM step ─► x_t ... x_0
+        seed ─► noise canvas ─► x_t ─► denoiser in overlapped patches ─► guidance ─► sampler step ─► x_t ... x_0
                                               ▲
                                     spatial, text, text_null
 
@@ -30,9 +30,11 @@ class LatentDiffusionDecoder(Decoder):
         *,
         denoiser: UNet,
         schedule: NoiseSchedule | None = None,
+        sampler: Sampler | None = None,
         steps: int = 20,
         guidance: float = 1.0,
         terminal_share: float = 0.0,
+        min_snr: float | None = None,
         patch: int = 96,
         overlap: int = 16,
     ):
@@ -41,18 +43,30 @@ class LatentDiffusionDecoder(Decoder):
         Args:
             denoiser: The network.
             schedule: The diffusion process; v-prediction with zero terminal signal by default.
+            sampler: From noise to a sample; deterministic DDIM by default.
             steps: Default number of sampling steps; fewer are closer to the mean (better PSNR, less texture).
             guidance: Default scale of the guidance on text; 1 is none and costs half the time.
             terminal_share: Share of training samples at the last time step, where the network sees pure noise and
                 learns the mean of the latent given its condition; this trains the encoder quickly.
+            min_snr: Weigh each sample by its signal-to-noise ratio clipped at this value, 5 for instance; None weighs
+                all times alike.
             patch: Side of the patches in latent positions; a smaller latent is decoded whole.
             overlap: Of the patches, in latent positions.
+
+        Raises:
+            ValueError: `terminal_share` and `min_snr` are both given.
         """
         super().__init__()
+        if min_snr is not None and terminal_share > 0:
+            raise ValueError(
+                "min_snr weighs samples at pure noise by zero; set terminal_share to 0, or leave min_snr out"
+            )
         self.denoiser = denoiser
         self.channels = denoiser.channels
         self.condition_channels = denoiser.condition_channels
         self.schedule = schedule if schedule is not None else NoiseSchedule()
+        self.sampler = sampler if sampler is not None else DDIM()
+        self.min_snr = min_snr
         self.steps = steps
         self.guidance = guidance
         self.terminal_share = terminal_share
@@ -61,14 +75,16 @@ class LatentDiffusionDecoder(Decoder):
 
     def loss(self, target: Tensor, condition: Condition) -> Denoised:
         """Return the mean squared error of the prediction for latents, (B, C, h, w), at random times."""
-        times = torch.randint(self.schedule.length, (len(target),), device=target.device)
+        times = self.schedule.draw(len(target), target.device)
         terminal = torch.rand(len(target), device=target.device) < self.terminal_share
         times = torch.where(terminal, self.schedule.length - 1, times)
         noise = torch.randn_like(target)
         noisy = self.schedule.noisy(target, noise, times)
         prediction = self.denoiser(noisy, times, _on_grid(condition, target.shape[-2:])).float()
-        error = F.mse_loss(prediction, self.schedule.target(target, noise, times))
-        return Denoised({"diffusion": error}, self.schedule.estimate(prediction, noisy, times))
+        error = (prediction - self.schedule.target(target, noise, times)).square().mean((1, 2, 3))
+        if self.min_snr is not None:
+            error = error * self.schedule.min_snr_weight(times, self.min_snr)
+        return Denoised({"diffusion": error.mean()}, self.schedule.estimate(prediction, noisy, times))
 
     @torch.no_grad()
     def sample(
@@ -95,7 +111,7 @@ class LatentDiffusionDecoder(Decoder):
 
             return in_patches(in_one, *shape, patch=self.patch, overlap=self.overlap)
 
-        return self.schedule.sample(predict, noise, steps)
+        return self.sampler.sample(self.schedule, predict, noise, steps)
 
     def _guided(self, noisy: Tensor, times: Tensor, condition: Condition, scale: float) -> Tensor:
         prediction = self.denoiser(noisy, times, condition)

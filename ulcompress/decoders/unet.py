@@ -5,21 +5,26 @@ from typing import Any
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 
+from ulcompress.foundation import StableDiffusion, architecture_of, build
 from ulcompress.part import Part
 from ulcompress.records import Condition
+
+TRAINED = ("all", "linear", "lora")
+NEW_INPUTS = ("random", "zero")
 
 
 class UNet(Part):
     """Predicts from a noisy latent, the time, and the condition.
 
-        x_t ───────────────┐
+        x_t ────────────────┐
         spatial ─► nearest ─┴─► concatenate ─► UNet2DConditionModel ─► prediction
         text ─────────────────────────────────► cross-attention
 
-    Self-attention is left out: the network is convolutional but for the text, so it carries over from crops to images
-    of any size. The finest level has no attention at all.
+    The small network has no self-attention: it is convolutional but for the text, so it carries over from crops to
+    images of any size; its finest level has no attention at all. A pretrained one is Stable Diffusion's as it is,
+    except for the wider first convolution. Source of the conditioning: PerCo, arXiv 2310.10325, section 3.
     """
 
     def __init__(
@@ -31,8 +36,13 @@ class UNet(Part):
         widths: Sequence[int] = (96, 160, 224),
         layers: int = 1,
         head_channels: int = 32,
+        pretrained: StableDiffusion | None = None,
+        architecture: dict[str, Any] | None = None,
+        new_inputs: str = "random",
+        trained: str = "all",
+        lora_rank: int = 16,
     ):
-        """Build a small network with random weights.
+        """Build a small network with random weights, or take a pretrained one, which has its own sizes.
 
         Args:
             channels: Of the latent.
@@ -41,28 +51,51 @@ class UNet(Part):
             widths: Channels of each level, finest first.
             layers: Residual blocks a level.
             head_channels: Channels of an attention head.
+            pretrained: Take the U-Net of this model and widen its first convolution by `spatial_channels`; of the other
+                sizes none is used.
+            architecture: Build diffusers' UNet2DConditionModel of this configuration, already widened, instead; how a
+                saved codec states what it once took from `pretrained`, so that it needs that model no more.
+            new_inputs: Weights of the first convolution for the spatial condition, where `pretrained` has none:
+                `random` as PyTorch starts a convolution, or `zero`, so that training starts from the model unchanged.
+            trained: `all` parameters; `linear`: those of all linear layers and of the first convolution, as PerCo does;
+                `lora`: low-rank additions to the attention's projections (Hu et al., LoRA, ICLR 2022) and the first
+                convolution.
+            lora_rank: Rank of those additions.
+
+        Raises:
+            ValueError: An option has no such value, or the pretrained weights are not there.
         """
         super().__init__()
-        self.channels = channels
-        self.condition_channels = {"spatial": spatial_channels, "text": text_channels}
-        attended = len(widths) - 1
-        # diffusers annotates some of these tuples as having one element.
-        options: dict[str, Any] = {
-            "down_block_types": ("DownBlock2D",) + ("CrossAttnDownBlock2D",) * attended,
-            "up_block_types": ("CrossAttnUpBlock2D",) * attended + ("UpBlock2D",),
-            "block_out_channels": tuple(widths),
-            "attention_head_dim": tuple(width // head_channels for width in widths),
-        }
-        self.network = UNet2DConditionModel(
-            in_channels=channels + spatial_channels,
-            out_channels=channels,
-            mid_block_type="UNetMidBlock2D",
-            only_cross_attention=True,
-            layers_per_block=layers,
-            cross_attention_dim=text_channels,
-            norm_num_groups=16,
-            **options,
-        )
+        if trained not in TRAINED:
+            raise ValueError(f"trained must be one of {', '.join(TRAINED)}, got {trained!r}")
+        if new_inputs not in NEW_INPUTS:
+            raise ValueError(f"new_inputs must be one of {', '.join(NEW_INPUTS)}, got {new_inputs!r}")
+        self._given = pretrained is not None or architecture is not None
+        if pretrained is not None:
+            self.network = pretrained.network(UNet2DConditionModel, "unet")
+            _widen(self.network, spatial_channels, zero=new_inputs == "zero")
+        elif architecture is not None:
+            self.network = build(UNet2DConditionModel, architecture)
+        else:
+            self.network = _small(channels, spatial_channels, text_channels, widths, layers, head_channels)
+        options = architecture_of(self.network)
+        self._architecture = options
+        self.channels: int = options["out_channels"]
+        if options["in_channels"] != self.channels + spatial_channels:
+            raise ValueError(
+                f"the network takes {options['in_channels']} channels, which are not its {self.channels} of the latent "
+                f"and spatial_channels={spatial_channels}; set spatial_channels to the difference"
+            )
+        self.condition_channels = {"spatial": spatial_channels, "text": options["cross_attention_dim"]}
+        _choose_trained(self.network, trained, lora_rank)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the constructor arguments; a pretrained network by its architecture."""
+        arguments = super().arguments()
+        if not self._given:
+            return arguments
+        kept = ("spatial_channels", "trained", "lora_rank")
+        return {"architecture": self._architecture, **{name: arguments[name] for name in kept}}
 
     def forward(self, noisy: Tensor, times: Tensor, condition: Condition) -> Tensor:
         """Map x_t, (B, C, h, w), times (B,) and a condition whose `spatial` has the same grid to a prediction."""
@@ -70,11 +103,67 @@ class UNet(Part):
         text, mask = condition.text, condition.text_mask
         if text is None:
             text = noisy.new_zeros(len(noisy), 1, self.condition_channels["text"])
+        inputs = torch.cat([noisy, condition.spatial], 1)
+        weight = self.network.conv_in.weight.dtype
+        # Where a block has cross-attention only, diffusers masks its first attention by one argument and its second by
+        # another; in other blocks the first one is self-attention, which sees no text.
+        first = mask if self._architecture["only_cross_attention"] else None
         return self.network(
-            torch.cat([noisy, condition.spatial], 1),
+            inputs.to(weight),
             times,
-            encoder_hidden_states=text,
-            # diffusers masks the second attention of a block by one argument and the first by another.
+            encoder_hidden_states=text.to(weight),
             encoder_attention_mask=mask,
-            attention_mask=mask,
-        ).sample
+            attention_mask=first,
+        ).sample.to(noisy.dtype)
+
+
+def _small(
+    channels: int, spatial: int, text: int, widths: Sequence[int], layers: int, head_channels: int
+) -> UNet2DConditionModel:
+    attended = len(widths) - 1
+    # diffusers annotates some of these tuples as having one element.
+    options: dict[str, Any] = {
+        "down_block_types": ("DownBlock2D",) + ("CrossAttnDownBlock2D",) * attended,
+        "up_block_types": ("CrossAttnUpBlock2D",) * attended + ("UpBlock2D",),
+        "block_out_channels": tuple(widths),
+        "attention_head_dim": tuple(width // head_channels for width in widths),
+    }
+    return UNet2DConditionModel(
+        in_channels=channels + spatial,
+        out_channels=channels,
+        mid_block_type="UNetMidBlock2D",
+        only_cross_attention=True,
+        layers_per_block=layers,
+        cross_attention_dim=text,
+        norm_num_groups=16,
+        **options,
+    )
+
+
+@torch.no_grad()
+def _widen(network: UNet2DConditionModel, spatial: int, *, zero: bool) -> None:
+    """Let the first convolution take the spatial condition behind the latent, whose weights stay."""
+    old = network.conv_in
+    wide = nn.Conv2d(old.in_channels + spatial, old.out_channels, 3, padding=1, dtype=old.weight.dtype)
+    if zero:
+        wide.weight.zero_()
+    wide.weight[:, : old.in_channels] = old.weight
+    assert old.bias is not None and wide.bias is not None
+    wide.bias.copy_(old.bias)
+    network.conv_in = wide
+    network.register_to_config(in_channels=wide.in_channels)
+
+
+def _choose_trained(network: UNet2DConditionModel, trained: str, rank: int) -> None:
+    """Mark which parameters an optimiser changes; add those of LoRA."""
+    network.requires_grad_(trained == "all")
+    if trained == "linear":
+        for module in network.modules():
+            if isinstance(module, nn.Linear):
+                module.requires_grad_(True)
+    if trained == "lora":
+        from peft import LoraConfig
+
+        # The additions start at zero, so that training starts from the model unchanged.
+        network.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
+    network.conv_in.requires_grad_(True)

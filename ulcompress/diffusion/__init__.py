@@ -1,3 +1,4 @@
+from ulcompress.diffusion.sampler import DDIM, DiffusersSampler, Sampler
 from ulcompress.diffusion.schedule import NoiseSchedule
 
-__all__ = ["NoiseSchedule"]
+__all__ = ["DDIM", "DiffusersSampler", "NoiseSchedule", "Sampler"]

@@ -1,7 +1,4 @@
-"""The forward process of the diffusion, what the network predicts, and the deterministic way back."""
-
-import itertools
-from collections.abc import Callable
+"""The forward process of the diffusion, and what the network predicts."""
 
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
@@ -14,11 +11,11 @@ BETA_SCHEDULES = ("scaled_linear", "squaredcos_cap_v2", "linear")
 
 
 class NoiseSchedule(Part):
-    """x_t = alpha_t x_0 + sigma_t noise over 1000 time steps, on diffusers' DDIM scheduler.
+    """x_t = alpha_t x_0 + sigma_t noise over 1000 time steps, by diffusers' scheduler.
 
-    Sources: Song et al., Denoising Diffusion Implicit Models, ICLR 2021, equation 12 with eta 0; Salimans and Ho,
-    Progressive Distillation, ICLR 2022, section 4 (v = alpha noise - sigma x_0); Lin et al., Common Diffusion Noise
-    Schedules and Sample Steps are Flawed, WACV 2024 (zero terminal signal, trailing steps).
+    Sources: Ho et al., Denoising Diffusion Probabilistic Models, NeurIPS 2020, equation 4; Salimans and Ho, Progressive
+    Distillation, ICLR 2022, section 4 (v = alpha noise - sigma x_0); Lin et al., Common Diffusion Noise Schedules and
+    Sample Steps are Flawed, WACV 2024 (zero terminal signal).
     """
 
     def __init__(
@@ -27,6 +24,7 @@ class NoiseSchedule(Part):
         prediction: str = "v_prediction",
         beta_schedule: str = "scaled_linear",
         zero_terminal_snr: bool = True,
+        training_times: int = 1000,
     ):
         """Set the process.
 
@@ -34,6 +32,8 @@ class NoiseSchedule(Part):
             prediction: What the network predicts: `v_prediction`, `epsilon` or `sample` (x_0).
             beta_schedule: Name of diffusers' schedule, `scaled_linear` (Stable Diffusion) or `squaredcos_cap_v2`.
             zero_terminal_snr: Rescale so that the last time step is pure noise.
+            training_times: Number of times that training draws from, a divisor of 1000: evenly spaced, the last one
+                included; with 50 of them training sees the very times at which 50 (or 10, 5...) steps sample.
 
         Raises:
             ValueError: The combination is unknown or cannot work.
@@ -56,6 +56,9 @@ class NoiseSchedule(Part):
             rescale_betas_zero_snr=zero_terminal_snr,
         )
         self.length = len(self.scheduler.alphas_cumprod)
+        if training_times < 1 or self.length % training_times:
+            raise ValueError(f"training_times must divide {self.length}, got {training_times}; PerCo has 50")
+        self.training_times = training_times
 
     def coefficients(self, times: Tensor) -> tuple[Tensor, Tensor]:
         """Return alpha and sigma at integer times (B,), each (B, 1, 1, 1)."""
@@ -81,24 +84,22 @@ class NoiseSchedule(Part):
             return (noisy - sigma * prediction) / alpha
         return prediction
 
-    @torch.no_grad()
-    def sample(self, predict: Callable[[Tensor, Tensor], Tensor], noise: Tensor, steps: int) -> Tensor:
-        """Go from noise, (B, C, h, w), to a sample in `steps` deterministic DDIM steps.
+    def draw(self, count: int, device: torch.device) -> Tensor:
+        """Draw random training times, (count,) int64."""
+        spacing = self.length // self.training_times
+        return (torch.randint(self.training_times, (count,), device=device) + 1) * spacing - 1
 
-        `predict` maps x_t and times (B,) to the network's prediction.
+    def min_snr_weight(self, times: Tensor, gamma: float) -> Tensor:
+        """Return the weight of the squared error of the prediction at times (B,), (B,).
+
+        It weighs the error of x_0 by min(SNR, gamma), so it is 0 at pure noise. Source: Hang et al., Efficient
+        Diffusion Training via Min-SNR Weighting Strategy, ICCV 2023, section 3.4.
         """
-        if not 1 <= steps <= self.length:
-            raise ValueError(f"steps must be 1 to {self.length}, got {steps}")
-        # Trailing times, in integers: diffusers' own rounding adds a time of -1 for some numbers of steps.
-        schedule = [*(self.length * step // steps - 1 for step in range(steps, 0, -1)), None]
-        current = noise
-        for time, following in itertools.pairwise(schedule):
-            times = torch.full((len(noise),), time, device=noise.device)
-            clean = self.estimate(predict(current, times), current, times)
-            if following is None:
-                return clean
-            # diffusers' own step takes the following time to be 1000 // steps earlier, which trailing times are not
-            # unless `steps` divides 1000.
-            alpha, sigma = self.coefficients(times)
-            current = self.noisy(clean, (current - alpha * clean) / sigma, torch.full_like(times, following))
-        raise AssertionError("there is at least one step")
+        alpha, sigma = (value.flatten() for value in self.coefficients(times))
+        signal, noise = alpha.square(), sigma.square()
+        clipped = torch.minimum(signal, gamma * noise)  # min(SNR, gamma) times the noise, finite at both ends
+        if self.prediction == "v_prediction":
+            return clipped  # SNR + 1 is one by the noise
+        if self.prediction == "epsilon":
+            return clipped / signal
+        return clipped / noise

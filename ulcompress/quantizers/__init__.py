@@ -1,5 +1,6 @@
 from ulcompress.quantizers.base import Quantizer
 from ulcompress.quantizers.finite_scalar import FiniteScalarQuantizer
+from ulcompress.quantizers.lookup_free import LookupFreeQuantizer
 from ulcompress.quantizers.vector import VectorQuantizer
 
-__all__ = ["FiniteScalarQuantizer", "Quantizer", "VectorQuantizer"]
+__all__ = ["FiniteScalarQuantizer", "LookupFreeQuantizer", "Quantizer", "VectorQuantizer"]

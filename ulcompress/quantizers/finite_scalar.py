@@ -7,27 +7,37 @@ import torch
 from torch import Tensor, nn
 
 from ulcompress.entropy import EntropyModel
+from ulcompress.quantizers.gradients import straight_through
 from ulcompress.quantizers.indexed import IndexQuantizer
 from ulcompress.records import Quantized
 
+MARGIN = 1e-3
+"""Share of the range that is left out, so that the bounded value never rounds to a level too many."""
+
 
 class FiniteScalarQuantizer(IndexQuantizer):
-    """Bounds each of a few projected channels and rounds it to one of its levels.
+    """Bounds each of a few projected channels and rounds it to one of its levels, in [-1, 1].
 
-    Source: Mentzer et al., Finite Scalar Quantization: VQ-VAE Made Simple, ICLR 2024, section 3.
+    With L levels a channel becomes `tanh(x + s) * h - o`, where `h = (L - 1) / 2` less a margin; `o` is 1/2 for an
+    even L, else 0; and `s = tan(o / h)`. The result is rounded and divided by `L // 2`.
+
+    Source: Mentzer et al., Finite Scalar Quantization: VQ-VAE Made Simple, ICLR 2024, section 3.1 and the code of
+    appendix A.1.
     """
 
     def __init__(
         self,
         *,
-        levels: Sequence[int] = (8, 8, 8),
+        levels: Sequence[int] = (8, 5, 5, 5),
         channels: int = 320,
         entropy: EntropyModel | None = None,
     ):
         """Build the projections.
 
         Args:
-            levels: Number of values of each dimension, at least 2; their product is the number of symbols.
+            levels: Number of values of each dimension, at least 2; their product is the number of symbols. The paper
+                recommends [8, 6, 5] for about 2^8 symbols, [8, 5, 5, 5] for 2^10, [7, 5, 5, 5, 5] for 2^12,
+                [8, 8, 8, 6, 5] for 2^14, [8, 8, 8, 5, 5, 5] for 2^16 (table 1).
             channels: Channels of the features.
             entropy: Probability of the indices; static frequencies by default.
 
@@ -49,22 +59,28 @@ class FiniteScalarQuantizer(IndexQuantizer):
     def forward(self, features: Tensor) -> Quantized:
         """Quantise features, (B, C, h, w)."""
         with torch.autocast(features.device.type, enabled=False):
-            position = torch.sigmoid(self.project_in(features.float().movedim(1, -1))) * (self.levels - 1)
-            digits = position.detach().round().long()
+            bounded = self._bound(self.project_in(features.float().movedim(1, -1)))
+            digits = bounded.detach().round().long() + self._half()
             symbols = (digits * self.strides).sum(-1)
-            straight = self._centre(digits) + (position - position.detach()) * self._step()
             if self.training:
                 self.entropy.observe(symbols)
+            straight = straight_through(bounded / self._half(), self._codes(digits))
             quantized = self.project_out(straight).movedim(-1, 1)
         return Quantized(quantized, symbols, self.entropy.bits(symbols))
 
     def dequantize(self, symbols: Tensor) -> Tensor:
         """Split indices, (B, h, w), into levels and project to features, (B, C, h, w)."""
         digits = symbols[..., None] // self.strides % self.levels
-        return self.project_out(self._centre(digits)).movedim(-1, 1)
+        return self.project_out(self._codes(digits)).movedim(-1, 1)
 
-    def _step(self) -> Tensor:
-        return 2 / (self.levels - 1)
+    def _bound(self, projected: Tensor) -> Tensor:
+        """Bound each channel, so that rounding gives the integers from -(L // 2) to (L - 1) // 2."""
+        height = (self.levels - 1) * (1 - MARGIN) / 2
+        offset = (self.levels % 2 == 0) / 2
+        return torch.tanh(projected + torch.tan(offset / height)) * height - offset
 
-    def _centre(self, digits: Tensor) -> Tensor:
-        return digits * self._step() - 1
+    def _half(self) -> Tensor:
+        return self.levels // 2
+
+    def _codes(self, digits: Tensor) -> Tensor:
+        return (digits - self._half()) / self._half()

@@ -11,9 +11,13 @@ from ulcompress.records import StreamSpec
 class IndexQuantizer(Quantizer):
     """A quantiser whose symbols are indices, (B, h, w), coded by an entropy model."""
 
+    size: int
+    """Number of different indices."""
+
     def __init__(self, *, size: int, entropy: EntropyModel | None):
         """Attach the entropy model (static by default) for `size` different indices."""
         super().__init__()
+        self.size = size
         self.entropy = entropy if entropy is not None else StaticEntropy()
         self.entropy.build(size)
 

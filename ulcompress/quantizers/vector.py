@@ -1,15 +1,17 @@
 """Vector quantisation with a cosine codebook learned by moving averages."""
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ulcompress.entropy import EntropyModel
+from ulcompress.quantizers import gradients, ranks
+from ulcompress.quantizers.codebook import draw, k_means, members, nearest
 from ulcompress.quantizers.indexed import IndexQuantizer
 from ulcompress.records import Quantized
 
-ROWS = 8192
-"""Vectors that are compared with the codebook at once, so that a large image does not need much memory."""
+LEAST = 1e-3
+"""The weight below which an entry that is not chosen no longer fades: it could else vanish in half precision."""
 
 
 class VectorQuantizer(IndexQuantizer):
@@ -19,9 +21,9 @@ class VectorQuantizer(IndexQuantizer):
                                                   │
                                                symbols
 
-    Gradients pass straight through the choice. Entries follow moving averages of the vectors that chose them, summed
-    over ranks. Sources: van den Oord et al., NeurIPS 2017, appendix A.1 (moving averages); Yu et al., ICLR 2022,
-    section 3.2 (projection and unit length).
+    Gradients pass straight through the choice, or turned by the rotation trick. Entries follow moving averages of the
+    vectors that chose them, summed over ranks. Sources: van den Oord et al., NeurIPS 2017, appendix A.1 (moving
+    averages); Yu et al., ICLR 2022, section 3.2 (projection and unit length).
     """
 
     def __init__(
@@ -33,6 +35,8 @@ class VectorQuantizer(IndexQuantizer):
         decay: float = 0.99,
         revive_below: float = 0.0,
         centred: bool = False,
+        kmeans_iterations: int = 0,
+        rotation_trick: bool = False,
         entropy: EntropyModel | None = None,
     ):
         """Build an empty codebook, which the first training batch fills.
@@ -46,18 +50,23 @@ class VectorQuantizer(IndexQuantizer):
                 the batch; 0 leaves unused entries alone.
             centred: Subtract a running mean from the projected features before they are brought to unit length.
                 Otherwise what all features have in common decides the cosine, and few entries are used.
+            kmeans_iterations: Steps of k-means on the first training batch, from vectors drawn of it; 0 keeps those.
+            rotation_trick: Turn gradients from the code's direction to the vector's (`gradients.rotated`); otherwise
+                they pass as they are.
             entropy: Probability of the indices; static frequencies by default.
         """
         super().__init__(size=codebook_size, entropy=entropy)
         self.channels = channels
         self.decay = decay
         self.revive_below = revive_below
+        self.centred = centred
+        self.kmeans_iterations = kmeans_iterations
+        self.pass_gradients = gradients.rotated if rotation_trick else gradients.straight_through
         self.project_in = nn.Linear(channels, dimension)
         self.project_out = nn.Linear(dimension, channels)
         self.usage: Tensor
         self.sums: Tensor
         self.filled: Tensor
-        self.centred = centred
         self.mean: Tensor
         self.register_buffer("usage", torch.ones(codebook_size))
         self.register_buffer("sums", F.normalize(torch.randn(codebook_size, dimension), dim=-1))
@@ -73,47 +82,53 @@ class VectorQuantizer(IndexQuantizer):
         """Quantise features, (B, C, h, w); the term `commitment` is the mean of 1 - cosine."""
         with torch.autocast(features.device.type, enabled=False):
             projected = self.project_in(features.float().movedim(1, -1))
-            if self.training and self.centred:
-                self._recentre(projected.detach().flatten(0, -2).mean(0))
-            vectors = F.normalize(projected - self.mean, dim=-1)
+            vectors = F.normalize(projected - self._centre(projected), dim=-1)
             flat = vectors.detach().flatten(0, -2)
             if self.training and not self.filled:
                 self._fill(flat)
             codebook = self.codebook
-            indices = torch.cat([(part @ codebook.T).argmax(-1) for part in flat.split(ROWS)])
+            indices = nearest(flat, codebook)
             if self.training:
                 self._average(flat, indices)
             symbols = indices.view(vectors.shape[:-1])
             if self.training:
                 self.entropy.observe(symbols)
             codes = codebook[symbols]
-            # Written so that the value is exactly the code, as the decoder will compute it.
-            straight = codes + (vectors - vectors.detach())
             commitment = 1 - (vectors * codes).sum(-1).mean()
-            quantized = self.project_out(straight).movedim(-1, 1)
+            quantized = self.project_out(self.pass_gradients(vectors, codes)).movedim(-1, 1)
         return Quantized(quantized, symbols, self.entropy.bits(symbols), {"commitment": commitment})
 
     def dequantize(self, symbols: Tensor) -> Tensor:
         """Look up indices, (B, h, w), and project to features, (B, C, h, w)."""
         return self.project_out(self.codebook[symbols]).movedim(-1, 1)
 
-    @torch.no_grad()
-    def _recentre(self, mean: Tensor) -> None:
-        mean = _reduced(mean) / _ranks()
-        self.mean.copy_(torch.lerp(self.mean, mean, 0.1) if self.filled else mean)
+    def _centre(self, projected: Tensor) -> Tensor:
+        """Return the running mean, in training with the gradient of the batch's own.
+
+        Without that gradient nothing would hold the features' mean, since a shift changes no loss: it would drift
+        faster than an average of the weights can follow.
+        """
+        if not (self.training and self.centred):
+            return self.mean
+        mean = projected.flatten(0, -2).mean(0)
+        with torch.no_grad():
+            common = ranks.summed(mean.clone()) / ranks.world_size()
+            self.mean.copy_(torch.lerp(self.mean, common, 0.1) if self.filled else common)
+        return self.mean + (mean - mean.detach())
 
     @torch.no_grad()
     def _fill(self, flat: Tensor) -> None:
-        self.usage.fill_(len(flat) * _ranks() / len(self.usage))
-        self.sums.copy_(_draw(flat, len(self.usage)) * self.usage[:, None])
+        entries = k_means(flat, draw(flat, self.size), self.kmeans_iterations)
+        self.usage.copy_(ranks.summed(flat.new_tensor(len(flat))) / self.size)
+        self.sums.copy_(entries * self.usage[:, None])
         self.filled.fill_(True)
 
     @torch.no_grad()
     def _average(self, flat: Tensor, indices: Tensor) -> None:
-        usage = torch.bincount(indices, minlength=len(self.usage)).to(flat.dtype)
-        sums = torch.zeros_like(self.sums).index_add_(0, indices, flat)
-        self.usage.lerp_(_reduced(usage), 1 - self.decay)
-        self.sums.lerp_(_reduced(sums), 1 - self.decay)
+        counts, sums = members(flat, indices, self.size)
+        fades = (counts > 0) | (self.usage > LEAST)
+        self.usage.lerp_(counts, 1 - self.decay)
+        self.sums.lerp_(sums, (1 - self.decay) * fades[:, None].to(sums.dtype))
         if self.revive_below > 0:
             self._revive(flat)
 
@@ -121,26 +136,6 @@ class VectorQuantizer(IndexQuantizer):
         dead = (self.usage < self.revive_below).nonzero().flatten()
         if len(dead):
             # The new entry starts with the weight of an average one, or it would die again at once.
-            weight = float(self.usage.sum() / len(self.usage))
-            self.sums[dead] = weight * _draw(flat, len(dead))
+            weight = float(self.usage.sum() / self.size)
+            self.sums[dead] = weight * draw(flat, len(dead))
             self.usage[dead] = weight
-
-
-def _draw(flat: Tensor, count: int) -> Tensor:
-    """Draw `count` of the vectors, (N, D), slightly perturbed; the same ones on every rank."""
-    chosen = flat[torch.randint(len(flat), (count,), device=flat.device)]
-    chosen = F.normalize(chosen + 0.01 * torch.randn_like(chosen), dim=-1)
-    if _ranks() > 1:
-        distributed.broadcast(chosen, src=0)
-    return chosen
-
-
-def _ranks() -> int:
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
-
-
-def _reduced(value: Tensor) -> Tensor:
-    """Sum over ranks, in place."""
-    if _ranks() > 1:
-        distributed.all_reduce(value)
-    return value

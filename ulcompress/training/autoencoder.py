@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ulcompress.autoencoders import KLAutoencoder
-from ulcompress.losses import FeatureDistance
+from ulcompress.losses import PerceptualDistance
 from ulcompress.training.base import TrainingModule
 from ulcompress.training.optimizer import WarmupAdamW
 
@@ -21,7 +21,7 @@ class AutoencoderModule(TrainingModule):
         self,
         *,
         autoencoder: KLAutoencoder,
-        perceptual: FeatureDistance | None = None,
+        perceptual: PerceptualDistance | None = None,
         perceptual_images: int | None = None,
         weights: dict[str, float] | None = None,
         optimizer: WarmupAdamW | None = None,

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from ulcompress import pretrained
 from ulcompress.codec import Codec
-from ulcompress.losses import FeatureDistance
+from ulcompress.losses import PerceptualDistance
+from ulcompress.quantizers.usage import perplexity, usage
 from ulcompress.records import CodecOutput
 from ulcompress.training.base import TrainingModule, load_stage
 from ulcompress.training.optimizer import WarmupAdamW
@@ -24,8 +25,9 @@ class CodecModule(TrainingModule):
         *,
         codec: Codec,
         start: str | None = None,
+        start_parts: list[str] | None = None,
         autoencoder_checkpoint: str | None = None,
-        perceptual: FeatureDistance | None = None,
+        perceptual: PerceptualDistance | None = None,
         perceptual_images: int | None = None,
         weights: dict[str, float] | None = None,
         optimizer: WarmupAdamW | None = None,
@@ -35,8 +37,10 @@ class CodecModule(TrainingModule):
 
         Args:
             codec: What is trained, except for its autoencoder.
-            start: Saved codec of the same parts, a bundled name or a directory, whose weights a new training starts
-                with; not read when a training is continued.
+            start: Saved codec, a bundled name or a directory, whose weights a new training starts with; not read when
+                a training is continued.
+            start_parts: Slots that take their weights from `start`, such as `decoder` or `conditioning.text`, where
+                not all parts are the same; None for all.
             autoencoder_checkpoint: Lightning checkpoint of `AutoencoderModule` from which a new training takes the
                 autoencoder's weights; not read when a training is continued.
             perceptual: A distance between the image and the decoded estimate of the latent, with its gradient through
@@ -50,6 +54,7 @@ class CodecModule(TrainingModule):
         self.codec = codec
         self.codec.autoencoder.requires_grad_(False).eval()
         self.start = start
+        self.start_parts = start_parts
         self.autoencoder_checkpoint = autoencoder_checkpoint
         self.perceptual = perceptual
         self.perceptual_images = perceptual_images
@@ -60,7 +65,7 @@ class CodecModule(TrainingModule):
         if stage != "fit" or self.trainer.ckpt_path is not None:
             return
         if self.start:
-            pretrained.load_weights(self.codec, self.start)
+            pretrained.load_weights(self.codec, self.start, parts=self.start_parts)
         if self.autoencoder_checkpoint:
             load_stage(self.codec.autoencoder, self.autoencoder_checkpoint, "autoencoder.")
 
@@ -85,7 +90,7 @@ class CodecModule(TrainingModule):
         """Return the weighted loss of a batch with `images`, (B, 3, H, W) in [0, 1], and `captions`."""
         output = self.codec(batch.images, batch.captions)
         size = len(batch.images)
-        self.log("train/perplexity", _perplexity(output.symbols), batch_size=size)
+        self._log_symbols(output.symbols, size)
         return self.weighted_sum(self._terms(batch, output), self._weights(output), "train", size)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -103,6 +108,12 @@ class CodecModule(TrainingModule):
     def _weights(self, output: CodecOutput) -> dict[str, float]:
         return {f"rate/{name}": 0.0 for name in output.bits} | self.weights
 
+    def _log_symbols(self, symbols: Tensor, images: int) -> None:
+        """Log how much of the codebook a batch uses, where there is one."""
+        self.log("train/perplexity", perplexity(symbols), batch_size=images)
+        if (size := getattr(self.codec.quantizer, "size", None)) is not None:
+            self.log("train/usage", usage(symbols, size), batch_size=images)
+
     def _log_psnr(self, batch: Any) -> None:
         errors = []
         for image, caption in list(zip(batch.images, batch.captions, strict=True))[:4]:
@@ -116,10 +127,3 @@ class CodecModule(TrainingModule):
         super().train(mode)
         self.codec.autoencoder.eval()
         return self
-
-
-def _perplexity(symbols: Tensor) -> Tensor:
-    """Return 2 to the entropy of the batch's symbols: how many of them are in use, evenly weighted."""
-    share = torch.unique(symbols, return_counts=True)[1].float()
-    share = share / share.sum()
-    return torch.exp(-(share * share.log()).sum())

@@ -1,0 +1,33 @@
+"""Files of torchvision's backbones with random weights; the classifiers, which nothing reads, are left out."""
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+
+
+@pytest.fixture(scope="session")
+def random_backbone(tmp_path_factory):
+    """Return a function that writes a backbone once and returns its file."""
+    folder = tmp_path_factory.mktemp("backbones")
+
+    def write(name):
+        path = folder / f"{name}.safetensors"
+        if not path.exists():
+            save_file(random_state(name), path)
+        return str(path)
+
+    return write
+
+
+def random_state(name):
+    generator = torch.Generator().manual_seed(0)
+    with torch.device("meta"):
+        shapes = getattr(torchvision.models, name)().features.state_dict()
+    # He's deviation keeps the features from vanishing in the depth.
+    return {
+        f"features.{key}": torch.randn(value.shape, generator=generator) * (2 / max(value[0].numel(), 1)) ** 0.5
+        if value.ndim > 1
+        else torch.zeros(value.shape)
+        for key, value in shapes.items()
+    }

@@ -1,0 +1,108 @@
+import inspect
+
+import pytest
+import torch
+from jsonargparse import ArgumentParser
+
+from ulcompress import losses
+from ulcompress.losses import LPIPS, FeatureDistance, PerceptualDistance
+
+SIDE = 64
+CASES = [
+    (FeatureDistance, {"backbone": "squeezenet1_1"}, "squeezenet1_1", "squeezenet1_1 distance"),
+    (FeatureDistance, {"backbone": "alexnet"}, "alexnet", "alexnet distance"),
+    (LPIPS, {"net": "squeeze"}, "squeezenet1_1", "lpips-squeeze"),
+]
+
+
+@pytest.fixture(params=CASES, ids=lambda case: case[-1])
+def case(request):
+    return request.param
+
+
+@pytest.fixture
+def distance(case, random_backbone, one_thread):
+    cls, options, backbone, _ = case
+    return cls(**options, weights=random_backbone(backbone))
+
+
+def test_every_class_is_here():
+    classes = {c for c in vars(losses).values() if inspect.isclass(c) and issubclass(c, PerceptualDistance)}
+    assert {c for c in classes if not inspect.isabstract(c)} == {cls for cls, *_ in CASES}
+
+
+def test_the_name_says_what_is_measured(distance, case):
+    assert distance.name == case[-1]
+
+
+@torch.no_grad()
+def test_symmetric_and_per_image(distance):
+    one, other = torch.rand(2, 3, 3, SIDE, SIDE + 16)
+    value = distance(one, other)
+    assert value.shape == (3,)
+    assert (value > 0).all()
+    torch.testing.assert_close(distance(other, one), value)
+    torch.testing.assert_close(distance(one[1:2], other[1:2]), value[1:2])
+    assert distance(one[:1], other[:1]).shape == (1,)
+
+
+@torch.no_grad()
+def test_more_noise_is_further_away(distance):
+    image, noise = torch.rand(1, 3, SIDE, SIDE), torch.randn(1, 3, SIDE, SIDE)
+    values = [float(distance(image + scale * noise, image)) for scale in (0.01, 0.05, 0.2)]
+    assert values == sorted(values)
+    assert values[0] < 0.5 * values[2]
+
+
+def test_zero_with_a_finite_gradient_for_equal_images(distance):
+    image = torch.rand(2, 3, SIDE, SIDE, requires_grad=True)
+    value = distance(image, image.detach().clone())
+    assert value.tolist() == [0, 0]
+    value.sum().backward()
+    assert image.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+def test_constant_images_have_a_finite_gradient(distance, level):
+    image = torch.full((1, 3, SIDE, SIDE), level, requires_grad=True)
+    distance(image, torch.rand(1, 3, SIDE, SIDE)).sum().backward()
+    assert image.grad.isfinite().all()
+    assert image.grad.abs().max() > 0
+    image.grad = None
+    distance(image, torch.full((1, 3, SIDE, SIDE), level)).sum().backward()
+    assert image.grad.isfinite().all()
+
+
+def test_features_that_are_all_zero_have_a_finite_gradient(distance):
+    """The root of a sum of squares has an infinite gradient there; convolutions without weights lead there."""
+    with torch.no_grad():
+        for module in distance.modules():
+            if isinstance(module, torch.nn.Conv2d) and module.in_channels == 3:
+                module.weight.zero_()
+    image = torch.rand(1, 3, SIDE, SIDE, requires_grad=True)
+    distance(image, torch.rand(1, 3, SIDE, SIDE)).sum().backward()
+    assert image.grad.isfinite().all()
+
+
+@torch.no_grad()
+def test_the_ruler_is_fixed(distance):
+    pair = torch.rand(2, 1, 3, SIDE, SIDE)
+    before = distance(*pair)
+    assert not any(module.training for module in distance.modules())
+    assert not any(parameter.requires_grad for parameter in distance.parameters())
+    outer = torch.nn.Sequential(distance).train()
+    assert outer.training
+    assert not any(module.training for module in distance.modules())
+    assert torch.equal(distance(*pair), before)
+
+
+@torch.no_grad()
+def test_built_again_from_its_configuration(distance):
+    """As an experiment names it: by the class, without its module."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--perceptual", type=PerceptualDistance)
+    config = {**distance.config(), "class_path": type(distance).__name__}
+    again = parser.instantiate(parser.parse_object({"perceptual": config})).perceptual
+    pair = torch.rand(2, 1, 3, SIDE, SIDE)
+    assert torch.equal(again(*pair), distance(*pair))
+    assert again.state_dict().keys() == distance.state_dict().keys()

@@ -1,0 +1,100 @@
+"""The text encoder of Stable Diffusion."""
+
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ulcompress.conditioning.text_encoder import TextEncoder
+from ulcompress.foundation import StableDiffusion, build
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+class ClipTextEncoder(TextEncoder):
+    """Embeds captions as the diffusion model was trained to read them: CLIP's last hidden state of a padded text.
+
+        caption ─► CLIP's tokens, padded ─► CLIPTextModel ─► text
+
+    The weights are frozen. Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML
+    2021, section 2.4. The buffer `tokenizer_json`, (n,) uint8, holds the tokenizer, so that a saved codec is complete.
+    """
+
+    def __init__(self, *, pretrained: StableDiffusion | None = None, architecture: dict[str, Any] | None = None):
+        """Take network and tokenizer of a pretrained model.
+
+        Args:
+            pretrained: The model.
+            architecture: Build transformers' CLIPTextModel of this configuration instead; how a saved codec states
+                what it once took from `pretrained`.
+
+        Raises:
+            ValueError: Neither is given, or the pretrained weights are not there.
+        """
+        super().__init__()
+        from transformers import CLIPTextConfig, CLIPTextModel
+
+        self.tokenizer_json: Tensor
+        self._tokenizer: Tokenizer | None = None
+        if pretrained is not None:
+            self.network = pretrained.network(CLIPTextModel, "text_encoder")
+            text = _serialized(pretrained.tokenizer(), self.network.config.max_position_embeddings)
+        elif architecture is not None:
+            network = build(lambda **options: CLIPTextModel(CLIPTextConfig(**options)), architecture)
+            self.network = network.eval().requires_grad_(False)
+            text = b""  # comes with the saved weights
+        else:
+            raise ValueError("ClipTextEncoder has no small network of its own; give `pretrained`")
+        self.register_buffer(
+            "tokenizer_json",
+            torch.frombuffer(bytearray(text), dtype=torch.uint8) if text else torch.empty(0, dtype=torch.uint8),
+        )
+        self.channels = self.network.config.hidden_size
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the constructor arguments: the architecture."""
+        config = self.network.config.to_dict()
+        names = inspect.signature(type(self.network.config)).parameters
+        kept = {name: config[name] for name in names if isinstance(config.get(name), (int, float, str))}
+        origin = getattr(self.network, "origin", None)
+        return {"architecture": kept | ({"origin": origin} if origin else {})}
+
+    @torch.no_grad()
+    def forward(self, texts: Sequence[str], tokens: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Embed captions, each cut to the length that CLIP reads; every position counts, as in the model's training.
+
+        Returns (B, L, channels) and the mask (B, L), all true; the tokens of the text coder are not looked at.
+        """
+        rows = [encoding.ids for encoding in self._built().encode_batch(list(texts))]
+        ids = torch.tensor(rows, device=self.tokenizer_json.device)
+        hidden = self.network(input_ids=ids).last_hidden_state.float()
+        return hidden, torch.ones_like(ids, dtype=torch.bool)
+
+    def train(self, mode: bool = True) -> "ClipTextEncoder":
+        """Stay in evaluation mode: the network is not trained."""
+        return super().train(False)
+
+    def _built(self) -> "Tokenizer":
+        from tokenizers import Tokenizer
+
+        if self._tokenizer is None:
+            self._tokenizer = Tokenizer.from_str(self.tokenizer_json.cpu().numpy().tobytes().decode())
+        return self._tokenizer
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # The tokenizer's length is not known before it is loaded.
+        if (given := state_dict.get(f"{prefix}tokenizer_json")) is not None:
+            self.tokenizer_json = torch.empty_like(given, device=self.tokenizer_json.device)
+            self._tokenizer = None
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _serialized(tokenizer: Any, length: int) -> bytes:
+    """Return a CLIP tokenizer with its padding to a fixed length and its cut as JSON."""
+    backend = tokenizer.backend_tokenizer
+    backend.enable_truncation(length)
+    backend.enable_padding(length=length, pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
+    return backend.to_str().encode()

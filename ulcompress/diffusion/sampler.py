@@ -1,0 +1,88 @@
+"""The way back from noise to a sample."""
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ulcompress.diffusion.schedule import NoiseSchedule
+from ulcompress.part import Part
+
+Predict = Callable[[Tensor, Tensor], Tensor]
+"""Maps x_t, (B, C, h, w), and times, (B,), to the network's prediction."""
+
+
+class Sampler(Part, ABC):
+    """Solves the diffusion's differential equation from noise to a sample."""
+
+    @abstractmethod
+    def sample(self, schedule: NoiseSchedule, predict: Predict, noise: Tensor, steps: int) -> Tensor:
+        """Go from noise, (B, C, h, w), to a sample in `steps` calls of `predict`; the same noise, the same sample.
+
+        Raises:
+            ValueError: It cannot take that number of steps.
+        """
+
+
+class DDIM(Sampler):
+    """Deterministic DDIM (eta 0) at trailing times, for any number of steps.
+
+    Song et al., Denoising Diffusion Implicit Models, ICLR 2021, equation 12; trailing: Lin et al., WACV 2024, table 2.
+    """
+
+    @torch.no_grad()
+    def sample(self, schedule: NoiseSchedule, predict: Predict, noise: Tensor, steps: int) -> Tensor:
+        """Go from noise, (B, C, h, w), to a sample in 1 to 1000 steps."""
+        length = schedule.length
+        if not 1 <= steps <= length:
+            raise ValueError(f"steps must be 1 to {length}, got {steps}")
+        # In integers: diffusers' own rounding adds a time of -1 for some numbers of steps.
+        trailing = [*(length * step // steps - 1 for step in range(steps, 0, -1)), None]
+        current = noise
+        for time, following in itertools.pairwise(trailing):
+            times = torch.full((len(noise),), time, device=noise.device)
+            clean = schedule.estimate(predict(current, times), current, times)
+            if following is None:
+                return clean
+            # diffusers' own step takes the following time to be 1000 // steps earlier, which trailing times are not
+            # unless `steps` divides 1000.
+            alpha, sigma = schedule.coefficients(times)
+            current = schedule.noisy(clean, (current - alpha * clean) / sigma, torch.full_like(times, following))
+        raise AssertionError("there is at least one step")
+
+
+SCHEDULERS = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler", "EulerDiscreteScheduler")
+"""Deterministic schedulers of diffusers that know all three predictions."""
+
+
+class DiffusersSampler(Sampler):
+    """Any of diffusers' deterministic solvers, for comparison with DDIM at few steps.
+
+    With zero terminal signal these solvers start at a signal of about 2^-12 instead, since they divide by it.
+    """
+
+    def __init__(self, *, scheduler: str = "DPMSolverMultistepScheduler"):
+        """Take the name of the class, one of `SCHEDULERS`; ValueError for another one."""
+        super().__init__()
+        if scheduler not in SCHEDULERS:
+            raise ValueError(f"scheduler must be one of {', '.join(SCHEDULERS)}, got {scheduler!r}")
+        self.scheduler = scheduler
+
+    @torch.no_grad()
+    def sample(self, schedule: NoiseSchedule, predict: Predict, noise: Tensor, steps: int) -> Tensor:
+        """Go from noise, (B, C, h, w), to a sample in 1 to 1000 steps."""
+        import diffusers
+
+        if not 1 <= steps <= schedule.length:
+            raise ValueError(f"steps must be 1 to {schedule.length}, got {steps}")
+        options = {"timestep_spacing": "trailing", "lower_order_final": True, "final_sigmas_type": "zero"}
+        solver = getattr(diffusers, self.scheduler).from_config(schedule.scheduler.config, **options)
+        solver.set_timesteps(steps, device=noise.device)
+        current = noise * solver.init_noise_sigma
+        for time in solver.timesteps:
+            scaled = solver.scale_model_input(current, time)
+            prediction = predict(scaled, time.long().expand(len(noise)))
+            current = solver.step(prediction, time, current).prev_sample
+        return current

