@@ -136,9 +136,12 @@ class Codec(Part):
         features = self.encoder(source.image, source.latent)[..., :rows, :columns]
         quantized = self.quantizer(features)
         condition, sides = Condition(), {}
+        sending = sum(conditioner.sends for conditioner in self._conditioners().values())
         for name, conditioner in self._conditioners().items():
             sides[name] = conditioner.encode(source, condition)
-            condition = conditioner(sides[name], quantized.features, condition)
+            sending -= conditioner.sends
+            if sending:  # those after it may look at what it provides; the encoder itself needs none of it
+                condition = conditioner(sides[name], quantized.features, condition)
         return Code(pixels.shape[-2], pixels.shape[-1], quantized.symbols, sides)
 
     @torch.inference_mode()

@@ -8,19 +8,49 @@ import torch
 from ulcompress.cli import run
 
 ROOT = Path(__file__).parents[2] / "experiments"
-EXPERIMENTS = sorted(ROOT.rglob("*.yaml"))
+RATES = sorted(ROOT.glob("*/rates/*.yaml"))
+EXPERIMENTS = sorted(set(ROOT.rglob("*.yaml")) - set(RATES))
+STEP = [
+    *("--data.batch_size", "2", "--data.crop", "64", "--data.num_workers", "0", "--trainer.max_steps", "1"),
+    *("--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu", "--trainer.devices", "1"),
+    *("--trainer.strategy", "auto", "--trainer.precision", "32-true", "--trainer.accumulate_grad_batches", "1"),
+]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, stable_diffusion):
+    """Run in an empty folder, with a tiny Stable Diffusion."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STABLE_DIFFUSION", stable_diffusion)
+    return tmp_path
+
+
+def fit(images, *options):
+    assert run(["fit", *options, "--data.train", images, *STEP]) == 0
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_one_step(path, images, squeezenet, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    arguments = ["fit", "-c", str(path), "--data.train", images, "--data.batch_size", "2", "--data.crop", "32"]
-    arguments += ["--data.num_workers", "0", "--trainer.max_steps", "1", "--trainer.enable_progress_bar", "false"]
-    if "perceptual: FeatureDistance" in path.read_text():
-        arguments += ["--model.perceptual.weights", squeezenet]
-    assert run(arguments) == 0
-    checkpoints = list(tmp_path.rglob("last.ckpt"))
+def test_one_step(path, images, squeezenet, here):
+    perceptual = "perceptual: FeatureDistance" in path.read_text()
+    fit(images, "-c", str(path), *(["--model.perceptual.weights", squeezenet] if perceptual else []))
+    checkpoints = list(here.rglob("last.ckpt"))
     assert not checkpoints or torch.load(checkpoints[0], weights_only=True)["global_step"] == 1
+
+
+def test_one_step_at_a_rate_with_lpips(images, squeezenet, here):
+    """Above 0.05 bpp the rate files add LPIPS, and a decoder of 5 steps."""
+    rate = ROOT / "perco/rates/0.1250.yaml"
+    lpips = ["--model.perceptual.net", "squeeze", "--model.perceptual.weights", squeezenet]
+    fit(images, "-c", str(ROOT / "perco/sd.yaml"), "-c", str(rate), *lpips)
+    parameters = torch.load(here / "runs/perco/sd/last.ckpt", weights_only=True)["hyper_parameters"]
+    assert parameters["perceptual"]["class_path"] == "ulcompress.losses.LPIPS"
+    assert parameters["codec"]["decoder"]["init_args"]["steps"] == 5
+    assert parameters["codec"]["encoder"]["init_args"]["stride"] == 8
+
+
+def test_steps_follow_the_rate():
+    for path in RATES:
+        assert ("steps: 5" in path.read_text()) == ("LPIPS" in path.read_text()) == (float(path.stem) > 0.05), path
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: str(path.relative_to(ROOT)))
