@@ -72,7 +72,7 @@ def test_the_file_names_its_codec_and_the_codec_its_rate(tiny_codec, image, tmp_
     assert codec.decompress(data).shape == image.shape
     with torch.no_grad():
         tiny_codec.train().quantizer.sums.neg_()
-    with pytest.raises(BitstreamError, match="the file needs the codec [0-9a-f]{6}; this codec is [0-9a-f]{6}"):
+    with pytest.raises(BitstreamError, match=r"the file needs the codec [0-9a-f]{6}; this codec is [0-9a-f]{6}"):
         tiny_codec.eval().decompress(data)
 
 
@@ -148,6 +148,16 @@ def test_encoding_needs_neither_denoiser_nor_text_encoder(tiny_codec, image):
     tiny_codec.conditioning["text"].encoder = Forbidden()
     tiny_codec.autoencoder.network.decoder = Forbidden()
     assert tiny_codec.compress(image, "a red cup") == expected
+
+
+def test_a_codec_can_be_loaded_for_encoding_alone(tiny_codec, image, tmp_path):
+    tiny_codec.save(tmp_path / "codec")
+    encoder = ulcompress.load(tmp_path / "codec", encoder_only=True)
+    assert all(parameter.is_meta for parameter in encoder.decoder.parameters()), "no memory for the denoiser"
+    data = encoder.compress(image, "a red cup")
+    assert data == ulcompress.load(tmp_path / "codec").compress(image, "a red cup")
+    with pytest.raises(ValueError, match="load it without encoder_only to decompress"):
+        encoder.decompress(data)
 
 
 def test_a_bad_image_is_left_out_without_a_list_of_names(tmp_path):

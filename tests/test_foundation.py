@@ -194,7 +194,7 @@ def test_a_damaged_file_is_named_in_one_line(stable_diffusion, tmp_path):
     [
         (
             DEFAULT,
-            f"cannot fetch unet/config.json and .* of '{DEFAULT}': .*hf download {DEFAULT} --revision {PINNED[DEFAULT]}",
+            f"cannot fetch unet/config.json .* of '{DEFAULT}': .*hf download {DEFAULT} --revision {PINNED[DEFAULT]}",
         ),
         ("no/such/directory", "cannot fetch unet/config.json .*give a local copy's directory"),
     ],

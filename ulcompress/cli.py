@@ -168,7 +168,7 @@ def _compress(options: argparse.Namespace) -> int:
     if options.caption and len(sources) > 1:
         raise ValueError(f"--caption goes with one image, got {len(sources)}")
     targets = _targets(options, sources, ".ulc")
-    codec = _load(options)
+    codec = _load(options, encoder_only=True)
 
     def one(source: Path, target: Path) -> str:
         image = open_image(source)
@@ -224,10 +224,10 @@ def _find_files(inputs: list[Path]) -> list[Path]:
     return files
 
 
-def _load(options: argparse.Namespace):
+def _load(options: argparse.Namespace, *, encoder_only: bool = False):
     from ulcompress.pretrained import load
 
-    return load(options.codec, device=options.device)
+    return load(options.codec, device=options.device, encoder_only=encoder_only)
 
 
 def _info(options: argparse.Namespace) -> int:

@@ -181,6 +181,8 @@ class Codec(Part):
     @torch.inference_mode()
     def decode(self, code: Code, *, seed: int, steps: int | None = None, guidance: float | None = None) -> Tensor:
         """Restore the image of a code, RGB in [0, 1], (3, H, W), on the CPU."""
+        if any(parameter.is_meta for parameter in self.decoder.parameters()):
+            raise ValueError("this codec was loaded without its decoder; load it without encoder_only to decompress")
         features = self.quantizer.dequantize(code.symbols.to(self.device))
         features = pad_to_multiple(features, 1, minimum=-(-MINIMUM // self.stride))
         condition = Condition()
@@ -227,6 +229,11 @@ class Codec(Part):
                 digest.update(name.encode() + value.contiguous().numpy().tobytes())
             self._fingerprint = digest.digest()[:3]
         return self._fingerprint
+
+    def named(self, fingerprint: str) -> "Codec":
+        """Set the fingerprint, in hexadecimal, of a codec that lacks the weights to compute it; return the codec."""
+        self._fingerprint = bytes.fromhex(fingerprint)
+        return self
 
     def train(self, mode: bool = True) -> "Codec":
         """Switch between training and use; weights may change in training, and the fingerprint with them."""

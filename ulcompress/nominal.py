@@ -34,10 +34,8 @@ def describe_experiment(paths: Sequence[Path]) -> str:
     if size is None:
         raise ValueError(f"{type(quantizer).__name__} has no fixed number of symbols, so no nominal rate")
     bits, stride = math.log2(size), encoder.stride
-    lines = [
-        " + ".join(map(str, paths)),
-        f"  spatial  one of {size} symbols ({bits:g} bits) every {stride} x {stride} pixels: {bits / stride**2:.6f} bpp",
-    ]
+    symbols = f"one of {size} symbols ({bits:g} bits) every {stride} x {stride} pixels"
+    lines = [" + ".join(map(str, paths)), f"  spatial  {symbols}: {bits / stride**2:.6f} bpp"]
     for width, height in SIZES:
         total = spatial_bits(size, stride, width, height)
         lines.append(f"    {width} x {height}: {total:g} bits, {math.ceil(total / 8)} bytes")

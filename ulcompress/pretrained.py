@@ -25,24 +25,34 @@ BUNDLED = Path(__file__).parent / "weights"
 FILES = ("config.yaml", "model.safetensors", "README.md")
 
 
-def load(name: str | Path, *, device: str | torch.device = "cpu") -> Codec:
+def load(name: str | Path, *, device: str | torch.device = "cpu", encoder_only: bool = False) -> Codec:
     """Load a codec, ready to compress and decompress.
 
     Args:
         name: A bundled codec (`mini`), a codec directory, or `hub:organisation/name[@revision]`.
         device: Where the weights go.
+        encoder_only: Leave the weights of the decoder out, which are most of a large codec; it can compress only.
 
     Raises:
         ValueError: There is no such codec, or its files do not fit together; says what would do.
     """
+    from accelerate import init_empty_weights
+
     directory = locate(name)
-    codec = build(_read_config(directory / "config.yaml"))
-    load_weights(codec, directory)
+    with init_empty_weights(include_buffers=False):  # no time and memory for weights that are replaced
+        codec = build(_read_config(directory / "config.yaml"))
+    state = _read_weights(directory)
+    parts = [part for part in codec.children() if not (encoder_only and part is codec.decoder)]
+    if encoder_only:
+        state = {name: value for name, value in state.items() if not name.startswith("decoder.")}
+    _fill(codec, state, directory, strict=not encoder_only)
     try:
-        return codec.to(device).eval()
+        for part in parts:
+            part.to(device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"cannot use the device {str(device)!r}: {reason}; `cpu` always works") from error
+    return codec.eval().named(metadata(directory)["fingerprint"]) if encoder_only else codec.eval()
 
 
 def load_weights(codec: Codec, name: str | Path, *, parts: Sequence[str] | None = None) -> None:
@@ -56,21 +66,35 @@ def load_weights(codec: Codec, name: str | Path, *, parts: Sequence[str] | None 
     Raises:
         ValueError: There is no such codec, or its weights do not fit the parts.
     """
+    directory = locate(name)
+    state = _read_weights(directory)
+    if parts is not None:
+        state = codec.state_dict() | _of_parts(state, parts, directory)
+    _fill(codec, state, directory)
+
+
+def _read_weights(directory: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    directory = locate(name)
     try:
         state = load_file(directory / "model.safetensors")
     except SafetensorError as error:
         raise ValueError(f"{directory / 'model.safetensors'} is damaged: {error}; get the codec again") from error
-    if parts is not None:
-        state = codec.state_dict() | _of_parts(state, parts, directory)
+    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+
+
+def _fill(codec: Codec, state: dict[str, Tensor], directory: Path, *, strict: bool = True) -> None:
+    # Weights that have no memory yet are taken as they are; others are copied into, for an optimiser may hold them.
+    empty = any(parameter.is_meta for parameter in codec.parameters())
     try:
-        codec.load_state_dict({key: v.float() if v.is_floating_point() else v for key, v in state.items()})
+        keys = codec.load_state_dict(state, strict=strict, assign=empty)
     except RuntimeError as error:
         first = " ".join(str(error).split())
         raise ValueError(f"the weights in {directory} do not fit the codec's parts: {first}") from error
+    lost = [key for key in keys.missing_keys if not key.startswith("decoder.")] + keys.unexpected_keys
+    if lost:
+        raise ValueError(f"the weights in {directory} do not fit the codec's parts: {lost[0]} is missing or unknown")
 
 
 def _of_parts(state: dict[str, Tensor], parts: Sequence[str], directory: Path) -> dict[str, Tensor]:
