@@ -11,8 +11,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ulcompress import __version__
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 LIGHTNING_VERBS = ("fit", "validate", "test")
 
@@ -65,7 +69,12 @@ def _parser() -> argparse.ArgumentParser:
 
     compress = verbs.add_parser("compress", help="images to .ulc files")
     _inputs(compress, "images and folders of images")
-    compress.add_argument("--caption", help="what the image shows (one image)")
+    text = compress.add_mutually_exclusive_group()
+    text.add_argument("--caption", help="what the image shows (one image)")
+    text.add_argument("--captions", action="store_true", help="first line of <name>.txt beside each image, where it is")
+    text.add_argument(
+        "--captioner", nargs="?", const="", metavar="MODEL", help="let BLIP-2 caption (hub id, directory)"
+    )
     compress.set_defaults(action=_compress)
 
     decompress = verbs.add_parser("decompress", help=".ulc files to PNG images")
@@ -78,6 +87,17 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".ulc files, or an experiment's YAML files")
     info.add_argument("--codec", help="codec directory, where it is not a bundled one")
     info.set_defaults(action=_info)
+
+    caption = verbs.add_parser("caption", help="BLIP-2 captions of images, for training and for compress --captions")
+    caption.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="images and folders of images")
+    caption.add_argument("--out", type=Path, help="one file of JSON lines (default: <name>.txt beside each image)")
+    caption.add_argument("--model", default="", help="hub id or directory of a BLIP-2 (default: opt-2.7b-coco)")
+    caption.add_argument("--revision", help="of the model on the hub")
+    caption.add_argument("--dtype", default="float32", help="float32, float16 or bfloat16 (default: float32)")
+    caption.add_argument("--device", default="cpu", help="torch device (default: cpu)")
+    caption.add_argument("--batch-size", type=int, default=8, help="images at once (default: 8)")
+    caption.add_argument("--force", action="store_true", help="make captions anew that are there")
+    caption.set_defaults(action=_caption)
 
     evaluate = verbs.add_parser("evaluate", help="measure a codec on images, from real files")
     evaluate.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="images and folders of images")
@@ -154,32 +174,58 @@ def _targets(options: argparse.Namespace, sources: list[Path], suffix: str) -> l
     return targets
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Write beside and move, so that an interruption leaves no half file."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    partial.replace(path)
-
-
 def _compress(options: argparse.Namespace) -> int:
+    from ulcompress.files import write_whole
     from ulcompress.images import find_images, open_image
 
     sources = find_images(options.inputs)
     if options.caption and len(sources) > 1:
-        raise ValueError(f"--caption goes with one image, got {len(sources)}")
+        raise ValueError(f"--caption goes with one image, got {len(sources)}; use --captions or --captioner")
     targets = _targets(options, sources, ".ulc")
     codec = _load(options, encoder_only=True)
+    describe = _describer(options)
 
     def one(source: Path, target: Path) -> str:
         image = open_image(source)
+        caption = describe(source, image)
         start = time.perf_counter()
-        data = codec.compress(image, options.caption)
+        data = codec.compress(image, caption)
         seconds = time.perf_counter() - start
-        _write(target, data)
+        write_whole(target, data)
         bpp = 8 * len(data) / (image.width * image.height)
-        return f"{source} -> {target}: {len(data)} bytes, {bpp:.4f} bpp, {seconds:.2f} s"
+        said = f", {caption!r}" if caption else ""
+        return f"{source} -> {target}: {len(data)} bytes, {bpp:.4f} bpp, {seconds:.2f} s{said}"
 
     return _each(sources, targets, one)
+
+
+def _describer(options: argparse.Namespace) -> Callable[[Path, Image.Image], str | None]:
+    """Return what gives an image its caption: the user, a file beside it, BLIP-2, or nobody."""
+    from ulcompress.captions import first_caption
+
+    if options.captions:
+        return lambda source, _: first_caption(source)
+    if options.captioner is None:
+        return lambda _, __: options.caption
+    from ulcompress.conditioning.captioner import DEFAULT, BlipCaptioner
+
+    captioner = BlipCaptioner(model=options.captioner or DEFAULT, device=options.device)
+    return lambda _, image: captioner.caption([image])[0]
+
+
+def _caption(options: argparse.Namespace) -> int:
+    from ulcompress.captions import BesideImages, CaptionFile, caption_images
+    from ulcompress.conditioning.captioner import DEFAULT, BlipCaptioner
+    from ulcompress.images import find_images
+
+    images = find_images(options.inputs)
+    store = CaptionFile(options.out) if options.out else BesideImages()
+    captioner = BlipCaptioner(
+        model=options.model or DEFAULT, revision=options.revision, dtype=options.dtype, device=options.device
+    )
+    result = caption_images(captioner, images, store, batch_size=options.batch_size, force=options.force)
+    print(f"{result.made} captions made, {result.kept} were there, {len(result.unreadable)} images unreadable")
+    return 1 if result.unreadable else 0
 
 
 def _decompress(options: argparse.Namespace) -> int:
@@ -254,7 +300,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.out is not None and options.out.is_dir() and any(options.out.iterdir()) and not options.force:
         raise ValueError(f"{options.out} is not empty; use --force to overwrite what is there, or give a new folder")
     sources = find_images(options.inputs)
-    captions = {source: _caption_beside(source) for source in sources} if options.captions else None
+    captions = _captions_beside(sources) if options.captions else None
     measurements = measure_all(
         _load(options), sources, captions=captions, steps=options.steps, guidance=options.guidance, keep=options.out
     )
@@ -266,13 +312,14 @@ def _evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
-def _caption_beside(image: Path) -> str:
-    text = image.with_suffix(".txt")
-    lines = text.read_text(encoding="utf-8", errors="replace").splitlines() if text.is_file() else []
-    caption = next((line.strip() for line in lines if line.strip()), None)
-    if caption is None:
-        raise ValueError(f"no caption for {image}; write one to {text}, or leave out --captions")
-    return caption
+def _captions_beside(sources: list[Path]) -> dict[Path, str]:
+    from ulcompress.captions import first_caption
+
+    captions = {source: caption for source in sources if (caption := first_caption(source))}
+    if not captions:
+        text = sources[0].with_suffix(".txt")
+        raise ValueError(f"no caption for {sources[0]} or any other; write one to {text}, or leave out --captions")
+    return captions
 
 
 def _demo(options: argparse.Namespace) -> int:

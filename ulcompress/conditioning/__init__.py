@@ -1,5 +1,6 @@
 from ulcompress.conditioning.base import Conditioner
 from ulcompress.conditioning.byte_pairs import BytePairs
+from ulcompress.conditioning.captioner import BlipCaptioner, Captioner
 from ulcompress.conditioning.clip_text import ClipTextEncoder
 from ulcompress.conditioning.spatial import SpatialFeatures
 from ulcompress.conditioning.text import TextPrompt
@@ -7,7 +8,9 @@ from ulcompress.conditioning.text_coder import TextCoder
 from ulcompress.conditioning.text_encoder import TextEncoder, TokenTransformer
 
 __all__ = [
+    "BlipCaptioner",
     "BytePairs",
+    "Captioner",
     "ClipTextEncoder",
     "Conditioner",
     "SpatialFeatures",

@@ -28,6 +28,7 @@ class ImageDataModule(LightningDataModule):
         seed: Of the order of images, their crops, flips and choice of caption.
         cache: Keep decoded images in memory, 3 bytes a pixel, in each process that loads images.
         validation_images: Use this many of the validation images, the first ones; None for all.
+        captions: File of JSON lines with captions of training and validation images; None takes those beside them.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class ImageDataModule(LightningDataModule):
         seed: int = 0,
         cache: bool = False,
         validation_images: int | None = None,
+        captions: str | None = None,
     ):
         super().__init__()
         counts = {"crop": crop, "batch_size": batch_size, "validation_images": validation_images}
@@ -55,6 +57,7 @@ class ImageDataModule(LightningDataModule):
         self.seed = seed
         self.cache = cache
         self.validation_images = validation_images
+        self.captions = captions
 
     def setup(self, stage: str) -> None:
         """Refuse with ValueError to fit without `train`, and to validate without `validation`."""
@@ -87,7 +90,7 @@ class ImageDataModule(LightningDataModule):
         """Return central crops in order, or an empty list when there are no validation images."""
         if self.validation is None:
             return []
-        dataset = self._dataset(open_source(self.validation))
+        dataset = self._dataset(open_source(self.validation, self.captions))
         count = min(len(dataset), self.validation_images or len(dataset))
         return DataLoader(Subset(dataset, range(count)), generator=torch.Generator(), **self._options())
 
@@ -95,7 +98,7 @@ class ImageDataModule(LightningDataModule):
     def _train_source(self) -> ImageSource:
         if self.train is None:
             raise ValueError("no images to train on; give data.train, a folder or .tar shards for instance")
-        return open_source(self.train)
+        return open_source(self.train, self.captions)
 
     def _dataset(self, source: ImageSource) -> ImageDataset:
         return ImageDataset(source=source, crop=self.crop, seed=self.seed, cache=self.cache)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from ulcompress.captions import parse_captions
 from ulcompress.images import image_suffixes
 
 
@@ -46,9 +47,13 @@ class Entry(NamedTuple):
     name: str
     image: Span
     text: Span | None
+    given: list[str] | None = None
+    """Captions from elsewhere, which win over the text."""
 
     def captions(self) -> list[str]:
-        """Return the lines of the text that are not blank."""
+        """Return the captions that are given, else the lines of the text that are not blank."""
+        if self.given is not None:
+            return self.given
         lines = self.text.read().decode(errors="replace").splitlines() if self.text else []
         return [line.strip() for line in lines if line.strip()]
 
@@ -76,18 +81,36 @@ class ImageSource:
         return [caption for entry in self._entries for caption in entry.captions()]
 
 
-def open_source(paths: str | list[str]) -> ImageSource:
+def open_source(paths: str | list[str], captions: str | None = None) -> ImageSource:
     """Open images by path: folders, image files, uncompressed `.tar` shards, glob patterns, or a list of these.
 
     Folders are searched below. Captions lie in `<stem>.txt` beside `<stem>.<image suffix>`, in a folder as in a
-    shard, one caption a line. Raises ValueError for what is missing, empty or unreadable.
+    shard, one caption a line; or in `captions`, a file of JSON lines as `ulcompress caption --out` writes it, whose
+    paths are the ends of the images' own. Raises ValueError for what is missing, empty or unreadable.
     """
     given = [paths] if isinstance(paths, str) else list(paths)
     files = [file for path in given for file in _expand(path)]
     entries = [entry for file in files for entry in _entries(file)]
     if not entries:
         raise ValueError(f"got {paths!r}, which holds no images; give folders, image files or .tar shards")
-    return ImageSource(entries=entries)
+    return ImageSource(entries=entries if captions is None else _captioned(entries, Path(captions)))
+
+
+def _captioned(entries: list[Entry], file: Path) -> list[Entry]:
+    if not file.is_file():
+        raise ValueError(f"no captions file {str(file)!r}; `ulcompress caption IMAGES --out FILE` writes one")
+    known = parse_captions(file.read_text(), str(file))
+    by_end = {PurePosixPath(name).parts[::-1]: captions for name, captions in known.items()}
+    longest = max(map(len, by_end), default=0)
+
+    def find(name: str) -> list[str] | None:
+        parts = PurePosixPath(name).parts[::-1]
+        return next((by_end[parts[:n]] for n in range(longest, 0, -1) if parts[:n] in by_end), None)
+
+    found = [entry._replace(given=find(entry.name)) for entry in entries]
+    if not any(entry.given for entry in found):
+        raise ValueError(f"{file} has captions of none of the images, of which {entries[0].name} is the first")
+    return found
 
 
 def _expand(path: str) -> list[Path]:

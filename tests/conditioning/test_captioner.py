@@ -1,0 +1,110 @@
+"""BLIP-2 at tiny size with random weights, through the path that the real weights take."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ulcompress.conditioning.captioner import BlipCaptioner
+
+
+@pytest.fixture(scope="module")
+def blip(tmp_path_factory):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import (
+        Blip2Config,
+        Blip2ForConditionalGeneration,
+        Blip2Processor,
+        Blip2QFormerConfig,
+        Blip2VisionConfig,
+        BlipImageProcessor,
+        OPTConfig,
+        PreTrainedTokenizerFast,
+    )
+
+    directory = tmp_path_factory.mktemp("blip")
+    words = ["<s>", "<pad>", "</s>", "<unk>", "a", "red", "blue", "cup", "cat", "dog", "on", "the", "table", "street"]
+    backend = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<s>", pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+    processor = Blip2Processor(BlipImageProcessor(size={"height": 28, "width": 28}), tokenizer, num_query_tokens=3)
+    image_token = processor.tokenizer.convert_tokens_to_ids("<image>")
+    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = Blip2Config(
+        vision_config=Blip2VisionConfig(image_size=28, patch_size=14, **small),
+        qformer_config=Blip2QFormerConfig(vocab_size=16, encoder_hidden_size=16, cross_attention_frequency=1, **small),
+        text_config=OPTConfig(
+            vocab_size=len(processor.tokenizer),
+            hidden_size=16,
+            ffn_dim=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            word_embed_proj_dim=16,
+            max_position_embeddings=64,
+            bos_token_id=0,
+            pad_token_id=1,
+            eos_token_id=2,
+        ),
+        num_query_tokens=3,
+        image_token_index=image_token,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Blip2ForConditionalGeneration(config)
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.5)
+    model.save_pretrained(directory)
+    processor.save_pretrained(directory)
+    return directory
+
+
+def images(count):
+    rng = np.random.default_rng(0)
+    return [Image.fromarray(rng.integers(0, 256, (30 + n, 40, 3), dtype=np.uint8)) for n in range(count)]
+
+
+def test_captions_are_short_deterministic_and_per_image(blip, one_thread):
+    captioner = BlipCaptioner(model=str(blip), max_tokens=5)
+    pictures = images(3)
+    captions = captioner.caption(pictures)
+    assert len(captions) == 3
+    assert captions == [captioner.caption([picture])[0] for picture in pictures]
+    assert any(captions), "at least one image gets words"
+    assert all(len(caption.split()) <= 5 and "<" not in caption for caption in captions)
+
+
+def test_precision_can_be_chosen(blip, one_thread):
+    captioner = BlipCaptioner(model=str(blip), max_tokens=3, dtype="bfloat16")
+    assert {parameter.dtype for parameter in captioner.network.parameters()} == {torch.bfloat16}
+    assert len(captioner.caption(images(1))) == 1
+
+
+def test_missing_weights_are_said_in_one_line(blip, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(blip, copy)
+    (copy / "model.safetensors").unlink()
+    for directory in (copy, tmp_path):
+        with pytest.raises(ValueError, match=r"cannot load the captioner .*hf download Salesforce/") as error:
+            BlipCaptioner(model=str(directory))
+        assert "\n" not in str(error.value)
+
+
+def test_no_network_is_said_in_one_line(monkeypatch, tmp_path):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ValueError, match=r"cannot load the captioner 'Salesforce/.*--local-dir DIRECTORY") as error:
+        BlipCaptioner()
+    assert "\n" not in str(error.value)
+
+
+def test_bad_arguments_are_refused():
+    with pytest.raises(ValueError, match="dtype must be float32, float16 or bfloat16, got 'int8'"):
+        BlipCaptioner(dtype="int8")
+    with pytest.raises(ValueError, match="max_tokens is 0"):
+        BlipCaptioner(max_tokens=0)

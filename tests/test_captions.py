@@ -1,0 +1,136 @@
+import json
+
+import pytest
+from PIL import Image
+
+from ulcompress.captions import BesideImages, CaptionFile, caption_images, first_caption, parse_captions
+from ulcompress.cli import run
+from ulcompress.conditioning import Captioner
+from ulcompress.data.sources import open_source
+
+
+class SizeCaptioner(Captioner):
+    """Says how wide an image is; stops like a user after some batches."""
+
+    def __init__(self, *, patience: int = 100):
+        super().__init__()
+        self.patience = patience
+        self.batches = []
+
+    def caption(self, images):
+        if len(self.batches) == self.patience:
+            raise KeyboardInterrupt
+        self.batches.append(len(images))
+        return [f"{image.width} pixels wide" for image in images]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for index in range(5):
+        Image.new("RGB", (index + 1, 4)).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(params=["beside", "file"])
+def store(request, tmp_path):
+    """Return a function that opens the captions as a new process would."""
+    return BesideImages if request.param == "beside" else lambda: CaptionFile(tmp_path / "captions.jsonl")
+
+
+def paths(folder):
+    return sorted(folder.glob("*.png"))
+
+
+def test_every_image_is_captioned_in_batches(folder, store):
+    captioner = SizeCaptioner()
+    result = caption_images(captioner, paths(folder), store(), batch_size=2)
+    assert captioner.batches == [2, 2, 1]
+    assert (result.made, result.kept) == (5, 0)
+    assert all(store().has(path) for path in paths(folder))
+
+
+def test_an_interrupted_run_continues_where_it_stopped(folder, store):
+    with pytest.raises(KeyboardInterrupt):
+        caption_images(SizeCaptioner(patience=1), paths(folder), store(), batch_size=2)
+    captioner = SizeCaptioner()
+    result = caption_images(captioner, paths(folder), store(), batch_size=2)
+    assert (result.made, result.kept) == (3, 2)
+    assert captioner.batches == [2, 1]
+
+
+def test_force_makes_them_anew(folder, store):
+    caption_images(SizeCaptioner(), paths(folder), store())
+    assert caption_images(SizeCaptioner(), paths(folder), store(), force=True).made == 5
+
+
+def test_an_unreadable_image_stops_nothing(folder, store):
+    (folder / "2.png").write_bytes(b"broken")
+    result = caption_images(SizeCaptioner(), paths(folder), store(), batch_size=2)
+    assert result.made == 4
+    assert len(result.unreadable) == 1 and "2.png" in result.unreadable[0]
+
+
+def test_half_a_line_is_done_again(folder, tmp_path):
+    file = tmp_path / "captions.jsonl"
+    caption_images(SizeCaptioner(), paths(folder), CaptionFile(file))
+    file.write_text(file.read_text()[:-10])
+    result = caption_images(SizeCaptioner(), paths(folder), CaptionFile(file))
+    assert (result.made, result.kept) == (1, 4)
+    assert all(json.loads(line) for line in file.read_text().splitlines())
+
+
+def test_training_reads_captions_beside_and_from_a_file(folder, tmp_path):
+    caption_images(SizeCaptioner(), paths(folder), BesideImages())
+    assert open_source(str(folder)).captions() == [f"{n} pixels wide" for n in range(1, 6)]
+    file = tmp_path / "captions.jsonl"
+    file.write_text('{"image": "images/3.png", "captions": ["a", "b"]}\n{"image": "0.png", "captions": ["c"]}\n')
+    captions = [open_source(str(folder), str(file))[index].captions for index in range(5)]
+    assert captions == [["c"], ["2 pixels wide"], ["3 pixels wide"], ["a", "b"], ["5 pixels wide"]]
+
+
+def test_a_file_that_fits_no_image_is_refused(folder, tmp_path):
+    file = tmp_path / "captions.jsonl"
+    file.write_text('{"image": "other/0.png", "captions": ["a"]}\n')
+    with pytest.raises(ValueError, match="has captions of none of the images"):
+        open_source(str(folder), str(file))
+    with pytest.raises(ValueError, match="no captions file"):
+        open_source(str(folder), str(tmp_path / "nothing.jsonl"))
+
+
+@pytest.mark.parametrize("line", ["no json", "[1]", '{"image": "a.png"}', '{"image": "a.png", "captions": "text"}'])
+def test_the_first_line_that_is_no_caption_is_named(line):
+    with pytest.raises(ValueError, match=r"captions.jsonl, line 2: not a caption"):
+        parse_captions('{"image": "b.png", "captions": []}\n' + line, "captions.jsonl")
+
+
+def test_first_caption_skips_blank_lines(tmp_path):
+    assert first_caption(tmp_path / "0.png") is None
+    (tmp_path / "0.txt").write_text("\n  a red cup \nanother\n")
+    assert first_caption(tmp_path / "0.png") == "a red cup"
+
+
+def test_batches_of_nothing_are_refused(folder):
+    with pytest.raises(ValueError, match="the batch size is 0"):
+        caption_images(SizeCaptioner(), paths(folder), BesideImages(), batch_size=0)
+
+
+def test_the_command(folder, monkeypatch, capsys):
+    monkeypatch.setattr("ulcompress.conditioning.captioner.BlipCaptioner", lambda **options: SizeCaptioner())
+    (folder / "2.png").write_bytes(b"broken")
+    assert run(["caption", str(folder)]) == 1
+    assert "4 captions made, 0 were there, 1 images unreadable" in capsys.readouterr().out
+    assert (folder / "3.txt").read_text() == "4 pixels wide\n"
+
+
+def test_compress_takes_captions_beside_or_makes_them(folder, monkeypatch, capsys):
+    (folder / "3.txt").write_text("a red cup\n")
+    image = str(folder / "3.png")
+    assert run(["compress", image, "--captions"]) == 0
+    assert "'a red cup'" in capsys.readouterr().out
+    monkeypatch.setattr("ulcompress.conditioning.captioner.BlipCaptioner", lambda **options: SizeCaptioner())
+    assert run(["compress", image, "--captioner", "--force"]) == 0
+    assert "'4 pixels wide'" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        run(["compress", image, "--captioner", "--captions"])

@@ -1,0 +1,90 @@
+"""Images to captions."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ulcompress.hub import snapshot
+from ulcompress.part import Part
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+DEFAULT = "Salesforce/blip2-opt-2.7b-coco"
+
+
+class Captioner(Part, ABC):
+    """Says in a sentence what images show."""
+
+    @abstractmethod
+    def caption(self, images: "Sequence[Image.Image]") -> list[str]:
+        """Return one caption for each RGB image; the same image gets the same caption in every batch."""
+
+
+class BlipCaptioner(Captioner):
+    """BLIP-2, with greedy search.
+
+    Li et al., BLIP-2: Bootstrapping Language-Image Pre-training with Frozen Image Encoders and Large Language Models,
+    ICML 2023. PerCo takes captions of at most 32 tokens from it (arXiv 2310.10325).
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str = DEFAULT,
+        revision: str | None = None,
+        dtype: str = "float32",
+        device: str = "cpu",
+        max_tokens: int = 32,
+    ):
+        """Load the weights.
+
+        Args:
+            model: Id on the model hub, or a directory.
+            revision: Commit, tag or branch on the hub; None takes the newest.
+            dtype: Precision of the weights: float32, float16 or bfloat16.
+            device: Torch device.
+            max_tokens: Longest caption, in tokens of the model.
+
+        Raises:
+            ValueError: The weights are not there, or are no BLIP-2; says what would do.
+        """
+        super().__init__()
+        if dtype not in ("float32", "float16", "bfloat16"):
+            raise ValueError(f"dtype must be float32, float16 or bfloat16, got {dtype!r}")
+        if max_tokens < 1:
+            raise ValueError(f"max_tokens is {max_tokens}; give at least 1")
+        from transformers import Blip2ForConditionalGeneration, Blip2Processor
+
+        self.max_tokens = max_tokens
+        try:
+            directory = Path(model)
+            if not directory.is_dir():
+                patterns = ("*.json", "*.safetensors", "*.txt")
+                directory = snapshot(model, revision=revision, patterns=patterns, files=("config.json",))
+            self.processor: Any = Blip2Processor.from_pretrained(directory)
+            network: Any = Blip2ForConditionalGeneration.from_pretrained(
+                directory, dtype=getattr(torch, dtype), use_safetensors=True
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = " ".join(str(error).split()).partition(". ")[0]
+            raise ValueError(
+                f"cannot load the captioner {model!r}: {reason}; where there is a network, `hf download "
+                f"{model if '/' in model and not Path(model).exists() else DEFAULT} --local-dir DIRECTORY` makes a "
+                "local copy; give its directory"
+            ) from error
+        self.network = network.to(device).eval().requires_grad_(False)
+
+    @torch.inference_mode()
+    def caption(self, images: "Sequence[Image.Image]") -> list[str]:
+        """Return one caption for each RGB image, white space tidied."""
+        inputs = self.processor(images=list(images), return_tensors="pt")
+        pixels = inputs.pixel_values.to(self.network.device, self.network.dtype)
+        tokens = self.network.generate(
+            pixel_values=pixels, max_new_tokens=self.max_tokens, do_sample=False, num_beams=1
+        )
+        texts = self.processor.batch_decode(tokens, skip_special_tokens=True)
+        return [" ".join(text.split()) for text in texts]
