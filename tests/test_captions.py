@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -102,7 +103,7 @@ def test_a_file_that_fits_no_image_is_refused(folder, tmp_path):
 @pytest.mark.parametrize("line", ["no json", "[1]", '{"image": "a.png"}', '{"image": "a.png", "captions": "text"}'])
 def test_the_first_line_that_is_no_caption_is_named(line):
     with pytest.raises(ValueError, match=r"captions.jsonl, line 2: not a caption"):
-        parse_captions('{"image": "b.png", "captions": []}\n' + line, "captions.jsonl")
+        parse_captions(f'{{"image": "b.png", "captions": []}}\n{line}'.encode(), "captions.jsonl")
 
 
 def test_first_caption_skips_blank_lines(tmp_path):
@@ -134,3 +135,51 @@ def test_compress_takes_captions_beside_or_makes_them(folder, monkeypatch, capsy
     assert "'4 pixels wide'" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         run(["compress", image, "--captioner", "--captions"])
+
+
+@pytest.mark.parametrize("content", [b"my notes", b"my notes\n", b"\xff\xd8", b"\xff\xd8\n\xff"])
+def test_a_file_of_something_else_is_left_as_it_is(tmp_path, content):
+    file = tmp_path / "notes.txt"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match="line 1: not a caption"):
+        CaptionFile(file)
+    assert file.read_bytes() == content
+
+
+def test_a_last_line_is_dropped_only_if_it_is_cut(tmp_path):
+    file = tmp_path / "captions.jsonl"
+    lines = '{"image": "a.png", "captions": ["x"]}\n{"image": "b.png", "captions": ["Köln"]}'.encode()
+    file.write_bytes(lines)  # as an editor may leave it
+    assert CaptionFile(file).has(Path("b.png"))
+    for cut in range(lines.index(b"\n") + 2, len(lines)):  # also in the middle of a character
+        file.write_bytes(lines[:cut])
+        store = CaptionFile(file)
+        assert store.has(Path("a.png")) and not store.has(Path("b.png"))
+        store.add(Path("b.png"), "y")
+        assert CaptionFile(file).has(Path("b.png"))
+
+
+def test_any_text_survives(tmp_path):
+    file = tmp_path / "new" / "captions.jsonl"
+    caption = 'Köln, "one\u2028two\x85three"'
+    CaptionFile(file).add(Path("a.png"), caption)
+    assert parse_captions(file.read_bytes(), "") == {"a.png": [caption]}
+
+
+@pytest.mark.parametrize("given", ["../images", "absolute"])
+def test_names_do_not_depend_on_where_the_command_was_run(folder, tmp_path, monkeypatch, given):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    root = folder if given == "absolute" else Path(given)
+    caption_images(SizeCaptioner(), paths(root), CaptionFile(Path("captions.jsonl"), [root]))
+    monkeypatch.chdir(tmp_path)
+    assert len(open_source("images", captions="elsewhere/captions.jsonl").captions()) == 5
+    assert "images/0.png" in parse_captions(Path("elsewhere/captions.jsonl").read_bytes(), "")
+
+
+def test_two_images_for_one_caption_are_refused(folder):
+    Image.new("RGB", (2, 2)).save(folder / "0.bmp")
+    captioner = SizeCaptioner()
+    with pytest.raises(ValueError, match=r"0\.bmp and .*0\.png would share the caption .*0\.txt"):
+        caption_images(captioner, [folder / "0.bmp", *paths(folder)], BesideImages())
+    assert captioner.batches == []

@@ -5,7 +5,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -23,6 +23,10 @@ class CaptionStore(ABC):
     """Where captions are kept; what is added stays, whatever happens next."""
 
     @abstractmethod
+    def key(self, image: Path) -> str:
+        """Return under which name the caption of an image is kept."""
+
+    @abstractmethod
     def has(self, image: Path) -> bool:
         """Say whether an image has a caption."""
 
@@ -33,6 +37,10 @@ class CaptionStore(ABC):
 
 class BesideImages(CaptionStore):
     """`<stem>.txt` beside `<stem>.<image suffix>`."""
+
+    def key(self, image: Path) -> str:
+        """Return the path of the text file."""
+        return str(image.with_suffix(".txt"))
 
     def has(self, image: Path) -> bool:
         """Say whether the text file is there and not blank."""
@@ -46,24 +54,45 @@ class BesideImages(CaptionStore):
 class CaptionFile(CaptionStore):
     """One file of JSON lines, `{"image": "folder/name.png", "captions": ["..."]}`, which grows line by line."""
 
-    def __init__(self, path: Path):
-        """Open a file that may be there already; a last line that an interruption cut is dropped."""
+    def __init__(self, path: Path, folders: Sequence[Path] = ()):
+        """Open a file that may be there already; a last line that an interruption cut is dropped.
+
+        Args:
+            path: Of the file; its folder is made.
+            folders: An image below one of them is named from this folder on, any other by its file name alone.
+
+        Raises:
+            ValueError: The file holds something else; it is left as it is.
+        """
         self.path = path
-        text = path.read_text() if path.exists() else ""
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            write_whole(path, whole.encode())
-        self._known = set(parse_captions(whole, str(path)))
+        self._folders = [folder.resolve() for folder in folders]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = path.read_bytes() if path.exists() else b""
+        whole, last = text[: text.rfind(b"\n") + 1], text[text.rfind(b"\n") + 1 :]
+        known = parse_captions(whole, str(path))
+        if last and _is_cut(last):
+            write_whole(path, whole)
+        elif last:
+            known = parse_captions(text, str(path))
+            write_whole(path, text + b"\n")
+        self._known = {image for image, captions in known.items() if captions}
+
+    def key(self, image: Path) -> str:
+        """Return the image's path from the given folder on, `folder/name.png`, wherever the command is run."""
+        path = image.resolve()
+        folder = next((folder for folder in self._folders if path.is_relative_to(folder)), None)
+        return image.name if folder is None else (PurePosixPath(folder.name) / path.relative_to(folder)).as_posix()
 
     def has(self, image: Path) -> bool:
-        """Say whether a line names the image as it is written here."""
-        return image.as_posix() in self._known
+        """Say whether a line has a caption of the image."""
+        return self.key(image) in self._known
 
     def add(self, image: Path, caption: str) -> None:
         """Append a line; of several for one image the last counts."""
-        with self.path.open("a") as file:
-            file.write(json.dumps({"image": image.as_posix(), "captions": [caption]}, ensure_ascii=False) + "\n")
-        self._known.add(image.as_posix())
+        line = json.dumps({"image": self.key(image), "captions": [caption]}, ensure_ascii=False)
+        with self.path.open("ab") as file:
+            file.write(f"{line}\n".encode())
+        self._known.add(self.key(image))
 
 
 @dataclass
@@ -83,10 +112,13 @@ def caption_images(
 ) -> Captioned:
     """Caption the images that have none, or all with `force`, in batches under a progress bar.
 
-    Each batch is kept before the next one starts, so an interrupted run continues where it stopped.
+    Each batch is kept before the next one starts, so an interrupted run continues where it stopped. Raises ValueError
+    for two images whose captions would be kept under one name.
     """
     if batch_size < 1:
         raise ValueError(f"the batch size is {batch_size}; give at least 1")
+    images = list(dict.fromkeys(images))
+    _refuse_twins(images, store)
     result = Captioned()
     wanted = [image for image in images if force or not store.has(image)]
     result.kept = len(images) - len(wanted)
@@ -99,8 +131,9 @@ def caption_images(
                 try:
                     readable.append((path, open_image(path)))
                 except ImageError as error:
-                    result.unreadable.append(str(error))
-                    progress.console.print(f"[yellow]left out[/yellow] {escape(str(error))}", soft_wrap=True)
+                    message = " ".join(str(error).split())
+                    result.unreadable.append(message)
+                    progress.console.print(f"[yellow]left out[/yellow] {escape(message)}", soft_wrap=True)
             if readable:
                 captions = captioner.caption([image for _, image in readable])
                 for (path, _), caption in zip(readable, captions, strict=True):
@@ -113,14 +146,17 @@ def caption_images(
 def first_caption(image: Path) -> str | None:
     """Return the first line of `<stem>.txt` beside an image that is not blank, or None."""
     text = image.with_suffix(".txt")
-    lines = text.read_text(errors="replace").splitlines() if text.is_file() else []
+    lines = text.read_text(encoding="utf-8", errors="replace").splitlines() if text.is_file() else []
     return next((line.strip() for line in lines if line.strip()), None)
 
 
-def parse_captions(text: str, name: str) -> dict[str, list[str]]:
-    """Return the captions of a file's JSON lines by image; ValueError names the first line that is none."""
+def parse_captions(text: bytes, name: str) -> dict[str, list[str]]:
+    """Return the captions of a file's JSON lines by image, blank ones left out.
+
+    ValueError names the first line that is not valid.
+    """
     captions: dict[str, list[str]] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split(b"\n"), 1):
         if not line.strip():
             continue
         try:
@@ -132,8 +168,21 @@ def parse_captions(text: str, name: str) -> dict[str, list[str]]:
         if not valid:
             example = '{"image": "folder/name.png", "captions": ["what it shows"]}'
             raise ValueError(f"{name}, line {number}: not a caption; a line is {example}")
-        captions[image] = given
+        captions[image] = [caption.strip() for caption in given if caption.strip()]
     return captions
+
+
+def _is_cut(line: bytes) -> bool:
+    """Say whether a line is the beginning of one that this module writes, and not a whole one."""
+    opening = b'{"image": '
+    return line[: len(opening)] == opening[: len(line)] and not line.rstrip().endswith(b"}")
+
+
+def _refuse_twins(images: Sequence[Path], store: CaptionStore) -> None:
+    owners: dict[str, Path] = {}
+    for image in images:
+        if (other := owners.setdefault(store.key(image), image)) != image:
+            raise ValueError(f"{other} and {image} would share the caption {store.key(image)}; rename one")
 
 
 def _batches(paths: Iterable[Path], size: int) -> Iterable[tuple[Path, ...]]:

@@ -73,7 +73,11 @@ def _parser() -> argparse.ArgumentParser:
     text.add_argument("--caption", help="what the image shows (one image)")
     text.add_argument("--captions", action="store_true", help="first line of <name>.txt beside each image, where it is")
     text.add_argument(
-        "--captioner", nargs="?", const="", metavar="MODEL", help="let BLIP-2 caption (hub id, directory)"
+        "--captioner",
+        nargs="?",
+        const="",
+        metavar="MODEL",
+        help="let BLIP-2 caption (hub id, directory); give it after the images",
     )
     compress.set_defaults(action=_compress)
 
@@ -219,7 +223,9 @@ def _caption(options: argparse.Namespace) -> int:
     from ulcompress.images import find_images
 
     images = find_images(options.inputs)
-    store = CaptionFile(options.out) if options.out else BesideImages()
+    store = (
+        CaptionFile(options.out, [path for path in options.inputs if path.is_dir()]) if options.out else BesideImages()
+    )
     captioner = BlipCaptioner(
         model=options.model or DEFAULT, revision=options.revision, dtype=options.dtype, device=options.device
     )

@@ -97,3 +97,17 @@ def test_unreadable_shards_say_what_would_do(shard, tmp_path):
             open_source(str(tmp_path / f"{name}.tar"))
     with pytest.raises(ValueError, match=r"texts\.tar: no images in this shard; it needs members such as key\.webp"):
         open_source(str(tmp_path / "texts.tar"))
+
+
+def test_captions_from_one_file_for_folders_and_shards(folder, shard, tmp_path):
+    file = tmp_path / "captions.jsonl"
+    file.write_text('{"image": "b.png", "captions": ["a dog", " "]}\n{"image": "sub/c.png", "captions": ["a cup"]}\n')
+    for path in (folder, shard):
+        source = open_source(str(path), captions=str(file))
+        assert sorted(source.captions()) == ["Köln", "a cup", "a dog"], "the file wins, the rest keep their own"
+
+
+def test_the_longest_path_wins(folder, tmp_path):
+    file = tmp_path / "captions.jsonl"
+    file.write_text('{"image": "c.png", "captions": ["short"]}\n{"image": "sub/c.png", "captions": ["long"]}\n')
+    assert open_source(str(folder / "sub"), captions=str(file)).captions() == ["long"]

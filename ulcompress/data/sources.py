@@ -99,7 +99,7 @@ def open_source(paths: str | list[str], captions: str | None = None) -> ImageSou
 def _captioned(entries: list[Entry], file: Path) -> list[Entry]:
     if not file.is_file():
         raise ValueError(f"no captions file {str(file)!r}; `ulcompress caption IMAGES --out FILE` writes one")
-    known = parse_captions(file.read_text(), str(file))
+    known = parse_captions(file.read_bytes(), str(file))
     by_end = {PurePosixPath(name).parts[::-1]: captions for name, captions in known.items()}
     longest = max(map(len, by_end), default=0)
 
@@ -108,7 +108,7 @@ def _captioned(entries: list[Entry], file: Path) -> list[Entry]:
         return next((by_end[parts[:n]] for n in range(longest, 0, -1) if parts[:n] in by_end), None)
 
     found = [entry._replace(given=find(entry.name)) for entry in entries]
-    if not any(entry.given for entry in found):
+    if all(entry.given is None for entry in found):
         raise ValueError(f"{file} has captions of none of the images, of which {entries[0].name} is the first")
     return found
 
