@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ulcompress import Codec
 from ulcompress.autoencoders import KLAutoencoder
@@ -23,6 +25,22 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def image_folder(tmp_path):
+    """Return a function that writes a folder of random images, each with two captions, and returns its path."""
+
+    def write(count, width, height):
+        folder = tmp_path / "images"
+        folder.mkdir()
+        rng = np.random.default_rng(0)
+        for index in range(count):
+            Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(folder / f"{index}.png")
+            (folder / f"{index}.txt").write_text(f"a red cup {index}\na blue cup\n")
+        return str(folder)
+
+    return write
 
 
 @pytest.fixture

@@ -86,6 +86,9 @@ def test_a_bad_file_does_not_stop_the_others(codec_directory, photo, tmp_path, c
         (["info", "missing.ulc"], "no file missing.ulc"),
         (["export", "missing.ckpt", "somewhere"], "no checkpoint 'missing.ckpt'"),
         (["compress", __file__, "--codec", "nothing"], ""),
+        (["compress", __file__, "--captions", "--captioner"], "got --captions and --captioner; give one of them"),
+        (["compress", __file__, "--caption", "", "--captions"], "got --caption and --captions; give one of them"),
+        (["choose-seed", "nothing", "missing.png", "--out", "somewhere"], "missing.png"),
         (["fit", "-c", "missing.yaml"], "missing.yaml"),
     ],
 )
@@ -166,6 +169,23 @@ def test_evaluate_without_a_caption_that_was_asked_for_is_one_line(codec_directo
     assert run(["evaluate", str(photo), "--codec", codec_directory, "--captions"]) == 1
     error = capsys.readouterr().err
     assert "no caption for" in error and "photo.txt" in error and error.count("\n") == 1
+
+
+def test_choose_seed_saves_the_codec_with_its_noise(codec_directory, photo, tmp_path, capsys):
+    out = str(tmp_path / "seeded")
+    assert run(["choose-seed", codec_directory, str(photo), "--candidates", "3", "--out", out]) == 0
+    codec = load(out)
+    seed = codec.decoder.boundary.seed
+    assert f"seed {seed}, chosen of 3 by the squared error of 1 images" in capsys.readouterr().out
+    card = (tmp_path / "seeded" / "README.md").read_text()
+    assert card.startswith((tmp_path / "tiny" / "README.md").read_text().rstrip()) and f"seed {seed}" in card
+    image, plain = read_image(photo), load(codec_directory)
+    data = plain.compress(image)
+    errors = [(plain.decompress(data, seed=each) - image).square().mean() for each in range(3)]
+    assert seed == min(range(3), key=errors.__getitem__)
+    assert torch.equal(codec.decompress(data), plain.decompress(data, seed=seed))
+    assert run(["choose-seed", codec_directory, str(photo), "--out", out]) == 1
+    assert "holds a codec; use --force" in capsys.readouterr().err
 
 
 def test_unusable_device_is_one_line(codec_directory, photo, capsys):

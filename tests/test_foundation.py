@@ -4,18 +4,17 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from PIL import Image
 
 import ulcompress
 from ulcompress.autoencoders import KLAutoencoder
 from ulcompress.cli import run
 from ulcompress.conditioning import ClipTextEncoder
 from ulcompress.decoders import UNet
-from ulcompress.foundation import DEFAULT, PINNED, StableDiffusion
+from ulcompress.foundation import DEFAULT, StableDiffusion
+from ulcompress.hub import PINNED
 from ulcompress.records import Condition
 from ulcompress.training import CodecModule
 
@@ -36,14 +35,8 @@ def model(stable_diffusion, one_thread):
 
 
 @pytest.fixture
-def images(tmp_path):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for index in range(4):
-        Image.fromarray(rng.integers(0, 256, (70, 80, 3), dtype=np.uint8)).save(folder / f"{index}.png")
-        (folder / f"{index}.txt").write_text("a red cup\na cup\n")
-    return folder
+def images(image_folder):
+    return image_folder(4, 80, 70)
 
 
 def test_the_recipe_trains_writes_and_reads_a_file(stable_diffusion, images, tmp_path, monkeypatch, capsys):
@@ -52,7 +45,7 @@ def test_the_recipe_trains_writes_and_reads_a_file(stable_diffusion, images, tmp
     copy = tmp_path / "model"
     shutil.copytree(stable_diffusion, copy)
     monkeypatch.setenv("STABLE_DIFFUSION", str(copy))
-    assert run(["fit", "-c", RECIPE, "--data.train", str(images), *SMALL, *ENTRIES]) == 0, capsys.readouterr().err
+    assert run(["fit", "-c", RECIPE, "--data.train", images, *SMALL, *ENTRIES]) == 0, capsys.readouterr().err
     shutil.rmtree(copy)
     assert run(["export", "runs/perco/sd/last.ckpt", "exported"]) == 0
     codec = ulcompress.load("exported")
@@ -154,6 +147,13 @@ def test_a_part_is_built_again_without_the_model(model, part):
     assert again.arguments() == arguments
     if part is ClipTextEncoder:
         assert torch.equal(again(["a cup"], [[]])[0], first(["a cup"], [[]])[0])
+
+
+@pytest.mark.parametrize("part", [KLAutoencoder, UNet, ClipTextEncoder])
+def test_a_model_and_an_architecture_exclude_each_other(model, part):
+    architecture = part(pretrained=model).arguments()["architecture"]
+    with pytest.raises(ValueError, match="both `pretrained` and `architecture`"):
+        part(pretrained=model, architecture=architecture)
 
 
 def test_precision_and_variant_can_be_chosen(stable_diffusion):

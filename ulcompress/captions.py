@@ -4,7 +4,7 @@ import itertools
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -95,15 +95,15 @@ class CaptionFile(CaptionStore):
         self._known.add(self.key(image))
 
 
-@dataclass
+@dataclass(frozen=True)
 class Captioned:
     """What a run over a folder did."""
 
-    made: int = 0
+    made: int
     """Captions that are new."""
-    kept: int = 0
+    kept: int
     """Images that had one."""
-    unreadable: list[str] = field(default_factory=list)
+    unreadable: tuple[str, ...]
     """One line for each image that cannot be read."""
 
 
@@ -119,28 +119,26 @@ def caption_images(
         raise ValueError(f"the batch size is {batch_size}; give at least 1")
     images = list(dict.fromkeys(images))
     _refuse_twins(images, store)
-    result = Captioned()
     wanted = [image for image in images if force or not store.has(image)]
-    result.kept = len(images) - len(wanted)
+    unreadable: list[str] = []
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("Captioning", total=len(wanted))
         for paths in _batches(wanted, batch_size):
-            readable = []
+            opened = {}
             for path in paths:
                 try:
-                    readable.append((path, open_image(path)))
+                    opened[path] = open_image(path)
                 except ImageError as error:
                     message = " ".join(str(error).split())
-                    result.unreadable.append(message)
+                    unreadable.append(message)
                     progress.console.print(f"[yellow]left out[/yellow] {escape(message)}", soft_wrap=True)
-            if readable:
-                captions = captioner.caption([image for _, image in readable])
-                for (path, _), caption in zip(readable, captions, strict=True):
-                    store.add(path, caption)
-                    result.made += 1
+            captions = captioner.caption(list(opened.values())) if opened else []
+            for path, caption in zip(opened, captions, strict=True):
+                store.add(path, caption)
             progress.advance(task, len(paths))
-    return result
+    made = len(wanted) - len(unreadable)
+    return Captioned(made=made, kept=len(images) - len(wanted), unreadable=tuple(unreadable))
 
 
 def first_caption(image: Path) -> str | None:

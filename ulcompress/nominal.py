@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from ulcompress.encoders import Encoder
+from ulcompress.files import read_yaml
 from ulcompress.messages import configuration_error
 from ulcompress.quantizers import Quantizer
 from ulcompress.training import CodecModule
@@ -57,7 +55,7 @@ def _codec_of(paths: Sequence[Path]) -> dict[str, Any]:
     parser.add_subclass_arguments(CodecModule, "model")
     merged: Namespace | None = None
     for path in paths:
-        model = _read(path).get("model")
+        model = read_yaml(path, kind="experiment", section="model").get("model")
         if model is None:
             continue
         try:
@@ -67,16 +65,6 @@ def _codec_of(paths: Sequence[Path]) -> dict[str, Any]:
     if merged is None or "codec" not in merged["model"]["init_args"]:
         raise ValueError(f"{paths[0]} describes no codec; give the YAML files of an experiment, the base first")
     return merged["model"]["init_args"]["codec"].as_dict()
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
-        raise ValueError(f"cannot read {path}: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} is no experiment: it holds a {type(content).__name__}, not sections such as `model`")
-    return {str(key): value for key, value in content.items()}
 
 
 def _build(kind: type, config: Any) -> Any:

@@ -6,14 +6,15 @@ import json
 import pickle
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+
+from ulcompress.files import read_yaml
 
 if TYPE_CHECKING:
     import torch
@@ -36,23 +37,35 @@ def load(name: str | Path, *, device: str | torch.device = "cpu", encoder_only: 
     Raises:
         ValueError: There is no such codec, or its files do not fit together; says what would do.
     """
-    from accelerate import init_empty_weights
+    from ulcompress.devices import move
 
     directory = locate(name)
-    with init_empty_weights(include_buffers=False):  # no time and memory for weights that are replaced
-        codec = build(_read_config(directory / "config.yaml"))
+    with _no_initialization():
+        codec = build(read_yaml(directory / "config.yaml", kind="codec configuration", section="encoder"))
     state = _read_weights(directory)
     parts = [part for part in codec.children() if not (encoder_only and part is codec.decoder)]
     if encoder_only:
+        codec.decoder.to("meta")
         state = {name: value for name, value in state.items() if not name.startswith("decoder.")}
-    _fill(codec, state, directory, strict=not encoder_only)
-    try:
-        for part in parts:
-            part.to(device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"cannot use the device {str(device)!r}: {reason}; `cpu` always works") from error
+    _fill(codec, state, directory, strict=not encoder_only, assign=True)
+    for part in parts:
+        move(part, device)
     return codec.eval().named(metadata(directory)["fingerprint"]) if encoder_only else codec.eval()
+
+
+@contextmanager
+def _no_initialization() -> Iterator[None]:
+    """Leave new weights as the memory is, which takes neither time nor, until they are replaced, any of it."""
+    from torch.nn import init
+
+    own = {name: function for name, function in vars(init).items() if name.endswith("_") and callable(function)}
+    try:
+        for name in own:
+            setattr(init, name, lambda tensor, *_, **__: tensor)
+        yield
+    finally:
+        for name, function in own.items():
+            setattr(init, name, function)
 
 
 def load_weights(codec: Codec, name: str | Path, *, parts: Sequence[str] | None = None) -> None:
@@ -84,11 +97,9 @@ def _read_weights(directory: Path) -> dict[str, Tensor]:
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
 
 
-def _fill(codec: Codec, state: dict[str, Tensor], directory: Path, *, strict: bool = True) -> None:
-    # Weights that have no memory yet are taken as they are; others are copied into, for an optimiser may hold them.
-    empty = any(parameter.is_meta for parameter in codec.parameters())
+def _fill(codec: Codec, state: dict[str, Tensor], directory: Path, *, strict: bool = True, assign: bool = False) -> None:
     try:
-        keys = codec.load_state_dict(state, strict=strict, assign=empty)
+        keys = codec.load_state_dict(state, strict=strict, assign=assign)
     except RuntimeError as error:
         first = " ".join(str(error).split())
         raise ValueError(f"the weights in {directory} do not fit the codec's parts: {first}") from error
@@ -236,16 +247,6 @@ def metadata(directory: Path) -> dict[str, str]:
             return file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise ValueError(f"cannot read {path}: {error}") from error
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
-        raise ValueError(f"cannot read {path}: {' '.join(str(error).split())}") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} must hold the arguments of a codec, got a {type(config).__name__}")
-    return {str(key): value for key, value in config.items()}
 
 
 def _download(name: str) -> Path:

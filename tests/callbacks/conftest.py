@@ -1,9 +1,7 @@
 """A short training on random images, with any loggers and callbacks."""
 
-import numpy as np
 import pytest
 from lightning.pytorch import Trainer
-from PIL import Image
 
 from ulcompress.autoencoders import KLAutoencoder
 from ulcompress.data import ImageDataModule
@@ -11,14 +9,8 @@ from ulcompress.training import AutoencoderModule, CodecModule
 
 
 @pytest.fixture
-def images(tmp_path):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for index in range(4):
-        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(folder / f"{index}.png")
-        (folder / f"{index}.txt").write_text("a red cup\n")
-    return str(folder)
+def images(image_folder):
+    return image_folder(4, 32, 32)
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def test_the_mean_is_over_as_many_images_as_asked_for(fit, codec_module, monkeyp
 
     monkeypatch.setattr("callbacks.rate.file_rates", rates)
     trainer = fit(codec_module, RateLogger(images=3), num_sanity_val_steps=0)
-    assert seen == ["a red cup"] * 3
+    assert seen == ["a red cup 0", "a red cup 1", "a red cup 2"]
     assert trainer.callback_metrics["bpp/file"] == 2
 
 

@@ -2,13 +2,15 @@
 
 import json
 import shutil
+from itertools import dropwhile, takewhile
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from ulcompress.conditioning.captioner import BlipCaptioner
+from ulcompress.conditioning.captioner import DEFAULT, BlipCaptioner
+from ulcompress.hub import PINNED
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +89,31 @@ def test_captions_are_short_deterministic_and_per_image(blip, one_thread):
     assert all(len(caption.split()) <= 5 and "<" not in caption for caption in captions)
 
 
+@pytest.mark.parametrize("place", ["before", "within"])
+def test_what_follows_a_line_is_left_out(blip, one_thread, tmp_path, place):
+    """The same weights, and a tokenizer in which one word of a caption is a newline."""
+    words = BlipCaptioner(model=str(blip), max_tokens=8).caption(images(1))[0].split()
+    newline = next(word for word in words if (word == words[0]) == (place == "before"))
+    copy = tmp_path / "copy"
+    shutil.copytree(blip, copy)
+    tokenizer = json.loads((copy / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["\n"] = vocabulary.pop(newline)
+    (copy / "tokenizer.json").write_text(json.dumps(tokenizer))
+    line = takewhile(lambda word: word != newline, dropwhile(lambda word: word == newline, words))
+    expected = " ".join(line)
+    assert expected
+    assert BlipCaptioner(model=str(copy), max_tokens=8).caption(images(1)) == [expected]
+
+
+def test_it_stays_in_evaluation_mode(blip, one_thread):
+    captioner = BlipCaptioner(model=str(blip), max_tokens=5)
+    expected = captioner.caption(images(3))
+    torch.nn.ModuleList([captioner]).train()
+    assert not any(module.training for module in captioner.modules())
+    assert captioner.caption(images(3)) == expected
+
+
 def test_precision_can_be_chosen(blip, one_thread):
     captioner = BlipCaptioner(model=str(blip), max_tokens=3, dtype="bfloat16")
     assert {parameter.dtype for parameter in captioner.network.parameters()} == {torch.bfloat16}
@@ -108,7 +135,8 @@ def test_no_network_is_said_in_one_line(monkeypatch, tmp_path):
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ValueError, match=r"cannot load the captioner 'Salesforce/.*--local-dir DIRECTORY") as error:
+    advice = f"hf download {DEFAULT} --revision {PINNED[DEFAULT]} --local-dir DIRECTORY"
+    with pytest.raises(ValueError, match=f"cannot load the captioner '{DEFAULT}'.*{advice}") as error:
         BlipCaptioner()
     assert "\n" not in str(error.value)
 

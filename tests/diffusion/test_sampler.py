@@ -7,20 +7,7 @@ from ulcompress import diffusion
 from ulcompress.diffusion import DDIM, DiffusersSampler, NoiseSchedule, Sampler
 from ulcompress.diffusion.sampler import SCHEDULERS
 
-KINDS = {
-    "v": {},
-    "v_cosine": {"beta_schedule": "squaredcos_cap_v2"},
-    "v_nonzero": {"zero_terminal_snr": False},
-    "epsilon": {"prediction": "epsilon", "zero_terminal_snr": False},
-    "sample": {"prediction": "sample"},
-}
 SAMPLERS = {"DDIM": DDIM} | {name: lambda name=name: DiffusersSampler(scheduler=name) for name in SCHEDULERS}
-
-
-@pytest.fixture(params=KINDS)
-def schedule(request):
-    torch.manual_seed(0)
-    return NoiseSchedule(**KINDS[request.param])
 
 
 @pytest.fixture(params=SAMPLERS)
@@ -82,6 +69,41 @@ def test_ddim_is_diffusers_where_that_is_right():
         expected = theirs.step(0.3 * expected.tanh(), int(time), expected, eta=0.0).prev_sample
     sample = DDIM().sample(schedule, lambda x, t: 0.3 * x.tanh(), noise, 20)
     torch.testing.assert_close(sample, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("start, first", [(0.5, 499), (0.002, 1), (0.001, 0), (1.0, 999)])
+def test_ddim_begins_at_a_later_start(schedule, start, first):
+    clean, noise = torch.randn(2, 2, 4, 3, 2)
+    times = torch.full((2,), schedule.time_at(start))
+    seen = []
+
+    def predict(noisy, times):
+        seen.append(int(times[0]))
+        alpha, sigma = schedule.coefficients(times)
+        return schedule.target(clean, (noisy - alpha * clean) / sigma, times)
+
+    steps = min(4, first + 1)
+    sample = DDIM().sample(schedule, predict, schedule.noisy(clean, noise, times), steps, start=start)
+    torch.testing.assert_close(sample, clean, atol=2e-3, rtol=2e-3)
+    assert seen[0] == first and len(seen) == steps
+    assert seen == sorted(set(seen), reverse=True)
+
+
+def test_steps_must_fit_behind_the_start():
+    with pytest.raises(ValueError, match="steps must be 1 to 2, got 3"):
+        DDIM().sample(NoiseSchedule(), lambda x, t: x, torch.zeros(1, 4, 1, 1), 3, start=0.002)
+
+
+def test_the_solvers_of_diffusers_begin_at_pure_noise_only():
+    with pytest.raises(ValueError, match=r"samples from pure noise only, got start=0\.5; use DDIM"):
+        DiffusersSampler().sample(NoiseSchedule(), lambda x, t: x, torch.zeros(1, 4, 1, 1), 2, start=0.5)
+
+
+def test_samples_keep_the_gradient_of_the_network(sampler):
+    weight = torch.tensor(0.3, requires_grad=True)
+    sample = sampler.sample(NoiseSchedule(), lambda x, t: weight * x.tanh(), torch.randn(1, 4, 3, 2), 4)
+    sample.square().sum().backward()
+    assert weight.grad.isfinite() and weight.grad != 0
 
 
 @pytest.mark.parametrize("steps", [0, -1, 1001])

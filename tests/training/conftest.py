@@ -1,21 +1,13 @@
 """A folder of images with captions, and a perceptual network with random weights."""
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import save_file
 
 
 @pytest.fixture
-def images(tmp_path):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for index in range(12):
-        Image.fromarray(rng.integers(0, 256, (40, 36, 3), dtype=np.uint8)).save(folder / f"{index}.png")
-        (folder / f"{index}.txt").write_text(f"a red cup {index}\na blue cup\n")
-    return str(folder)
+def images(image_folder):
+    return image_folder(12, 36, 40)
 
 
 @pytest.fixture

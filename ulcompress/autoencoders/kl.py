@@ -9,8 +9,9 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from einops import rearrange
 from torch import Tensor
 
+from ulcompress import ranks
 from ulcompress.autoencoders.base import Autoencoder
-from ulcompress.foundation import StableDiffusion, architecture_of, build
+from ulcompress.foundation import StableDiffusion, architecture_of, load_or_build
 
 DECAY = 0.99
 TILE = 1024
@@ -49,16 +50,13 @@ class KLAutoencoder(Autoencoder):
                 it once took from `pretrained`, so that it needs that model no more.
 
         Raises:
-            ValueError: The widths cannot be used, or the pretrained weights are not there.
+            ValueError: The widths cannot be used, both `pretrained` and `architecture` are given, or the pretrained
+                weights are not there.
         """
         super().__init__()
-        if pretrained is not None:
-            self.network = pretrained.network(AutoencoderKL, "vae")
-        elif architecture is not None:
-            self.network = build(AutoencoderKL, architecture)
-        else:
-            self.network = _small(channels, widths, layers, patch_size)
-        self._given = pretrained is not None or architecture is not None
+        given = load_or_build(AutoencoderKL, "vae", pretrained, architecture)
+        self._given = given is not None
+        self.network = _small(channels, widths, layers, patch_size) if given is None else given
         options: Any = self.network.config
         self.patch_size = 1 if self._given else patch_size
         self.channels = options.latent_channels
@@ -99,10 +97,7 @@ class KLAutoencoder(Autoencoder):
     def observe(self, raw: Tensor) -> None:
         """Take a training batch of posterior values, (B, C, h, w), into the running statistics of the latent."""
         moments = torch.stack([raw.float().mean((0, 2, 3)), raw.float().square().mean((0, 2, 3))])
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(moments)
-            moments /= torch.distributed.get_world_size()
-        mean, square = moments
+        mean, square = ranks.summed(moments) / ranks.world_size()
         old_square = self.latent_std.square() + self.latent_mean.square()
         new_mean = torch.lerp(mean, self.latent_mean, DECAY)
         new_square = torch.lerp(square, old_square, DECAY)

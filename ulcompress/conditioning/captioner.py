@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
-from ulcompress.hub import snapshot
+from ulcompress.devices import dtype_of, move
+from ulcompress.hub import PINNED, copy_command, snapshot
 from ulcompress.part import Part
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class BlipCaptioner(Captioner):
 
         Args:
             model: Id on the model hub, or a directory.
-            revision: Commit, tag or branch on the hub; None takes the newest.
+            revision: Commit, tag or branch on the hub; None takes the one in `hub.PINNED`, else the newest.
             dtype: Precision of the weights: float32, float16 or bfloat16.
             device: Torch device.
             max_tokens: Longest caption, in tokens of the model.
@@ -55,18 +56,18 @@ class BlipCaptioner(Captioner):
             ValueError: The weights are not there, or are no BLIP-2; says what would do.
         """
         super().__init__()
-        if dtype not in ("float32", "float16", "bfloat16"):
-            raise ValueError(f"dtype must be float32, float16 or bfloat16, got {dtype!r}")
+        precision = dtype_of(dtype)
         if max_tokens < 1:
             raise ValueError(f"max_tokens is {max_tokens}; give at least 1")
         from transformers import Blip2ForConditionalGeneration, Blip2Processor
 
         self.max_tokens = max_tokens
+        revision = revision or PINNED.get(model)
         try:
             directory = Path(model) if Path(model).is_dir() else _download(model, revision)
             self.processor: Any = Blip2Processor.from_pretrained(directory)
             loaded: Any = Blip2ForConditionalGeneration.from_pretrained(
-                directory, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
+                directory, dtype=precision, use_safetensors=True, output_loading_info=True
             )
             self.network, loading = loaded
             if missing := sorted(loading["missing_keys"]):  # transformers would make them up at random
@@ -74,28 +75,27 @@ class BlipCaptioner(Captioner):
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split()).partition(". ")[0]
             raise ValueError(
-                f"cannot load the captioner {model!r}: {reason}; where there is a network, `hf download "
-                f"{model if '/' in model and not Path(model).exists() else DEFAULT} --local-dir DIRECTORY` makes a "
-                "local copy; give its directory"
+                f"cannot load the captioner {model!r}: {reason}; where there is a network, "
+                f"{copy_command(model, revision, default=DEFAULT)} makes a local copy; give its directory"
             ) from error
         self._name_image_token()
-        try:
-            self.network.to(device)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"cannot use the device {device!r}: {reason}; `cpu` always works") from error
-        self.network.eval().requires_grad_(False)
+        move(self.network, device)
+        self.eval().requires_grad_(False)
 
     @torch.inference_mode()
     def caption(self, images: "Sequence[Image.Image]") -> list[str]:
-        """Return one caption for each RGB image, white space tidied."""
+        """Return one caption for each RGB image, white space tidied, without the lines that may follow the first."""
         inputs = self.processor(images=list(images), return_tensors="pt")
         pixels = inputs.pixel_values.to(self.network.device, self.network.dtype)
         tokens = self.network.generate(
             pixel_values=pixels, max_new_tokens=self.max_tokens, do_sample=False, num_beams=1
         )
         texts = self.processor.batch_decode(tokens, skip_special_tokens=True)
-        return [" ".join(text.split()) for text in texts]
+        return [" ".join(text.strip().partition("\n")[0].split()) for text in texts]
+
+    def train(self, mode: bool = True) -> "BlipCaptioner":
+        """Stay in evaluation mode, whatever the training around it does."""
+        return super().train(False)
 
     def _name_image_token(self) -> None:
         # Files from before transformers 4.46 do not name it, the default model's among them; the processor adds it.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ulcompress.conditioning.text_encoder import TextEncoder
-from ulcompress.foundation import StableDiffusion, build
+from ulcompress.foundation import StableDiffusion, load_or_build
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -32,22 +32,20 @@ class ClipTextEncoder(TextEncoder):
                 what it once took from `pretrained`.
 
         Raises:
-            ValueError: Neither is given, or the pretrained weights are not there.
+            ValueError: Neither or both are given, or the pretrained weights are not there.
         """
         super().__init__()
-        from transformers import CLIPTextConfig, CLIPTextModel
+        from transformers import CLIPTextModel
 
         self.tokenizer_json: Tensor
         self._tokenizer: Tokenizer | None = None
-        if pretrained is not None:
-            self.network = pretrained.network(CLIPTextModel, "text_encoder")
-            text = _serialized(pretrained.tokenizer(), self.network.config.max_position_embeddings)
-        elif architecture is not None:
-            network = build(lambda **options: CLIPTextModel(CLIPTextConfig(**options)), architecture)
-            self.network = network.eval().requires_grad_(False)
-            text = b""  # comes with the saved weights
-        else:
+        network = load_or_build(CLIPTextModel, "text_encoder", pretrained, architecture)
+        if network is None:
             raise ValueError("ClipTextEncoder has no small network of its own; give `pretrained`")
+        self.network = network.eval().requires_grad_(False)
+        text = b""  # of a saved codec; comes with its weights
+        if pretrained is not None:
+            text = _serialized(pretrained.tokenizer(), self.network.config.max_position_embeddings)
         self.register_buffer(
             "tokenizer_json",
             torch.frombuffer(bytearray(text), dtype=torch.uint8) if text else torch.empty(0, dtype=torch.uint8),

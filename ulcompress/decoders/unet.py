@@ -7,7 +7,7 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from ulcompress.foundation import StableDiffusion, architecture_of, build
+from ulcompress.foundation import StableDiffusion, architecture_of, load_or_build
 from ulcompress.part import Part
 from ulcompress.records import Condition
 
@@ -63,21 +63,20 @@ class UNet(Part):
             lora_rank: Rank of those additions.
 
         Raises:
-            ValueError: An option has no such value, or the pretrained weights are not there.
+            ValueError: An option has no such value, both `pretrained` and `architecture` are given, or the pretrained
+                weights are not there.
         """
         super().__init__()
         if trained not in TRAINED:
             raise ValueError(f"trained must be one of {', '.join(TRAINED)}, got {trained!r}")
         if new_inputs not in NEW_INPUTS:
             raise ValueError(f"new_inputs must be one of {', '.join(NEW_INPUTS)}, got {new_inputs!r}")
-        self._given = pretrained is not None or architecture is not None
+        given = load_or_build(UNet2DConditionModel, "unet", pretrained, architecture)
+        self._given = given is not None
+        small = (channels, spatial_channels, text_channels, widths, layers, head_channels)
+        self.network = _small(*small) if given is None else given
         if pretrained is not None:
-            self.network = pretrained.network(UNet2DConditionModel, "unet")
             _widen(self.network, spatial_channels, zero=new_inputs == "zero")
-        elif architecture is not None:
-            self.network = build(UNet2DConditionModel, architecture)
-        else:
-            self.network = _small(channels, spatial_channels, text_channels, widths, layers, head_channels)
         options = architecture_of(self.network)
         self._architecture = options
         self.channels: int = options["out_channels"]

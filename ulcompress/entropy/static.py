@@ -4,8 +4,9 @@ from math import prod
 
 import numpy as np
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
+from ulcompress import ranks
 from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.entropy.base import EntropyModel
 
@@ -43,10 +44,7 @@ class StaticEntropy(EntropyModel):
     def observe(self, symbols: Tensor) -> None:
         """Count symbols of any shape, those of all ranks together when torch.distributed runs."""
         counts = self._built()
-        seen = self._count(symbols)
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.all_reduce(seen)
-        counts += seen
+        counts += ranks.summed(self._count(symbols))
         counts.copy_(torch.where(counts.sum() > self.memory, (counts + 1) >> 1, counts))
 
     @torch.no_grad()

@@ -56,11 +56,11 @@ class FrechetDistance:
 
     def compute(self) -> float:
         """Return the distance, at least 0; ValueError with fewer than two samples in either set."""
-        count = min(self.restored.count, self.originals.count)
+        restored, originals = self.restored, self.originals
+        count = min(restored.count, originals.count)
         if count < 2:
             raise ValueError(f"got {count} samples for the {self.name}; at least 2 are needed, many more are better")
-        sets = self.restored, self.originals
-        return frechet_distance(*(value for each in sets for value in (each.mean, each.covariance)))
+        return frechet_distance(restored.mean, restored.covariance, originals.mean, originals.covariance)
 
     def _points(self, images: Tensor) -> Tensor:
         pieces = images if self.patch is None else cut(images, self.patch)

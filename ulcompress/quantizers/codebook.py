@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ulcompress.quantizers import ranks
+from ulcompress import ranks
 
 ROWS = 8192
 """Vectors that are compared with the codebook at once, so that a large image does not need much memory."""

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ulcompress import ranks
 from ulcompress.entropy import EntropyModel
-from ulcompress.quantizers import ranks
 from ulcompress.quantizers.codebook import ROWS
 from ulcompress.quantizers.gradients import straight_through
 from ulcompress.quantizers.indexed import IndexQuantizer

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ulcompress import ranks
 from ulcompress.entropy import EntropyModel
-from ulcompress.quantizers import gradients, ranks
+from ulcompress.quantizers import gradients
 from ulcompress.quantizers.codebook import draw, k_means, members, nearest
 from ulcompress.quantizers.indexed import IndexQuantizer
 from ulcompress.records import Quantized

@@ -1,0 +1,20 @@
+"""Devices and precisions of torch, as users name them."""
+
+import torch
+from torch import nn
+
+
+def dtype_of(name: str) -> torch.dtype:
+    """Return the precision of that name; ValueError for any but float32, float16 and bfloat16."""
+    if name not in ("float32", "float16", "bfloat16"):
+        raise ValueError(f"dtype must be float32, float16 or bfloat16, got {name!r}")
+    return getattr(torch, name)
+
+
+def move(module: nn.Module, device: str | torch.device) -> None:
+    """Move a module's parameters and buffers to a device; ValueError where it cannot be used."""
+    try:
+        module.to(device)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without that device
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"cannot use the device {str(device)!r}: {reason}; `cpu` always works") from error
