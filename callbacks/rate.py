@@ -61,7 +61,7 @@ class RateLogger(Callback):
 
 def file_rates(codec: Codec, image: Tensor, caption: str | None) -> dict[str, float]:
     """Compress an image, RGB (3, H, W) in [0, 1]; return the bits a pixel of the `file` and of each stream in it."""
-    data = codec.compress(image, caption)
+    data = codec.compress(image, caption if codec.takes_captions else None)
     bits = {"file": 8.0 * len(data)}
     streams = codec.streams()
     specs = [spec for spec in streams if spec is not None]

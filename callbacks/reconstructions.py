@@ -74,7 +74,8 @@ class ReconstructionGrid(Callback):
 def _restore(module: LightningModule, image: Tensor, caption: str | None) -> Tensor:
     """Return what is restored of an image, RGB (3, H, W) in [0, 1], on the CPU."""
     if isinstance(module, CodecModule):
-        return module.codec.decompress(module.codec.compress(image, caption))
+        codec = module.codec
+        return codec.decompress(codec.compress(image, caption if codec.takes_captions else None))
     assert isinstance(module, AutoencoderModule)
     with torch.no_grad():
         restored = module.autoencoder.decode(module.autoencoder.encode(image[None]))[0]

@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 
     compress = verbs.add_parser("compress", help="images to .ulc files")
     _inputs(compress, "images and folders of images")
-    text = compress.add_mutually_exclusive_group()
+    text = compress.add_argument_group("caption, from at most one of")
     text.add_argument("--caption", help="what the image shows (one image)")
     text.add_argument("--captions", action="store_true", help="first line of <name>.txt beside each image, where it is")
     text.add_argument(
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     decompress = verbs.add_parser("decompress", help=".ulc files to PNG images")
     _inputs(decompress, ".ulc files and folders of them")
     _sampling(decompress)
-    decompress.add_argument("--seed", type=_natural, help="of the decoder's noise (default: taken from the file)")
+    decompress.add_argument("--seed", type=_natural, help="of the noise, if the codec has none (default: the file's)")
     decompress.set_defaults(action=_decompress)
 
     info = verbs.add_parser("info", help="what a .ulc file holds, or the nominal bits of an experiment")
@@ -111,6 +111,16 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--out", type=Path, help="new or empty folder for files, restored images, measurements.csv")
     evaluate.add_argument("--force", action="store_true", help="overwrite what is in that folder")
     evaluate.set_defaults(action=_evaluate)
+
+    choose = verbs.add_parser("choose-seed", help="give a codec the noise that restores reference images best")
+    choose.add_argument("codec", help="bundled name, directory or hub:org/name")
+    choose.add_argument("inputs", nargs="+", type=Path, metavar="IMAGE", help="images and folders of images")
+    choose.add_argument("--candidates", type=int, default=16, help="seeds to try, from 0 (default: 16)")
+    choose.add_argument("--squeezenet", metavar="FILE", help="compare by its features, not by squared errors")
+    choose.add_argument("--out", type=Path, required=True, help="directory of the codec with the seed")
+    choose.add_argument("--device", default="cpu", help="torch device (default: cpu)")
+    choose.add_argument("--force", action="store_true", help="overwrite an existing codec")
+    choose.set_defaults(action=_choose_seed)
 
     demo = verbs.add_parser("demo", help="compress a photograph and draw it beside AVIF and JPEG")
     demo.add_argument("image", nargs="?", type=Path, help="default: scikit-image's photograph `coffee`")
@@ -182,6 +192,9 @@ def _compress(options: argparse.Namespace) -> int:
     from ulcompress.files import write_whole
     from ulcompress.images import find_images, open_image
 
+    chosen = [name for name in ("caption", "captions", "captioner") if getattr(options, name) not in (None, False)]
+    if len(chosen) > 1:
+        raise ValueError(f"got --{' and --'.join(chosen)}; give one of them")
     sources = find_images(options.inputs)
     if options.caption and len(sources) > 1:
         raise ValueError(f"--caption goes with one image, got {len(sources)}; use --captions or --captioner")
@@ -326,6 +339,29 @@ def _captions_beside(sources: list[Path]) -> dict[Path, str]:
         text = sources[0].with_suffix(".txt")
         raise ValueError(f"no caption for {sources[0]} or any other; write one to {text}, or leave out --captions")
     return captions
+
+
+def _choose_seed(options: argparse.Namespace) -> int:
+    from torch.nn.functional import mse_loss
+
+    from ulcompress.evaluation import choose_seed, with_seed
+    from ulcompress.images import find_images, read_image
+    from ulcompress.losses import FeatureDistance
+    from ulcompress.pretrained import locate
+
+    if (options.out / "config.yaml").exists() and not options.force:
+        raise ValueError(f"{options.out} holds a codec; use --force to overwrite it")
+    images = [read_image(path) for path in find_images(options.inputs)]
+    distance = FeatureDistance(weights=options.squeezenet) if options.squeezenet else mse_loss
+    codec = _load(options)
+    seed = choose_seed(codec, images, range(options.candidates), distance)
+    told = f"seed {seed}, chosen of {options.candidates} by the {getattr(distance, 'name', 'squared error')} "
+    told += f"of {len(images)} images"
+    card = locate(options.codec) / "README.md"
+    text = card.read_text() if card.is_file() else f"# A codec of ulcompress, after {options.codec}\n"
+    with_seed(codec, seed).save(options.out, card=f"{text.rstrip()}\n\nNoise: {told}.\n")
+    print(f"{options.codec} -> {options.out}: {told}")
+    return 0
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -73,13 +73,20 @@ class Codec(Part):
         self.decoder = decoder
         self._fingerprint: bytes | None = None
 
-    def _conditioners(self) -> dict[str, Conditioner]:
+    @property
+    def conditioners(self) -> dict[str, Conditioner]:
+        """The conditioners by name, in the order in which they run."""
         return dict(self.conditioning.items())  # pyright: ignore[reportReturnType]
 
     @property
     def stride(self) -> int:
         """Images are padded to multiples of this many pixels before they are coded."""
         return self.encoder.stride
+
+    @property
+    def takes_captions(self) -> bool:
+        """Whether a caption can be sent."""
+        return any("text" in conditioner.provides for conditioner in self.conditioners.values())
 
     @property
     def device(self) -> torch.device:
@@ -93,7 +100,7 @@ class Codec(Part):
         with torch.autocast(images.device.type, enabled=False):
             quantized = self.quantizer(self.encoder(source.image, source.latent))
         condition, bits = Condition(), {"spatial": quantized.bits}
-        for name, conditioner in self._conditioners().items():
+        for name, conditioner in self.conditioners.items():
             side = conditioner.encode(source, condition)
             condition = conditioner(side, quantized.features, condition)
             cost = conditioner.bits(side)
@@ -103,46 +110,91 @@ class Codec(Part):
         return CodecOutput(denoised.losses | quantized.losses, bits, denoised.estimate, quantized.symbols)
 
     @torch.inference_mode()
-    def compress(self, image: "Tensor | Image.Image", caption: str | None = None, *, header: bool = True) -> bytes:
+    def compress(
+        self,
+        image: "Tensor | Image.Image",
+        caption: str | None = None,
+        *,
+        without: Collection[str] = (),
+        header: bool = True,
+    ) -> bytes:
         """Compress one image to the bytes of a file.
 
         Args:
             image: A PIL image, or RGB in [0, 1], (3, H, W), sides of 1 to 16384 pixels.
             caption: What the image shows, for codecs with a text conditioner; None sends no text.
+            without: Names of conditioners whose side information is not sent.
             header: False leaves out everything but payload and check; size and codec must then reach the decoder
                 by other means.
 
         Raises:
             ValueError: The image is of another shape or size, or a caption is given to a codec without text.
         """
+        return self.write(self.encode(image, caption, without=without), header=header)
+
+    def write(self, code: Code, *, header: bool = True) -> bytes:
+        """Turn what `encode` returned into the bytes of a file."""
         return bitstream.write(
-            self.encode(image, caption),
-            conditioning=self._conditioners(),
+            code,
+            conditioning=self.conditioners,
             quantizer=self.quantizer,
             fingerprint=self.fingerprint,
             header=header,
         )
 
     @torch.inference_mode()
-    def encode(self, image: "Tensor | Image.Image", caption: str | None = None) -> Code:
+    def encode(
+        self, image: "Tensor | Image.Image", caption: str | None = None, *, without: Collection[str] = ()
+    ) -> Code:
         """Return what `compress` would write, before it is turned into bytes."""
         if self.training:
             raise ValueError("the codec is in training mode, in which coding would change it; call codec.eval() first")
-        pixels = _pixels(image).to(self.device)
-        if caption and not any("text" in c.provides for c in self._conditioners().values()):
+        if caption and not self.takes_captions:
             raise ValueError("this codec has no text conditioner; leave the caption out")
-        rows, columns = (-(-side // self.stride) for side in pixels.shape[-2:])
-        source = self._source(pad_to_multiple(pixels[None], self.stride, minimum=MINIMUM), [caption])
-        features = self.encoder(source.image, source.latent)[..., :rows, :columns]
-        quantized = self.quantizer(features)
+        self._check_names(without)
+        pixels = _pixels(image).to(self.device)
+        source = self._source(self.padded(pixels), [caption])
+        quantized = self.quantizer(self._features(source, pixels))
+        features = self._enlarged(quantized.features)
         condition, sides = Condition(), {}
-        sending = sum(conditioner.sends for conditioner in self._conditioners().values())
-        for name, conditioner in self._conditioners().items():
-            sides[name] = conditioner.encode(source, condition)
+        sending = sum(conditioner.sends for conditioner in self.conditioners.values())
+        for name, conditioner in self.conditioners.items():
+            sides[name] = conditioner.nothing() if name in without else conditioner.encode(source, condition)
             sending -= conditioner.sends
             if sending:  # those after it may look at what it provides; the encoder itself needs none of it
-                condition = conditioner(sides[name], quantized.features, condition)
+                condition = conditioner(sides[name], features, condition)
         return Code(pixels.shape[-2], pixels.shape[-1], quantized.symbols, sides)
+
+    @torch.no_grad()
+    def features(self, image: Tensor) -> Tensor:
+        """Return what the quantiser is given for RGB in [0, 1], (3, H, W): (1, C, H / stride, W / stride)."""
+        return self._features(self._source(self.padded(image), None), image)
+
+    def padded(self, image: Tensor) -> Tensor:
+        """Bring RGB, (3, H, W), to a size that the networks can take, (1, 3, H', W')."""
+        return pad_to_multiple(image[None], self.stride, minimum=MINIMUM)
+
+    def condition(self, features: Tensor, sides: Mapping[str, Any]) -> Condition:
+        """Return what the decoder knows, given the quantised features of one image and its side information."""
+        features = self._enlarged(features)
+        condition = Condition()
+        for name, conditioner in self.conditioners.items():
+            condition = conditioner(sides[name], features, condition)
+        return condition
+
+    def _features(self, source: Source, image: Tensor) -> Tensor:
+        rows, columns = (-(-side // self.stride) for side in image.shape[-2:])
+        return self.encoder(source.image, source.latent)[..., :rows, :columns]
+
+    def _enlarged(self, features: Tensor) -> Tensor:
+        """Pad the features of a small image to the size that `padded` gives the image itself."""
+        return pad_to_multiple(features, 1, minimum=-(-MINIMUM // self.stride))
+
+    def _check_names(self, names: Collection[str]) -> None:
+        sending = [name for name, conditioner in self.conditioners.items() if conditioner.sends]
+        for name in names:
+            if name not in sending:
+                raise ValueError(f"this codec sends no {name!r}; it sends {', '.join(sending) or 'no side information'}")
 
     @torch.inference_mode()
     def decompress(
@@ -168,7 +220,7 @@ class Codec(Part):
         """
         code = bitstream.read(
             data,
-            conditioning=self._conditioners(),
+            conditioning=self.conditioners,
             quantizer=self.quantizer,
             stride=self.encoder.stride,
             fingerprint=self.fingerprint,
@@ -183,13 +235,10 @@ class Codec(Part):
         """Restore the image of a code, RGB in [0, 1], (3, H, W), on the CPU."""
         if any(parameter.is_meta for parameter in self.decoder.parameters()):
             raise ValueError("this codec was loaded without its decoder; load it without encoder_only to decompress")
-        features = self.quantizer.dequantize(code.symbols.to(self.device))
-        features = pad_to_multiple(features, 1, minimum=-(-MINIMUM // self.stride))
-        condition = Condition()
-        for name, conditioner in self._conditioners().items():
-            condition = conditioner(code.sides[name], features, condition)
+        condition = self.condition(self.quantizer.dequantize(code.symbols.to(self.device)), code.sides)
+        rows, columns = (-(-max(side, MINIMUM) // self.stride) for side in (code.height, code.width))
         scale = self.stride // self.autoencoder.stride
-        shape = features.shape[-2] * scale, features.shape[-1] * scale
+        shape = rows * scale, columns * scale
         latent = self.decoder.sample(condition, shape, seed=seed, steps=steps, guidance=guidance)
         image = self.autoencoder.decode(latent)[0, :, : code.height, : code.width]
         return image.clamp(0, 1).float().cpu()
@@ -201,13 +250,13 @@ class Codec(Part):
     def prepare(self, captions: list[str]) -> None:
         """Let the conditioners learn their tables from the captions of the training set, once."""
         self._fingerprint = None
-        for conditioner in self._conditioners().values():
+        for conditioner in self.conditioners.values():
             conditioner.prepare(captions)
 
     def streams(self) -> list[StreamSpec | None]:
         """Tell how each stream can be read with tables alone, in the order of the payload; None where it cannot."""
         specs = []
-        for name, conditioner in self._conditioners().items():
+        for name, conditioner in self.conditioners.items():
             if conditioner.sends:
                 spec = conditioner.stream()
                 specs.append(spec and replace(spec.within(f"conditioning.{name}"), name=name))

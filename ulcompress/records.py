@@ -52,13 +52,27 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class HyperSymbols:
+    """The symbols of a latent whose probabilities another one tells."""
+
+    latent: Tensor
+    """Rounded differences from the means, int32, (B, C, h, w)."""
+    hyper: Tensor
+    """The hyper-latent, int32, (B, C', h', w')."""
+
+    def to(self, device: Any) -> HyperSymbols:
+        """Return a copy on a device."""
+        return HyperSymbols(self.latent.to(device), self.hyper.to(device))
+
+
+@dataclass(frozen=True)
 class Quantized:
     """Features after quantisation."""
 
     features: Tensor
     """What the decoder gets, (B, C, h, w); gradients pass straight through to the encoder."""
-    symbols: Tensor
-    """What is coded: integers, (B, ...)."""
+    symbols: Any
+    """What is coded: integers, (B, ...), or a record of such tensors."""
     bits: Tensor
     """Estimated bits of each image's symbols, (B,)."""
     losses: dict[str, Tensor] = field(default_factory=dict)
@@ -72,8 +86,8 @@ class Code:
     height: int
     """Of the image, in pixels."""
     width: int
-    symbols: Tensor
-    """Of the quantiser, (1, ...)."""
+    symbols: Any
+    """Of the quantiser: a tensor (1, ...) or a record of such tensors; it has `to(device)`."""
     sides: dict[str, Any]
     """Side information by the name of its conditioner; None where a conditioner sends nothing."""
 
@@ -98,8 +112,8 @@ class CodecOutput:
     """Estimated bits by stream, each (B,)."""
     estimate: Tensor
     """The decoder's estimate of the latent, (B, C, h, w)."""
-    symbols: Tensor
-    """The quantiser's symbols, (B, ...)."""
+    symbols: Any
+    """The quantiser's symbols: a tensor (B, ...) or a record of such tensors."""
 
 
 @dataclass(frozen=True)

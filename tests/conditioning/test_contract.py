@@ -8,7 +8,9 @@ from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.conditioning import (
     BytePairs,
     Conditioner,
+    NeuralSyntax,
     SpatialFeatures,
+    SyntaxGenerator,
     TextCoder,
     TextPrompt,
     TokenTransformer,
@@ -30,7 +32,12 @@ def prompt(**arguments):
     return text.eval()
 
 
-MAKERS = {SpatialFeatures: SpatialFeatures, TextPrompt: prompt}
+def syntax():
+    torch.manual_seed(0)
+    return NeuralSyntax(generator=SyntaxGenerator(dimension=8, width=4, stages=3, sees_base=False))
+
+
+MAKERS = {NeuralSyntax: syntax, SpatialFeatures: SpatialFeatures, TextPrompt: prompt}
 
 
 @pytest.fixture(params=MAKERS, ids=lambda cls: cls.__name__)

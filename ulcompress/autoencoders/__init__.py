@@ -1,4 +1,5 @@
 from ulcompress.autoencoders.base import Autoencoder
 from ulcompress.autoencoders.kl import KLAutoencoder
+from ulcompress.autoencoders.pixels import PixelSpace
 
-__all__ = ["Autoencoder", "KLAutoencoder"]
+__all__ = ["Autoencoder", "KLAutoencoder", "PixelSpace"]

@@ -2,7 +2,10 @@ from ulcompress.conditioning.base import Conditioner
 from ulcompress.conditioning.byte_pairs import BytePairs
 from ulcompress.conditioning.captioner import BlipCaptioner, Captioner
 from ulcompress.conditioning.clip_text import ClipTextEncoder
+from ulcompress.conditioning.neural_syntax import NeuralSyntax
 from ulcompress.conditioning.spatial import SpatialFeatures
+from ulcompress.conditioning.syntax_generator import SyntaxGenerator
+from ulcompress.conditioning.synthesis import SynthesisTransform
 from ulcompress.conditioning.text import TextPrompt
 from ulcompress.conditioning.text_coder import TextCoder
 from ulcompress.conditioning.text_encoder import TextEncoder, TokenTransformer
@@ -13,7 +16,10 @@ __all__ = [
     "Captioner",
     "ClipTextEncoder",
     "Conditioner",
+    "NeuralSyntax",
     "SpatialFeatures",
+    "SyntaxGenerator",
+    "SynthesisTransform",
     "TextCoder",
     "TextEncoder",
     "TextPrompt",

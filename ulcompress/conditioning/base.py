@@ -21,6 +21,10 @@ class Conditioner(Part, ABC):
     sends: bool = False
     """Whether it has side information; then `encode`, `bits`, `write` and `read` are its own."""
 
+    adjustable: bool = False
+    """Whether the side information is a vector of numbers that gradient descent can improve; then `quantize` is its
+    own."""
+
     @abstractmethod
     def forward(self, side: Any, features: Tensor, condition: Condition) -> Condition:
         """Extend the condition from side information and the quantised features (B, C, h, w)."""
@@ -35,6 +39,14 @@ class Conditioner(Part, ABC):
     def encode(self, source: Source, condition: Condition) -> Any:
         """Return the side information of a batch; None when nothing is sent."""
         return None
+
+    def nothing(self) -> Any:
+        """Return the side information of one image for which nothing shall be sent."""
+        return None
+
+    def quantize(self, values: Tensor) -> Any:
+        """Turn real values, of the shape of adjustable side information, into such, with a gradient."""
+        raise NotImplementedError(f"{type(self).__name__} has nothing to adjust")
 
     def bits(self, side: Any) -> Tensor | None:
         """Estimate the bits of each image's side information, (B,); None when nothing is sent."""

@@ -63,6 +63,10 @@ class TextPrompt(Conditioner):
         """Return the tokens of each caption; none for an image without a caption."""
         return [self.coder.tokens(caption) if caption else [] for caption in source.captions]
 
+    def nothing(self) -> Tokens:
+        """Return no tokens."""
+        return [[]]
+
     def forward(self, side: Tokens, features: Tensor, condition: Condition) -> Condition:
         """Set the embeddings, (B, L, C), their mask, and those of the empty caption, (B, 1, C)."""
         if self.training and self.dropout > 0:

@@ -6,18 +6,16 @@ from torch.nn import functional as F
 
 from ulcompress.decoders.base import Decoder
 from ulcompress.decoders.unet import UNet
-from ulcompress.diffusion import DDIM, NoiseSchedule, Sampler
-from ulcompress.diffusion.noise import gaussian_canvas
-from ulcompress.diffusion.patches import in_patches
+from ulcompress.diffusion import DDIM, BoundaryControl, NoiseSchedule, Sampler
 from ulcompress.records import Condition, Denoised
 
 
 class LatentDiffusionDecoder(Decoder):
     """Samples a latent with a few deterministic steps and classifier-free guidance on the text.
 
-        seed ─► noise canvas ─► x_t ─► denoiser in overlapped patches ─► guidance ─► sampler step ─► x_t ... x_0
-                                              ▲
-                                    spatial, text, text_null
+        seed ─► boundary noise ─► x_t ─► denoiser in overlapped patches ─► guidance ─► sampler step ─► x_t ... x_0
+                                                ▲
+                                      spatial, text, text_null
 
     Sources: PerCo, arXiv 2310.10325, section 3; Ho and Salimans, Classifier-Free Diffusion Guidance, 2022, equation 6.
     """
@@ -35,8 +33,7 @@ class LatentDiffusionDecoder(Decoder):
         guidance: float = 1.0,
         terminal_share: float = 0.0,
         min_snr: float | None = None,
-        patch: int = 96,
-        overlap: int = 16,
+        boundary: BoundaryControl | None = None,
     ):
         """Take the parts.
 
@@ -50,8 +47,8 @@ class LatentDiffusionDecoder(Decoder):
                 learns the mean of the latent given its condition; this trains the encoder quickly.
             min_snr: Weigh each sample by its signal-to-noise ratio clipped at this value, 5 for instance; None weighs
                 all times alike.
-            patch: Side of the patches in latent positions; a smaller latent is decoded whole.
-            overlap: Of the patches, in latent positions.
+            boundary: Initial noise and overlapped patches, in latent positions; by default a canvas of noise and
+                patches of 96 that overlap by 16.
 
         Raises:
             ValueError: `terminal_share` and `min_snr` are both given.
@@ -70,8 +67,7 @@ class LatentDiffusionDecoder(Decoder):
         self.steps = steps
         self.guidance = guidance
         self.terminal_share = terminal_share
-        self.patch = patch
-        self.overlap = overlap
+        self.boundary = boundary if boundary is not None else BoundaryControl(patch=96, overlap=16)
 
     def loss(self, target: Tensor, condition: Condition) -> Denoised:
         """Return the mean squared error of the prediction for latents, (B, C, h, w), at random times."""
@@ -86,7 +82,6 @@ class LatentDiffusionDecoder(Decoder):
             error = error * self.schedule.min_snr_weight(times, self.min_snr)
         return Denoised({"diffusion": error.mean()}, self.schedule.estimate(prediction, noisy, times))
 
-    @torch.no_grad()
     def sample(
         self,
         condition: Condition,
@@ -102,14 +97,14 @@ class LatentDiffusionDecoder(Decoder):
         condition = _on_grid(condition, shape)
         spatial = condition.spatial
         assert spatial is not None
-        noise = gaussian_canvas((1, self.channels, *shape), seed).to(spatial)
+        noise = self.boundary.noise_of((1, self.channels, *shape), seed).to(spatial)
 
         def predict(noisy: Tensor, times: Tensor) -> Tensor:
             def in_one(rows: slice, columns: slice) -> Tensor:
                 part = condition.with_(spatial=spatial[..., rows, columns])
                 return self._guided(noisy[..., rows, columns], times, part, scale)
 
-            return in_patches(in_one, *shape, patch=self.patch, overlap=self.overlap)
+            return self.boundary.merge(in_one, *shape)
 
         return self.sampler.sample(self.schedule, predict, noise, steps)
 

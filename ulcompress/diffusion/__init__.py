@@ -1,4 +1,5 @@
+from ulcompress.diffusion.boundary import BoundaryControl
 from ulcompress.diffusion.sampler import DDIM, DiffusersSampler, Sampler
 from ulcompress.diffusion.schedule import NoiseSchedule
 
-__all__ = ["DDIM", "DiffusersSampler", "NoiseSchedule", "Sampler"]
+__all__ = ["DDIM", "BoundaryControl", "DiffusersSampler", "NoiseSchedule", "Sampler"]

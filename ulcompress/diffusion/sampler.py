@@ -18,11 +18,20 @@ class Sampler(Part, ABC):
     """Solves the diffusion's differential equation from noise to a sample."""
 
     @abstractmethod
-    def sample(self, schedule: NoiseSchedule, predict: Predict, noise: Tensor, steps: int) -> Tensor:
-        """Go from noise, (B, C, h, w), to a sample in `steps` calls of `predict`; the same noise, the same sample.
+    def sample(
+        self, schedule: NoiseSchedule, predict: Predict, noise: Tensor, steps: int, *, start: float = 1.0
+    ) -> Tensor:
+        """Go from noise to a sample in `steps` calls of `predict`; the same noise, the same sample.
+
+        Args:
+            schedule: The diffusion process.
+            predict: The network. Where it keeps gradients, so does the sample.
+            noise: x_t at the time `schedule.time_at(start)`, (B, C, h, w): pure noise for a start of 1.
+            steps: Number of calls.
+            start: Share of the process at which sampling begins, more than 0 to 1.
 
         Raises:
-            ValueError: It cannot take that number of steps.
+            ValueError: It cannot take that number of steps, or that start.
         """
 
 
@@ -32,10 +41,11 @@ class DDIM(Sampler):
     Song et al., Denoising Diffusion Implicit Models, ICLR 2021, equation 12; trailing: Lin et al., WACV 2024, table 2.
     """
 
-    @torch.no_grad()
-    def sample(self, schedule: NoiseSchedule, predict: Predict, noise: Tensor, steps: int) -> Tensor:
-        """Go from noise, (B, C, h, w), to a sample in 1 to 1000 steps."""
-        length = schedule.length
+    def sample(
+        self, schedule: NoiseSchedule, predict: Predict, noise: Tensor, steps: int, *, start: float = 1.0
+    ) -> Tensor:
+        """Go from x_t, (B, C, h, w), to a sample in 1 to 1000 steps, or fewer from a later start."""
+        length = schedule.time_at(start) + 1
         if not 1 <= steps <= length:
             raise ValueError(f"steps must be 1 to {length}, got {steps}")
         # In integers: diffusers' own rounding adds a time of -1 for some numbers of steps.
@@ -60,7 +70,8 @@ SCHEDULERS = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler", "EulerDi
 class DiffusersSampler(Sampler):
     """Any of diffusers' deterministic solvers, for comparison with DDIM at few steps.
 
-    With zero terminal signal these solvers start at a signal of about 2^-12 instead, since they divide by it.
+    With zero terminal signal these solvers start at a signal of about 2^-12 instead, since they divide by it. They
+    sample from pure noise only: not all of them can begin at a later time.
     """
 
     def __init__(self, *, scheduler: str = "DPMSolverMultistepScheduler"):
@@ -70,11 +81,14 @@ class DiffusersSampler(Sampler):
             raise ValueError(f"scheduler must be one of {', '.join(SCHEDULERS)}, got {scheduler!r}")
         self.scheduler = scheduler
 
-    @torch.no_grad()
-    def sample(self, schedule: NoiseSchedule, predict: Predict, noise: Tensor, steps: int) -> Tensor:
-        """Go from noise, (B, C, h, w), to a sample in 1 to 1000 steps."""
+    def sample(
+        self, schedule: NoiseSchedule, predict: Predict, noise: Tensor, steps: int, *, start: float = 1.0
+    ) -> Tensor:
+        """Go from noise, (B, C, h, w), to a sample in 1 to 1000 steps; ValueError for a start other than 1."""
         import diffusers
 
+        if start != 1:
+            raise ValueError(f"{self.scheduler} samples from pure noise only, got start={start}; use DDIM, or start 1")
         if not 1 <= steps <= schedule.length:
             raise ValueError(f"steps must be 1 to {schedule.length}, got {steps}")
         options = {"timestep_spacing": "trailing", "lower_order_final": True, "final_sigmas_type": "zero"}

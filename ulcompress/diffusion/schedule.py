@@ -65,6 +65,12 @@ class NoiseSchedule(Part):
         signal = self.scheduler.alphas_cumprod.to(times.device)[times][:, None, None, None]
         return signal.sqrt(), (1 - signal).sqrt()
 
+    def time_at(self, share: float) -> int:
+        """Return the last time of the first `share` of the process, more than 0 to 1: 999 for 1, pure noise."""
+        if not 0 < share <= 1 or (time := round(share * self.length) - 1) < 0:
+            raise ValueError(f"the start must be more than 0 and at most 1, of {self.length} times, got {share}")
+        return time
+
     def target(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         """Return what the network shall predict for x_t of clean targets and noise, all (B, C, h, w)."""
         alpha, sigma = self.coefficients(times)

@@ -1,6 +1,7 @@
 from ulcompress.quantizers.base import Quantizer
 from ulcompress.quantizers.finite_scalar import FiniteScalarQuantizer
+from ulcompress.quantizers.hyperprior import HyperpriorQuantizer
 from ulcompress.quantizers.lookup_free import LookupFreeQuantizer
 from ulcompress.quantizers.vector import VectorQuantizer
 
-__all__ = ["FiniteScalarQuantizer", "LookupFreeQuantizer", "Quantizer", "VectorQuantizer"]
+__all__ = ["FiniteScalarQuantizer", "HyperpriorQuantizer", "LookupFreeQuantizer", "Quantizer", "VectorQuantizer"]

@@ -19,6 +19,13 @@ class Quantizer(Part, ABC):
     def forward(self, features: Tensor) -> Quantized:
         """Quantise features, (B, C, h, w); in training mode also update statistics."""
 
+    def anneal(self, features: Tensor, temperature: float) -> Quantized:
+        """Quantise features with gradients for a search, which are better the lower the temperature (0 to 1) gets.
+
+        What `forward` does, unless a quantiser has something better.
+        """
+        return self(features)
+
     @abstractmethod
     def dequantize(self, symbols: Tensor) -> Tensor:
         """Return the features of symbols: exactly `Quantized.features` of the forward pass, (B, C, h, w)."""

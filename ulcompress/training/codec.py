@@ -26,6 +26,7 @@ class CodecModule(TrainingModule):
         codec: Codec,
         start: str | None = None,
         start_parts: list[str] | None = None,
+        frozen: list[str] | None = None,
         autoencoder_checkpoint: str | None = None,
         perceptual: PerceptualDistance | None = None,
         perceptual_images: int | None = None,
@@ -41,6 +42,7 @@ class CodecModule(TrainingModule):
                 a training is continued.
             start_parts: Slots that take their weights from `start`, such as `decoder` or `conditioning.text`, where
                 not all parts are the same; None for all.
+            frozen: Slots that are not trained, such as `encoder` or `conditioning.base`; the autoencoder never is.
             autoencoder_checkpoint: Lightning checkpoint of `AutoencoderModule` from which a new training takes the
                 autoencoder's weights; not read when a training is continued.
             perceptual: A distance between the image and the decoded estimate of the latent, with its gradient through
@@ -52,7 +54,8 @@ class CodecModule(TrainingModule):
         """
         super().__init__(optimizer=optimizer, seed=seed)
         self.codec = codec
-        self.codec.autoencoder.requires_grad_(False).eval()
+        for part in ["autoencoder", *(frozen or [])]:
+            _part(codec, part).requires_grad_(False).eval()
         self.start = start
         self.start_parts = start_parts
         self.autoencoder_checkpoint = autoencoder_checkpoint
@@ -108,8 +111,10 @@ class CodecModule(TrainingModule):
     def _weights(self, output: CodecOutput) -> dict[str, float]:
         return {f"rate/{name}": 0.0 for name in output.bits} | self.weights
 
-    def _log_symbols(self, symbols: Tensor, images: int) -> None:
+    def _log_symbols(self, symbols: Any, images: int) -> None:
         """Log how much of the codebook a batch uses, where there is one."""
+        if not isinstance(symbols, Tensor):
+            return
         self.log("train/perplexity", perplexity(symbols), batch_size=images)
         if (size := getattr(self.codec.quantizer, "size", None)) is not None:
             self.log("train/usage", usage(symbols, size), batch_size=images)
@@ -117,7 +122,7 @@ class CodecModule(TrainingModule):
     def _log_psnr(self, batch: Any) -> None:
         errors = []
         for image, caption in list(zip(batch.images, batch.captions, strict=True))[:4]:
-            restored = self.codec.decode(self.codec.encode(image, caption), seed=self.seed)
+            restored = self.codec.decode(self.codec.encode(image, caption if self.codec.takes_captions else None), seed=self.seed)
             errors.append((restored - image.float().cpu()).square().mean())
         psnr = -10 * torch.stack(errors).clamp_min(1e-10).log10().mean()
         self.log("val/psnr", psnr.to(self.device), prog_bar=True, sync_dist=True, batch_size=len(errors))
@@ -127,3 +132,11 @@ class CodecModule(TrainingModule):
         super().train(mode)
         self.codec.autoencoder.eval()
         return self
+
+
+def _part(codec: Codec, name: str) -> nn.Module:
+    try:
+        return codec.get_submodule(name)
+    except AttributeError:
+        slots = [*dict(codec.named_children()), *(f"conditioning.{key}" for key in codec.conditioning)]
+        raise ValueError(f"the codec has no part {name!r}; its parts are {', '.join(slots)}") from None

@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from ulcompress.decoders import ConsistencyEncoder, ConsistencyGuidedDecoder, GuidedUNet, LatentDiffusionDecoder, UNet
+from ulcompress.records import Condition
+
+
+@pytest.fixture
+def latent_diffusion(one_thread):
+    """Return a maker of a tiny decoder with random weights, the same each time."""
+
+    def make(**arguments):
+        torch.manual_seed(0)
+        denoiser = UNet(spatial_channels=3, text_channels=8, widths=(32, 32), head_channels=8)
+        return LatentDiffusionDecoder(denoiser=denoiser, **{"steps": 2} | arguments).eval()
+
+    return make
+
+
+@pytest.fixture
+def consistency_guided(one_thread):
+    """Return a maker of a tiny decoder whose sides are multiples of 4; `network` goes to the denoiser.
+
+    Layers that begin at zero have random weights, unless `untrained`.
+    """
+
+    def make(*, network=None, untrained=False, **arguments):
+        torch.manual_seed(0)
+        sizes = {"widths": (8, 12), "patch_size": 2}
+        options = {**sizes, "blocks": 1, "syntax_channels": 5, "text_channels": 8} | (network or {})
+        parts = {"denoiser": GuidedUNet(**options)}
+        if parts["denoiser"].consistency:
+            parts["consistency"] = ConsistencyEncoder(**sizes)
+        decoder = ConsistencyGuidedDecoder(**{**parts, "steps": 2} | arguments).eval()
+        for parameter in decoder.parameters():
+            if not untrained and not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.1)
+        return decoder
+
+    return make
+
+
+@pytest.fixture
+def condition_for():
+    """Return a maker of all that a decoder accepts: text of 4 tokens, of which 3 count; base in [0, 1]."""
+
+    def make(decoder, shape, *, count=1, text=True):
+        generator = torch.Generator().manual_seed(shape[0] + 100 * shape[1])
+
+        def draw(*sizes):
+            return torch.randn(count, *sizes, generator=generator)
+
+        fields = {
+            "spatial": draw(3, *(side // 2 for side in shape)),
+            "base": draw(3, *shape).mul(0.25).add(0.5).clamp(0, 1),
+            "syntax": draw(5),
+        }
+        if text:
+            mask = torch.tensor([[True, True, True, False]] * count)
+            fields |= {"text": draw(4, 8), "text_mask": mask, "text_null": draw(1, 8)}
+        return Condition(**{name: value for name, value in fields.items() if name in decoder.accepts})
+
+    return make

@@ -1,0 +1,44 @@
+import pytest
+import torch
+
+from ulcompress.diffusion import NoiseSchedule
+from ulcompress.diffusion.noise import gaussian_canvas
+
+
+@torch.no_grad()
+def test_one_step_is_the_estimate_at_the_terminal_time(latent_diffusion, condition_for):
+    decoder = latent_diffusion()
+    condition = condition_for(decoder, (4, 6)).with_(spatial=torch.randn(1, 3, 4, 6))
+    noise, times = gaussian_canvas((1, 4, 4, 6), 7), torch.tensor([999])
+    prediction = decoder.denoiser(noise, times, condition)
+    estimate = decoder.schedule.estimate(prediction, noise, times)
+    torch.testing.assert_close(decoder.sample(condition, (4, 6), seed=7, steps=1), estimate)
+
+
+def test_the_spatial_condition_is_repeated_to_the_grid(latent_diffusion, condition_for):
+    decoder = latent_diffusion()
+    coarse = condition_for(decoder, (4, 6))
+    fine = coarse.with_(spatial=coarse.spatial.repeat_interleave(2, -1).repeat_interleave(2, -2))
+    assert torch.equal(decoder.sample(coarse, (4, 6), seed=1), decoder.sample(fine, (4, 6), seed=1))
+
+
+def test_terminal_share_trains_at_pure_noise(latent_diffusion, condition_for):
+    decoder = latent_diffusion(terminal_share=1.0)
+    target, condition = torch.randn(2, 4, 4, 4), condition_for(decoder, (4, 4), count=2)
+    torch.manual_seed(3)
+    one = decoder.loss(target, condition).estimate
+    torch.manual_seed(3)
+    other = decoder.loss(-5 * target, condition).estimate
+    assert torch.equal(one, other), "the estimate at pure noise cannot depend on the target"
+
+
+@pytest.mark.parametrize("prediction", ["v_prediction", "sample"])
+def test_the_schedule_can_be_given(latent_diffusion, condition_for, prediction):
+    decoder = latent_diffusion(schedule=NoiseSchedule(prediction=prediction))
+    assert decoder.sample(condition_for(decoder, (2, 2)), (2, 2), seed=0).isfinite().all()
+
+
+def test_no_steps_are_refused(latent_diffusion, condition_for):
+    decoder = latent_diffusion()
+    with pytest.raises(ValueError, match="steps must be 1 to 1000, got 0"):
+        decoder.sample(condition_for(decoder, (2, 2)), (2, 2), seed=0, steps=0)

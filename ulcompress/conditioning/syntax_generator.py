@@ -1,0 +1,85 @@
+"""What one vector can say of an image: the network that sees all of it."""
+
+import torch
+from torch import Tensor, nn
+
+from ulcompress.part import Part
+
+SLOPE = 0.2
+"""Of the rectifiers, below zero."""
+SPREAD = 5.0
+"""Gain of the last layer before training. Averages over whole photographs are much alike: without a gain all of them
+would begin with the same symbols."""
+
+
+class SyntaxGenerator(Part):
+    """Summarises an image, and what its base reconstruction has lost of it, in one vector.
+
+        image ─┐
+        base  ─┴─► 5x5, half size ─► 3x3, half size ─► 3x3, half size ─► ...
+                                          │                 │             │
+                                       average           average       average
+                                          └─────────────────┴─────────────┴──► concatenate ─► linear ─► vector
+
+    Averages over the whole image make the vector one of the image, whatever its size. Sources: CGDM (Kuang et al., ACM
+    MM 2024), whose generator sees image and reconstruction; Wang et al., Neural Data-Dependent Transform for Learned
+    Image Compression, CVPR 2022, whose averages are of several scales.
+    """
+
+    def __init__(self, *, dimension: int = 64, width: int = 32, stages: int = 5, sees_base: bool = True):
+        """Build the network with random weights.
+
+        Args:
+            dimension: Of the vector.
+            width: Channels of the first convolution; they double twice.
+            stages: Scales that are averaged, each half the one before, the first at a quarter of the image's size.
+            sees_base: Whether it compares the image with the base reconstruction; False for a codec without one.
+
+        Raises:
+            ValueError: There are fewer than three stages, or no dimension.
+        """
+        super().__init__()
+        if dimension < 1 or stages < 3:
+            raise ValueError(f"got dimension={dimension} and stages={stages}; give at least 1 and 3")
+        self.dimension = dimension
+        self.sees_base = sees_base
+        widths = [width * min(2**stage, 4) for stage in range(stages + 1)]
+        self.stem = _halving(6 if sees_base else 3, widths[0], 5)
+        self.stages = nn.ModuleList(_halving(widths[n], widths[n + 1], 3) for n in range(stages))
+        self.head = nn.Linear(sum(widths[1:]), dimension)
+        nn.init.normal_(self.head.weight, std=SPREAD * self.head.in_features**-0.5)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, image: Tensor, base: Tensor | None = None) -> Tensor:
+        """Map images in [0, 1], (B, 3, H, W) of any size, to real values, (B, dimension).
+
+        The base has the image's size, or less where the image was padded for the encoder; that part is not looked at.
+
+        Raises:
+            ValueError: It sees a base, but there is none.
+        """
+        hidden = self.stem(2 * self._inputs(image, base) - 1)
+        averages = []
+        for stage in self.stages:
+            hidden = stage(hidden)
+            averages.append(hidden.mean((2, 3)))
+        return self.head(torch.cat(averages, 1))
+
+    def _inputs(self, image: Tensor, base: Tensor | None) -> Tensor:
+        if not self.sees_base:
+            return image
+        if base is None:
+            raise ValueError(
+                "the syntax generator compares the image with a base reconstruction, but there is none; list a "
+                "conditioner that provides `base` (SynthesisTransform) before the syntax, or set `sees_base` to false"
+            )
+        return torch.cat([image[..., : base.shape[-2], : base.shape[-1]], base], 1)
+
+
+def _halving(channels_in: int, channels_out: int, kernel: int) -> nn.Module:
+    """Return a convolution to half the size, with weights that keep the variance of what passes."""
+    convolution = nn.Conv2d(channels_in, channels_out, kernel, stride=2, padding=kernel // 2)
+    nn.init.kaiming_normal_(convolution.weight, a=SLOPE)
+    assert convolution.bias is not None
+    nn.init.zeros_(convolution.bias)
+    return nn.Sequential(convolution, nn.LeakyReLU(SLOPE))

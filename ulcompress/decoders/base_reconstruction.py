@@ -1,0 +1,40 @@
+"""No diffusion: the base reconstruction as it is."""
+
+from torch import Tensor
+
+from ulcompress.decoders.base import Decoder
+from ulcompress.records import Condition, Denoised
+
+
+class BaseReconstruction(Decoder):
+    """Returns the base reconstruction, so that a learned codec alone is a codec, to be trained and compared with.
+
+    Works in pixel space: the target is the image in [-1, 1].
+    """
+
+    requires = frozenset({"base"})
+    accepts = requires
+    channels = 3
+
+    def __init__(self):
+        super().__init__()
+        self.condition_channels = {}
+
+    def loss(self, target: Tensor, condition: Condition) -> Denoised:
+        """Return `distortion`: the mean squared error of the base, for pixels in [0, 1]."""
+        assert condition.base is not None
+        estimate = 2 * condition.base - 1
+        return Denoised({"distortion": (estimate - target).square().mean() / 4}, estimate)
+
+    def sample(
+        self,
+        condition: Condition,
+        shape: tuple[int, int],
+        *,
+        seed: int,
+        steps: int | None = None,
+        guidance: float | None = None,
+    ) -> Tensor:
+        """Return the base in [-1, 1], (1, 3, h, w); nothing is drawn, so the other arguments do not matter."""
+        assert condition.base is not None
+        return 2 * condition.base - 1

@@ -1,0 +1,69 @@
+"""Networks that decide symbols, evaluated so that every machine gets the same numbers.
+
+Weights and activations are rounded to multiples of powers of two and held in float64. A sum of their products is then
+exact in whatever order it is taken, so threads, devices and libraries cannot change it. Idea: Ballé, Johnston and
+Minnen, Integer Networks for Data Compression with Latent-Variable Models, ICLR 2019.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+WEIGHT_BITS = 14
+"""Binary digits of a weight behind the point."""
+ACTIVATION_BITS = 10
+"""Binary digits of an activation behind the point."""
+LARGEST = 2.0**14
+"""Activations are clamped to this absolute value."""
+
+
+def on_grid(x: Tensor, bits: int = ACTIVATION_BITS) -> Tensor:
+    """Round to multiples of 2**-bits, float64."""
+    return (x.double() * 2.0**bits).round() / 2.0**bits
+
+
+@torch.no_grad()
+def exact(network: nn.Module, x: Tensor) -> Tensor:
+    """Evaluate a network of convolutions and rectifiers on (B, C, h, w) in exact arithmetic, float64 on the CPU.
+
+    Raises:
+        ValueError: A layer is of another kind, or its weights are too large for exact sums.
+    """
+    x = on_grid(x.cpu())
+    for layer in _layers(network):
+        x = on_grid(_apply(layer, x).clamp(-LARGEST, LARGEST))
+    return x
+
+
+def _layers(network: nn.Module) -> list[nn.Module]:
+    if isinstance(network, nn.Sequential):
+        return [layer for child in network for layer in _layers(child)]
+    return [network]
+
+
+def _apply(layer: nn.Module, x: Tensor) -> Tensor:
+    if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+        weight = on_grid(layer.weight.cpu(), WEIGHT_BITS)
+        bias = None if layer.bias is None else on_grid(layer.bias.cpu(), WEIGHT_BITS + ACTIVATION_BITS)
+        _check_range(layer, weight)
+        if isinstance(layer, nn.ConvTranspose2d):
+            options = layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation
+            return F.conv_transpose2d(x, weight, bias, *options)  # pyright: ignore[reportArgumentType]
+        return F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+    # One multiplication of two floats is rounded the same way everywhere.
+    if isinstance(layer, (nn.ReLU, nn.LeakyReLU)):
+        return torch.where(x < 0, x * getattr(layer, "negative_slope", 0.0), x)
+    if isinstance(layer, (nn.PixelShuffle, nn.Identity)):
+        return layer(x)
+    raise ValueError(
+        f"{type(layer).__name__} cannot be evaluated exactly; a hyper-synthesis may have Conv2d, ConvTranspose2d, "
+        "PixelShuffle, ReLU and LeakyReLU"
+    )
+
+
+def _check_range(layer: nn.Module, weight: Tensor) -> None:
+    """Make sure that the largest possible sum has an exact float64."""
+    outputs = weight.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else weight
+    largest = float(outputs.abs().flatten(1).sum(1).max()) * LARGEST
+    if not largest * 2.0 ** (WEIGHT_BITS + ACTIVATION_BITS) < 2.0**53:
+        raise ValueError(f"the weights of a {type(layer).__name__} are too large for exact sums ({largest:.3g})")

@@ -1,0 +1,237 @@
+"""Learned codecs with a hyperprior, whose networks become parts of ours."""
+
+import pickle
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+
+from ulcompress.part import Part
+
+HYPERPRIORS = ("bmshj2018-hyperprior", "mbt2018-mean")
+"""Models of CompressAI whose latents are independent given the hyper-latent."""
+MODELS = (
+    *HYPERPRIORS,
+    "bmshj2018-factorized",
+    "bmshj2018-factorized-relu",
+    "mbt2018",
+    "cheng2020-anchor",
+    "cheng2020-attn",
+)
+
+
+@dataclass(frozen=True)
+class Hyperprior:
+    """The networks by which a latent y of M channels is coded."""
+
+    analysis: nn.Module
+    """y, (B, M, h, w), to the hyper-latent z, (B, N, h / ratio, w / ratio)."""
+    synthesis: nn.Module
+    """z to the scales of y, (B, M, h, w), or to scales and means, (B, 2 M, h, w)."""
+    prior: nn.Module
+    """CompressAI's EntropyBottleneck for z."""
+    channels: int
+    """M."""
+    hyper_channels: int
+    """N."""
+    ratio: int
+    """Positions of y to one of z, along each side."""
+    means: bool
+    """Whether the synthesis gives means."""
+
+
+class HyperpriorModel(Part, ABC):
+    """Says which learned codec it is, and hands out its networks."""
+
+    stride: int
+    """Pixels a position of the latent, along each side."""
+    channels: int
+    """Channels of the latent."""
+
+    @abstractmethod
+    def analysis(self) -> nn.Module:
+        """Return the network from RGB in [0, 1], (B, 3, H, W), to the latent, (B, M, H / stride, W / stride)."""
+
+    @abstractmethod
+    def synthesis(self) -> nn.Module:
+        """Return the network from the quantised latent to RGB, (B, 3, H, W), not clamped."""
+
+    @abstractmethod
+    def hyperprior(self) -> Hyperprior:
+        """Return the networks of the entropy model; ValueError where it has no such model."""
+
+
+class CompressAIModel(HyperpriorModel):
+    """A model of CompressAI's zoo, with its weights or small and untrained.
+
+    Bégaint et al., CompressAI: a PyTorch library and evaluation platform for end-to-end compression research, 2020.
+    Once saved with a codec it is described by its sizes, and the zoo is needed no more.
+    """
+
+    stride = 16
+
+    def __init__(
+        self,
+        *,
+        name: str = "mbt2018-mean",
+        sizes: Sequence[int] | None = None,
+        quality: int | None = None,
+        metric: str = "mse",
+        weights: str | None = None,
+        origin: str | None = None,
+    ):
+        """Choose the model; nothing is loaded yet.
+
+        Args:
+            name: Of the model in the zoo, one of `MODELS`.
+            sizes: Channels of the hidden layers and of the latent, (N, M), for a model with random weights; models of
+                Cheng et al. have N alone. (64, 96) if no quality is given either.
+            quality: Of the zoo's weights, from 1; their sizes are known.
+            metric: What those weights were trained for, `mse` or `ms-ssim`.
+            weights: File of those weights; None downloads them.
+            origin: A note on where the weights came from, kept with a saved codec.
+
+        Raises:
+            ValueError: There is no such model; the message says which there are.
+        """
+        super().__init__()
+        if name not in MODELS:
+            raise ValueError(f"name must be one of {', '.join(MODELS)}, got {name!r}")
+        if quality is not None and sizes is not None:
+            raise ValueError("give sizes (random weights) or a quality (the zoo's weights), not both")
+        self.name = name
+        self.metric = metric
+        self.weights = weights
+        self.quality = quality
+        self.sizes = tuple(sizes) if sizes is not None else self._sizes()
+        self.channels = self.sizes[-1]
+        self.origin = origin or self._origin()
+
+    def arguments(self) -> dict[str, Any]:
+        """Return sizes and origin, from which a saved codec builds the networks that its weights then fill."""
+        return {"name": self.name, "sizes": list(self.sizes), "origin": self.origin}
+
+    def model(self) -> nn.Module:
+        """Return the whole model, a CompressAI CompressionModel.
+
+        Raises:
+            ValueError: Its weights are not there; says which file is wanted.
+        """
+        if self.quality is None:
+            return _kind(self.name)(*self.sizes)
+        state = {_renamed(key): value for key, value in self._state().items()}
+        try:
+            return _kind(self.name).from_state_dict(state)
+        except (RuntimeError, KeyError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{self.weights or self._url()} does not hold a {self.name}: {reason}") from error
+
+    def analysis(self) -> nn.Module:
+        """Return `g_a`."""
+        return self._network("g_a")
+
+    def synthesis(self) -> nn.Module:
+        """Return `g_s`."""
+        return self._network("g_s")
+
+    def hyperprior(self) -> Hyperprior:
+        """Return `h_a`, `h_s` and the entropy bottleneck; ValueError for a model that has another entropy model."""
+        if self.name not in HYPERPRIORS:
+            raise ValueError(
+                f"{self.name} codes its latent in another way; use StringQuantizer, or one of {', '.join(HYPERPRIORS)}"
+            )
+        model: Any = self.model()
+        means = self.name == "mbt2018-mean"
+        return Hyperprior(
+            analysis=model.h_a if means else nn.Sequential(Absolute(), model.h_a),
+            synthesis=model.h_s,
+            prior=_without_tables(model.entropy_bottleneck),
+            channels=self.channels,
+            hyper_channels=model.N,
+            ratio=4,
+            means=means,
+        )
+
+    def _network(self, name: str) -> nn.Module:
+        return getattr(self.model(), name)
+
+    def _sizes(self) -> tuple[int, ...]:
+        if self.quality is None:
+            return (64,) if self.name.startswith("cheng") else (64, 96)
+        known = _zoo().cfgs[self.name]
+        if self.quality not in known:
+            raise ValueError(f"{self.name} has the qualities {min(known)} to {max(known)}, got {self.quality}")
+        return known[self.quality]
+
+    def _origin(self) -> str | None:
+        if self.quality is None:
+            return None
+        return f"CompressAI {self.name} quality {self.quality} ({self.metric})"
+
+    def _url(self) -> str:
+        urls = _zoo().model_urls.get(self.name, {})
+        if self.metric not in urls or self.quality not in urls[self.metric]:
+            raise ValueError(
+                f"the zoo has no weights of {self.name} for {self.metric!r} at quality {self.quality}; it has "
+                f"{', '.join(urls) or 'none of this model'}"
+            )
+        return urls[self.metric][self.quality]
+
+    def _state(self) -> dict[str, Tensor]:
+        if self.weights is not None:
+            return _read(self.weights)
+        url = self._url()
+        try:
+            return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
+        except (URLError, OSError, RuntimeError) as error:
+            raise ValueError(
+                f"cannot fetch {url}: {' '.join(str(error).split())}; fetch the file elsewhere and give its path as "
+                "`weights`"
+            ) from error
+
+
+class Absolute(nn.Module):
+    """The absolute value, which the hyper-analysis of a model without means sees."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return |x|."""
+        return x.abs()
+
+
+def _zoo() -> Any:
+    """Import CompressAI, which takes seconds, only where it is used."""
+    import compressai.zoo.image as zoo
+
+    return zoo
+
+
+def _kind(name: str) -> Any:
+    import compressai.models  # noqa: F401  (its classes enter the registry when they are imported)
+    from compressai.registry import MODELS as kinds
+
+    return kinds[name]
+
+
+def _read(path: str) -> dict[str, Tensor]:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"cannot read the weights {path!r}: {reason}; give a file of CompressAI's zoo") from error
+
+
+def _without_tables(prior: Any) -> nn.Module:
+    """Empty the buffers of CompressAI's own coder, whose sizes depend on the weights."""
+    for name in ("_offset", "_quantized_cdf", "_cdf_length"):
+        setattr(prior, name, torch.IntTensor())
+    return prior
+
+
+def _renamed(key: str) -> str:
+    from compressai.zoo.pretrained import rename_key
+
+    return rename_key(key)

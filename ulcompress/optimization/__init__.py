@@ -1,0 +1,3 @@
+from ulcompress.optimization.online import OnlineOptimizer
+
+__all__ = ["OnlineOptimizer"]

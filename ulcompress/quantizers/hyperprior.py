@@ -1,0 +1,219 @@
+"""Scalar quantisation with a hyperprior."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from ulcompress.entropy.exact import ACTIVATION_BITS, exact, on_grid
+from ulcompress.entropy.integers import IntegerTables
+from ulcompress.hyperprior import CompressAIModel, HyperpriorModel
+from ulcompress.quantizers.base import Quantizer
+from ulcompress.records import HyperSymbols, Quantized
+
+SMALLEST = 0.11
+"""Lower bound of a scale; a position with it is zero but for one time in 10^5 and is not coded at all."""
+SCALES = 64
+LATENT_REACH = 127
+HYPER_REACH = 31
+_COUNTS = 1 << 22
+
+
+class HyperpriorQuantizer(Quantizer):
+    """Rounds features around means and codes them with scales, both told by a hyper-latent that is coded first.
+
+        features y ─► hyper-analysis ─► round ─► z ─► hyper-synthesis ─► scales, means
+            │                                                               │
+            └───────────────────────► round(y - means) ◄────────────────────┘
+
+    The hyper-synthesis runs in exact arithmetic (`entropy.exact`) and all probabilities are integers stored with the
+    weights, so a file decodes on every machine; symbols go through the codec's own arithmetic coder. Gradients pass
+    straight through the rounding, rates are those of uniform noise. Source: Minnen, Ballé and Toderici, Joint
+    Autoregressive and Hierarchical Priors for Learned Image Compression, NeurIPS 2018, without the context model.
+    """
+
+    def __init__(self, *, model: HyperpriorModel | None = None):
+        """Take the entropy model of `model`, a small mean-scale hyperprior with random weights by default.
+
+        Raises:
+            ValueError: The model has none that this class can code.
+        """
+        super().__init__()
+        from compressai.entropy_models import GaussianConditional
+
+        self.model = model if model is not None else CompressAIModel()
+        networks = self.model.hyperprior()
+        self.channels = networks.channels
+        self.hyper_channels = networks.hyper_channels
+        self.ratio = networks.ratio
+        self.means = networks.means
+        self.analysis = networks.analysis
+        self.synthesis = networks.synthesis
+        self.prior: Any = networks.prior
+        self.gaussian: Any = GaussianConditional(None, scale_bound=SMALLEST)
+        self.scales: Tensor
+        self.latent_counts: Tensor
+        self.hyper_counts: Tensor
+        table = torch.logspace(math.log2(SMALLEST), 8, SCALES, base=2, dtype=torch.float64)
+        self.register_buffer("scales", (on_grid(table) * 2**ACTIVATION_BITS).int())
+        self.register_buffer("latent_counts", _gaussian_counts(table))
+        self.register_buffer("hyper_counts", self._count_hyper())
+        self._derived: tuple[list[Tensor], IntegerTables, IntegerTables] | None = None
+
+    def forward(self, features: Tensor) -> Quantized:
+        """Quantise features, (B, C, h, w); in training the term `quantiles` fits the prior's medians."""
+        return self._relaxed(features) if self.training else self._rounded(features)
+
+    def dequantize(self, symbols: HyperSymbols) -> Tensor:
+        """Add the means to the rounded differences, (B, C, h, w)."""
+        _, means = self._rows_and_means(symbols.hyper, symbols.latent.shape[-2:])
+        return symbols.latent.float() + means.to(symbols.latent.device)
+
+    def anneal(self, features: Tensor, temperature: float) -> Quantized:
+        """Round at random between floor and ceiling, with a gradient; the colder, the nearer to rounding.
+
+        Stochastic Gumbel annealing: Yang, Bamler and Mandt, Improving Inference for Neural Image Compression, NeurIPS
+        2020, section 3.3. The hyper-latent is that of the features.
+        """
+        hyper = self._hyper_symbols(features)
+        scales, means = (part.to(features) for part in self._exact_parameters(hyper, features.shape[-2:]))
+        latent = _gumbel_rounded(features - means, temperature)
+        likelihood = self.gaussian._likelihood(latent, scales)
+        bits = -likelihood.clamp_min(1e-9).log2().flatten(1).sum(1) + self._hyper_bits(hyper)
+        return Quantized(latent + means, HyperSymbols(latent.detach().round().int(), hyper), bits)
+
+    def write(self, symbols: HyperSymbols, coder: ArithmeticEncoder) -> None:
+        """Code the hyper-latent and then the latent of one image."""
+        latent, hyper = self._tables()
+        hyper.write(symbols.hyper.flatten().tolist(), self._hyper_rows(symbols.hyper.shape), coder)
+        rows, _ = self._rows_and_means(symbols.hyper, symbols.latent.shape[-2:])
+        coded = rows > 0
+        latent.write(symbols.latent.cpu()[coded].tolist(), rows[coded].tolist(), coder)
+
+    def read(self, coder: ArithmeticDecoder, grid: tuple[int, int]) -> HyperSymbols:
+        """Read the symbols of one image whose features have h by w positions."""
+        latent, hyper = self._tables()
+        shape = (1, self.hyper_channels, *(-(-side // self.ratio) for side in grid))
+        values = hyper.read(self._hyper_rows(torch.Size(shape)), coder)
+        hyper_symbols = torch.tensor(values, dtype=torch.int32).view(shape)
+        rows, _ = self._rows_and_means(hyper_symbols, torch.Size(grid))
+        coded = rows > 0
+        symbols = torch.zeros(rows.shape, dtype=torch.int32)
+        symbols[coded] = torch.tensor(latent.read(rows[coded].tolist(), coder), dtype=torch.int32)
+        return HyperSymbols(symbols, hyper_symbols)
+
+    def _relaxed(self, features: Tensor) -> Quantized:
+        """Quantise with the gradients of training, all in floats."""
+        self.hyper_counts.copy_(self._count_hyper())
+        hyper = self.analysis(self._padded(features))
+        _, hyper_likelihood = self.prior(hyper, training=True)
+        medians = self._medians(hyper)
+        parameters = self.synthesis(_round(hyper - medians) + medians)
+        scales, means = self._split(parameters, features.shape[-2:])
+        _, likelihood = self.gaussian(features, scales, means=means, training=True)
+        latent = _round(features - means)
+        bits = sum(-part.log2().flatten(1).sum(1) for part in (likelihood, hyper_likelihood))
+        assert isinstance(bits, Tensor)
+        symbols = HyperSymbols(latent.detach().int(), (hyper - medians).detach().round().int())
+        return Quantized(latent + means, symbols, bits, {"quantiles": self.prior.loss()})
+
+    def _rounded(self, features: Tensor) -> Quantized:
+        """Quantise as a file will hold it."""
+        hyper = self._hyper_symbols(features)
+        rows, means = (part.to(features.device) for part in self._rows_and_means(hyper, features.shape[-2:]))
+        symbols = HyperSymbols(((features - means).round() * (rows > 0)).detach().int(), hyper)
+        costs = torch.from_numpy(self._tables()[0].costs).to(features)
+        # Beyond the reach the escape alone is counted.
+        columns = (symbols.latent + LATENT_REACH).where(symbols.latent.abs() <= LATENT_REACH, 2 * LATENT_REACH + 1)
+        bits = (costs[rows, columns.long()] * (rows > 0)).flatten(1).sum(1)
+        rounded = symbols.latent.float() + means
+        if features.requires_grad:
+            rounded = features + (rounded - features).detach()
+        return Quantized(rounded, symbols, bits + self._hyper_bits(hyper))
+
+    def _hyper_symbols(self, features: Tensor) -> Tensor:
+        hyper = self.analysis(self._padded(features.detach()))
+        return (hyper - self._medians(hyper)).round().clamp(-(2**20), 2**20).int()
+
+    def _hyper_bits(self, hyper: Tensor) -> Tensor:
+        costs = torch.from_numpy(self._tables()[1].costs).to(hyper.device, torch.float32)
+        columns = (hyper + HYPER_REACH).where(hyper.abs() <= HYPER_REACH, 2 * HYPER_REACH + 1)
+        rows = torch.arange(self.hyper_channels, device=hyper.device)[:, None, None].expand_as(hyper)
+        return costs[rows, columns.long()].flatten(1).sum(1)
+
+    def _rows_and_means(self, hyper: Tensor, grid: torch.Size) -> tuple[Tensor, Tensor]:
+        """Return the rows of the tables, int64, and the means, float32, of a latent, (B, C, h, w), on the CPU."""
+        scales, means = self._exact_parameters(hyper, grid)
+        levels = (scales * 2**ACTIVATION_BITS).int()
+        return torch.searchsorted(self.scales.cpu(), levels).clamp_max(SCALES - 1), means
+
+    def _exact_parameters(self, hyper: Tensor, grid: torch.Size) -> tuple[Tensor, Tensor]:
+        median = on_grid(self._medians(hyper).cpu())
+        scales, means = self._split(exact(self.synthesis, hyper.cpu().double() + median), grid)
+        return scales, means.float()
+
+    def _split(self, parameters: Tensor, grid: torch.Size) -> tuple[Tensor, Tensor]:
+        parameters = parameters[..., : grid[0], : grid[1]]
+        if not self.means:
+            return parameters, torch.zeros_like(parameters)
+        scales, means = parameters.chunk(2, 1)
+        return scales, means
+
+    def _padded(self, features: Tensor) -> Tensor:
+        bottom, right = (-side % self.ratio for side in features.shape[-2:])
+        return F.pad(features, (0, right, 0, bottom), mode="replicate")
+
+    def _medians(self, like: Tensor) -> Tensor:
+        return self.prior.quantiles[:, 0, 1].detach()[:, None, None].to(like.device)
+
+    def _hyper_rows(self, shape: torch.Size) -> list[int]:
+        return torch.arange(shape[1])[:, None, None].expand(shape[1:]).flatten().tolist()
+
+    def _tables(self) -> tuple[IntegerTables, IntegerTables]:
+        # Compared by content: loading, moving and copying a module change its buffers in ways that leave no trace.
+        counts = [self.latent_counts.cpu(), self.hyper_counts.cpu()]
+        if self._derived is None or not all(map(torch.equal, self._derived[0], counts)):
+            latent, hyper = (IntegerTables(part.numpy()) for part in counts)
+            self._derived = [part.clone() for part in counts], latent, hyper
+        return self._derived[1:]
+
+    @torch.no_grad()
+    def _count_hyper(self) -> Tensor:
+        """Return the prior's probabilities of the integers around its medians, (N, 2 * HYPER_REACH + 2) int32."""
+        medians = self.prior.quantiles[:, :, 1:2]
+        steps = torch.arange(-HYPER_REACH, HYPER_REACH + 1, device=medians.device)
+        likelihood = self.prior._likelihood(medians + steps, stop_gradient=True)[0][:, 0].double()
+        return _counts(likelihood)
+
+
+def _gaussian_counts(scales: Tensor) -> Tensor:
+    """Return the probabilities of the integers for each scale, (n, 2 * LATENT_REACH + 2) int32."""
+    edges = (torch.arange(-LATENT_REACH, LATENT_REACH + 2, dtype=torch.float64) - 0.5) / scales[:, None]
+    # From the lower tail on both sides: near one the differences would lose their digits.
+    lower = torch.special.ndtr(-edges.abs())
+    likelihood = (lower[:, 1:] - lower[:, :-1]).abs()
+    likelihood[:, LATENT_REACH] = 1 - 2 * lower[:, LATENT_REACH]
+    return _counts(likelihood)
+
+
+def _counts(likelihood: Tensor) -> Tensor:
+    """Append what is left to one as the probability of an escape, and turn all into counts."""
+    escape = (1 - likelihood.sum(1, keepdim=True)).clamp_min(0)
+    return (torch.cat([likelihood, escape], 1) * _COUNTS).round().int()
+
+
+def _round(x: Tensor) -> Tensor:
+    """Round with the gradient of the identity."""
+    return x + (x.round() - x).detach()
+
+
+def _gumbel_rounded(x: Tensor, temperature: float) -> Tensor:
+    low = x.detach().floor()
+    rest = (x - low).clamp(1e-5, 1 - 1e-5)
+    logits = torch.stack([-torch.atanh(rest), -torch.atanh(1 - rest)], -1) / temperature
+    choice = F.gumbel_softmax(logits, tau=temperature)
+    return low + choice[..., 1]
