@@ -8,12 +8,22 @@ import torch
 from PIL import Image
 
 from ulcompress import Codec
-from ulcompress.autoencoders import KLAutoencoder
-from ulcompress.conditioning import BytePairs, SpatialFeatures, TextCoder, TextPrompt, TokenTransformer
-from ulcompress.decoders import LatentDiffusionDecoder
+from ulcompress.autoencoders import KLAutoencoder, PixelSpace
+from ulcompress.conditioning import (
+    BytePairs,
+    NeuralSyntax,
+    SpatialFeatures,
+    SyntaxGenerator,
+    SynthesisTransform,
+    TextCoder,
+    TextPrompt,
+    TokenTransformer,
+)
+from ulcompress.decoders import ConsistencyEncoder, ConsistencyGuidedDecoder, GuidedUNet, LatentDiffusionDecoder
 from ulcompress.decoders.unet import UNet
-from ulcompress.encoders import HyperEncoder
-from ulcompress.quantizers import VectorQuantizer
+from ulcompress.encoders import AnalysisTransform, HyperEncoder
+from ulcompress.hyperprior import CompressAIModel
+from ulcompress.quantizers import HyperpriorQuantizer, VectorQuantizer
 
 CAPTIONS = ["a red cup on a table", "a red car in a street", "a cat on a red chair", "two cups on a chair"]
 
@@ -62,6 +72,37 @@ def tiny_codec(one_thread) -> Codec:
             ),
         )
     codec.prepare(CAPTIONS)
+    return codec.eval()
+
+
+@pytest.fixture
+def tiny_guided_codec(one_thread) -> Codec:
+    """A codec of CGDM's shape with random weights, also where layers begin at zero; stride 16.
+
+    Its base is grey, its latent has symbols other than zero.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, sizes = CompressAIModel(sizes=(8, 8)), {"widths": (8, 8), "patch_size": 4, "blocks": 1}
+        codec = Codec(
+            autoencoder=PixelSpace(),
+            encoder=AnalysisTransform(model=model),
+            quantizer=HyperpriorQuantizer(model=model),
+            conditioning={
+                "base": SynthesisTransform(model=model),
+                "syntax": NeuralSyntax(generator=SyntaxGenerator(dimension=6, width=4, stages=3)),
+            },
+            decoder=ConsistencyGuidedDecoder(
+                denoiser=GuidedUNet(**sizes, syntax_channels=6), consistency=ConsistencyEncoder(**sizes), steps=2
+            ),
+        )
+        for parameter in codec.parameters():
+            if not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.1)
+    with torch.no_grad():
+        codec.encoder.network[-1].weight.mul_(40)
+        codec.quantizer.synthesis[-1].bias[:8].add_(2)
+        codec.conditioning["base"].network[-1].bias.add_(0.5)
     return codec.eval()
 
 

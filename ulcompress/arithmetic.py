@@ -83,6 +83,11 @@ class ArithmeticDecoder:
         self._value = int.from_bytes(data[:8].ljust(8, b"\0"), "big")
         self._width = 1 << _BITS
 
+    @property
+    def size(self) -> int:
+        """Bytes of the whole message."""
+        return len(self._data)
+
     def target(self, total: int) -> int:
         """Return an integer in 0..total-1 that the next symbol owns."""
         return min(self._value // (self._width // total), total - 1)

@@ -194,7 +194,9 @@ class Codec(Part):
         sending = [name for name, conditioner in self.conditioners.items() if conditioner.sends]
         for name in names:
             if name not in sending:
-                raise ValueError(f"this codec sends no {name!r}; it sends {', '.join(sending) or 'no side information'}")
+                raise ValueError(
+                    f"this codec sends no {name!r}; it sends {', '.join(sending) or 'no side information'}"
+                )
 
     @torch.inference_mode()
     def decompress(
@@ -235,13 +237,30 @@ class Codec(Part):
         """Restore the image of a code, RGB in [0, 1], (3, H, W), on the CPU."""
         if any(parameter.is_meta for parameter in self.decoder.parameters()):
             raise ValueError("this codec was loaded without its decoder; load it without encoder_only to decompress")
-        condition = self.condition(self.quantizer.dequantize(code.symbols.to(self.device)), code.sides)
-        rows, columns = (-(-max(side, MINIMUM) // self.stride) for side in (code.height, code.width))
+        features = self.quantizer.dequantize(code.symbols.to(self.device))
+        size = code.height, code.width
+        image = self.restore(features, code.sides, size, seed=seed, steps=steps, guidance=guidance)
+        return image[0].clamp(0, 1).float().cpu()
+
+    def restore(
+        self,
+        features: Tensor,
+        sides: Mapping[str, Any],
+        size: tuple[int, int],
+        *,
+        seed: int,
+        steps: int | None = None,
+        guidance: float | None = None,
+    ) -> Tensor:
+        """Restore one image of `size` from quantised features and side information, with their gradients.
+
+        Features are (1, C, H / stride, W / stride); the image is RGB, (1, 3, H, W), not clamped.
+        """
+        rows, columns = (-(-max(side, MINIMUM) // self.stride) for side in size)
         scale = self.stride // self.autoencoder.stride
         shape = rows * scale, columns * scale
-        latent = self.decoder.sample(condition, shape, seed=seed, steps=steps, guidance=guidance)
-        image = self.autoencoder.decode(latent)[0, :, : code.height, : code.width]
-        return image.clamp(0, 1).float().cpu()
+        latent = self.decoder.sample(self.condition(features, sides), shape, seed=seed, steps=steps, guidance=guidance)
+        return self.autoencoder.decode(latent)[..., : size[0], : size[1]]
 
     def _source(self, images: Tensor, captions: Sequence[str | None] | None) -> Source:
         given = [None] * len(images) if captions is None else captions

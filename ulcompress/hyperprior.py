@@ -1,11 +1,11 @@
 """Learned codecs with a hyperprior, whose networks become parts of ours."""
 
 import pickle
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ MODELS = (
     "cheng2020-anchor",
     "cheng2020-attn",
 )
+TABLES = ("_offset", "_quantized_cdf", "_cdf_length")
+"""Buffers of an entropy model of CompressAI, in which its coder finds the probabilities."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class HyperpriorModel(Part, ABC):
     """Pixels a position of the latent, along each side."""
     channels: int
     """Channels of the latent."""
+
+    @classmethod
+    def path(cls) -> str:
+        """Return the import path; the package itself imports none of these modules."""
+        return f"{cls.__module__}.{cls.__qualname__}"
 
     @abstractmethod
     def analysis(self) -> nn.Module:
@@ -96,13 +103,18 @@ class CompressAIModel(HyperpriorModel):
             origin: A note on where the weights came from, kept with a saved codec.
 
         Raises:
-            ValueError: There is no such model; the message says which there are.
+            ValueError: There is no such model, or arguments contradict each other; the message says what would do.
         """
         super().__init__()
         if name not in MODELS:
             raise ValueError(f"name must be one of {', '.join(MODELS)}, got {name!r}")
         if quality is not None and sizes is not None:
             raise ValueError("give sizes (random weights) or a quality (the zoo's weights), not both")
+        if quality is None and weights is not None:
+            raise ValueError(f"weights {weights!r} need the quality that they belong to")
+        count = 1 if name.startswith("cheng") else 2
+        if sizes is not None and len(sizes) != count:
+            raise ValueError(f"{name} has {count} sizes, got {list(sizes)}")
         self.name = name
         self.metric = metric
         self.weights = weights
@@ -119,16 +131,19 @@ class CompressAIModel(HyperpriorModel):
         """Return the whole model, a CompressAI CompressionModel.
 
         Raises:
-            ValueError: Its weights are not there; says which file is wanted.
+            ValueError: Its weights are not there, or are those of another model; says which file is wanted.
         """
-        if self.quality is None:
-            return _kind(self.name)(*self.sizes)
-        state = {_renamed(key): value for key, value in self._state().items()}
-        try:
-            return _kind(self.name).from_state_dict(state)
-        except (RuntimeError, KeyError) as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(f"{self.weights or self._url()} does not hold a {self.name}: {reason}") from error
+        model = compressai().registry.MODELS[self.name](*self.sizes)
+        if self.quality is not None:
+            rename = compressai().zoo.pretrained.rename_key
+            try:
+                model.load_state_dict({rename(key): value for key, value in self._state().items()})
+            except (RuntimeError, KeyError) as error:
+                raise ValueError(
+                    f"{self.weights or self._url()} does not hold a {self.name} of quality {self.quality}: "
+                    f"{reason_of(error)}"
+                ) from error
+        return model
 
     def analysis(self) -> nn.Module:
         """Return `g_a`."""
@@ -149,7 +164,7 @@ class CompressAIModel(HyperpriorModel):
         return Hyperprior(
             analysis=model.h_a if means else nn.Sequential(Absolute(), model.h_a),
             synthesis=model.h_s,
-            prior=_without_tables(model.entropy_bottleneck),
+            prior=without_tables(model.entropy_bottleneck),
             channels=self.channels,
             hyper_channels=model.N,
             ratio=4,
@@ -162,7 +177,7 @@ class CompressAIModel(HyperpriorModel):
     def _sizes(self) -> tuple[int, ...]:
         if self.quality is None:
             return (64,) if self.name.startswith("cheng") else (64, 96)
-        known = _zoo().cfgs[self.name]
+        known = compressai().zoo.image.cfgs[self.name]
         if self.quality not in known:
             raise ValueError(f"{self.name} has the qualities {min(known)} to {max(known)}, got {self.quality}")
         return known[self.quality]
@@ -173,7 +188,7 @@ class CompressAIModel(HyperpriorModel):
         return f"CompressAI {self.name} quality {self.quality} ({self.metric})"
 
     def _url(self) -> str:
-        urls = _zoo().model_urls.get(self.name, {})
+        urls = compressai().zoo.image.model_urls.get(self.name, {})
         if self.metric not in urls or self.quality not in urls[self.metric]:
             raise ValueError(
                 f"the zoo has no weights of {self.name} for {self.metric!r} at quality {self.quality}; it has "
@@ -183,14 +198,13 @@ class CompressAIModel(HyperpriorModel):
 
     def _state(self) -> dict[str, Tensor]:
         if self.weights is not None:
-            return _read(self.weights)
+            return read_state(self.weights)
         url = self._url()
         try:
             return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
-        except (URLError, OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, pickle.UnpicklingError) as error:
             raise ValueError(
-                f"cannot fetch {url}: {' '.join(str(error).split())}; fetch the file elsewhere and give its path as "
-                "`weights`"
+                f"cannot fetch {url}: {reason_of(error)}; fetch the file elsewhere and give its path as `weights`"
             ) from error
 
 
@@ -202,36 +216,41 @@ class Absolute(nn.Module):
         return x.abs()
 
 
-def _zoo() -> Any:
+def compressai() -> Any:
     """Import CompressAI, which takes seconds, only where it is used."""
-    import compressai.zoo.image as zoo
+    with warnings.catch_warnings():
+        # 2026-11: CompressAI 1.2 calls torch.jit.script when it is imported, which torch 2.15 has deprecated.
+        warnings.simplefilter("ignore", FutureWarning)
+        import compressai.entropy_models
+        import compressai.models
+        import compressai.registry
+        import compressai.zoo.image
+        import compressai.zoo.pretrained
+    return compressai
 
-    return zoo
 
-
-def _kind(name: str) -> Any:
-    import compressai.models  # noqa: F401  (its classes enter the registry when they are imported)
-    from compressai.registry import MODELS as kinds
-
-    return kinds[name]
-
-
-def _read(path: str) -> dict[str, Tensor]:
+def read_state(path: str) -> dict[str, Tensor]:
+    """Read a file of weights, of which nothing is executed; ValueError where it holds none."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"cannot read the weights {path!r}: {reason}; give a file of CompressAI's zoo") from error
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError) as error:
+        raise ValueError(
+            f"cannot read the weights {path!r}: {reason_of(error)}; give the file as it was published"
+        ) from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path!r} holds no weights but a {type(state).__name__}; give the file as it was published")
+    return state
 
 
-def _without_tables(prior: Any) -> nn.Module:
-    """Empty the buffers of CompressAI's own coder, whose sizes depend on the weights."""
-    for name in ("_offset", "_quantized_cdf", "_cdf_length"):
+def reason_of(error: Exception) -> str:
+    """Return the message of an error in one line that is not too long."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 200 else f"{text[:200]} ..."
+
+
+def without_tables(prior: Any) -> nn.Module:
+    """Empty the buffers of CompressAI's own coder, whose sizes depend on the weights; return its EntropyBottleneck."""
+    for name in TABLES:
         setattr(prior, name, torch.IntTensor())
     return prior
-
-
-def _renamed(key: str) -> str:
-    from compressai.zoo.pretrained import rename_key
-
-    return rename_key(key)

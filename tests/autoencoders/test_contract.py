@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from ulcompress import autoencoders
-from ulcompress.autoencoders import Autoencoder, KLAutoencoder
+from ulcompress.autoencoders import Autoencoder, KLAutoencoder, PixelSpace
 
-MAKERS = {KLAutoencoder: lambda: KLAutoencoder(widths=(8, 8), patch_size=4)}
+MAKERS = {KLAutoencoder: lambda: KLAutoencoder(widths=(8, 8), patch_size=4), PixelSpace: PixelSpace}
 
 
 @pytest.fixture(params=MAKERS, ids=lambda cls: cls.__name__)
@@ -50,6 +50,16 @@ def test_gradients_reach_the_image(autoencoder):
     autoencoder.decode(autoencoder.encode(image)).square().sum().backward()
     assert image.grad.isfinite().all()
     assert image.grad.abs().max() > 0
+
+
+@torch.no_grad()
+def test_pixels_are_their_own_latent_in_a_range_around_zero():
+    pixels, image = PixelSpace(), torch.rand(1, 3, 2, 5)
+    image[0, :, 0, :2] = torch.tensor([0.0, 1.0])
+    latent = pixels.encode(image)
+    assert latent[0, 0, 0, :2].tolist() == [-1, 1]
+    torch.testing.assert_close(pixels.decode(latent), image)
+    assert pixels.decode(torch.full((1, 3, 1, 1), 3.0)).max() == 2, "nothing is clamped"
 
 
 @torch.no_grad()

@@ -11,10 +11,12 @@ from ulcompress.conditioning import (
     NeuralSyntax,
     SpatialFeatures,
     SyntaxGenerator,
+    SynthesisTransform,
     TextCoder,
     TextPrompt,
     TokenTransformer,
 )
+from ulcompress.hyperprior import CompressAIModel
 from ulcompress.records import Condition, Source
 
 CAPTIONS = ["a red cup on a table", "a cat on a red chair", None, "", "two cups, and much more than fits: ÄÖÜ 一只狗"]
@@ -37,7 +39,12 @@ def syntax():
     return NeuralSyntax(generator=SyntaxGenerator(dimension=8, width=4, stages=3, sees_base=False))
 
 
-MAKERS = {NeuralSyntax: syntax, SpatialFeatures: SpatialFeatures, TextPrompt: prompt}
+def synthesis():
+    torch.manual_seed(0)
+    return SynthesisTransform(model=CompressAIModel(sizes=(4, 2)))
+
+
+MAKERS = {NeuralSyntax: syntax, SpatialFeatures: SpatialFeatures, SynthesisTransform: synthesis, TextPrompt: prompt}
 
 
 @pytest.fixture(params=MAKERS, ids=lambda cls: cls.__name__)
@@ -71,11 +78,13 @@ def test_every_class_is_here():
 
 
 @torch.no_grad()
-def test_provides_what_it_says_and_keeps_the_rest(conditioner):
-    before = Condition(base=torch.ones(1, 3, 8, 24))
+@pytest.mark.parametrize("kept", ["base", "spatial"])
+def test_provides_what_it_says_and_keeps_the_rest(conditioner, kept):
+    before = Condition(**{kept: torch.ones(1, 3, 8, 24)})
     after = conditioner(conditioner.encode(source("a red cup"), before), FEATURES, before)
-    assert after.provided == conditioner.provides | {"base"}
-    assert after.base is before.base
+    assert after.provided == conditioner.provides | {kept}
+    if kept not in conditioner.provides:
+        assert getattr(after, kept) is getattr(before, kept)
 
 
 @torch.no_grad()
@@ -94,6 +103,24 @@ def test_the_bytes_give_the_same_condition(conditioner, caption):
 def test_spatial_features_are_handed_on():
     assert SpatialFeatures()(None, FEATURES, Condition()).spatial is FEATURES
     assert SpatialFeatures().stream() is None
+
+
+def test_the_base_is_clamped_but_for_training():
+    transform = synthesis()
+    for parameter in transform.network[-1].parameters():
+        torch.nn.init.constant_(parameter, 1.0)
+    condition = transform.train()(None, FEATURES, Condition())
+    assert condition.base.shape == (1, 3, 16, 48)
+    assert condition.base.requires_grad and condition.base.max() > 1
+    in_use = transform.eval()(None, FEATURES, Condition()).base
+    assert torch.equal(in_use, condition.base.clamp(0, 1))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("value", [1e30, -1e30, torch.inf, torch.nan])
+def test_features_of_a_broken_file_give_a_base_that_can_be_shown(value):
+    base = synthesis().eval()(None, torch.full((1, 2, 1, 1), value), Condition()).base
+    assert 0 <= base.min() <= base.max() <= 1
 
 
 @torch.no_grad()

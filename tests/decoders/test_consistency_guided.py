@@ -71,10 +71,10 @@ def test_a_missing_syntax_is_a_vector_of_zeros(consistency_guided, condition_for
 
 def test_training_brings_back_the_contrast_of_a_faded_base(consistency_guided):
     decoder = consistency_guided(untrained=True, network={"text_channels": None, "fusion": "static"}, start=0.5)
-    images = torch.rand(16, 3, 4, 4).repeat_interleave(2, -1).repeat_interleave(2, -2)
+    images = torch.rand(8, 3, 4, 4).repeat_interleave(2, -1).repeat_interleave(2, -2)
     condition = Condition(base=0.5 * images + 0.25)
-    optimizer = torch.optim.Adam(decoder.parameters(), lr=5e-3)
-    for _ in range(60):
+    optimizer = torch.optim.Adam(decoder.parameters(), lr=1e-2)
+    for _ in range(25):
         optimizer.zero_grad()
         decoder.loss(2 * images - 1, condition).losses["diffusion"].backward()
         optimizer.step()
@@ -192,12 +192,12 @@ def test_the_loss_is_weighed_by_the_clipped_ratio(consistency_guided, condition_
     def loss(**arguments):
         schedule = NoiseSchedule(prediction="sample", beta_schedule="squaredcos_cap_v2", training_times=2)
         decoder = consistency_guided(untrained=True, start=0.5, schedule=schedule, terminal_share=1.0, **arguments)
-        return decoder.loss(target, condition).losses["diffusion"]
+        return decoder.loss(target, condition).losses["diffusion"].item()
 
     condition = condition_for(consistency_guided(), (8, 8), count=4)
     target = torch.rand(4, 3, 8, 8)
     plain, clipped = loss(snr_clip=None), loss(snr_clip=0.25)
-    assert clipped == pytest.approx(0.25 * plain.item()), "half way through the cosine schedule the ratio is about one"
+    assert clipped == pytest.approx(0.25 * plain), "half way through the cosine schedule the ratio is about one"
 
 
 def test_other_predictions_work_without_the_residual(consistency_guided, condition_for):

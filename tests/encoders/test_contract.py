@@ -4,9 +4,14 @@ import pytest
 import torch
 
 from ulcompress import encoders
-from ulcompress.encoders import Encoder, HyperEncoder
+from ulcompress.encoders import AnalysisTransform, Encoder, HyperEncoder
+from ulcompress.hyperprior import CompressAIModel
 
-MAKERS = {HyperEncoder: lambda stride: HyperEncoder(stride=stride, width=16, channels=16)}
+MAKERS = {
+    AnalysisTransform: lambda stride: AnalysisTransform(model=CompressAIModel(sizes=(8, 12))),
+    HyperEncoder: lambda stride: HyperEncoder(stride=stride, width=16, channels=16),
+}
+STRIDES = {AnalysisTransform: [16], HyperEncoder: [8, 16, 32, 64]}
 PARAMETERS = {8: 4_080_128, 16: 4_964_864, 32: 5_849_600, 64: 5_868_032}
 
 
@@ -28,10 +33,11 @@ def test_every_class_is_here():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("stride", [8, 16, 32, 64])
+@pytest.mark.parametrize("cls, stride", [(cls, stride) for cls in MAKERS for stride in STRIDES[cls]])
 @pytest.mark.parametrize("rows, columns", [(1, 1), (2, 3)])
-def test_shapes(make, stride, rows, columns):
-    encoder = make(stride)
+def test_shapes(one_thread, cls, stride, rows, columns):
+    torch.manual_seed(0)
+    encoder = MAKERS[cls](stride)
     features = encoder(*inputs(rows * stride, columns * stride))
     assert encoder.stride == stride
     assert features.shape == (2, encoder.channels, rows, columns)

@@ -1,6 +1,7 @@
 import copy
 import inspect
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -8,31 +9,66 @@ import torch
 from ulcompress import bitstream, quantizers
 from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.entropy import StaticEntropy, UniformEntropy
-from ulcompress.quantizers import FiniteScalarQuantizer, LookupFreeQuantizer, Quantizer, VectorQuantizer
+from ulcompress.hyperprior import CompressAIModel
+from ulcompress.quantizers import (
+    FiniteScalarQuantizer,
+    HyperpriorQuantizer,
+    LookupFreeQuantizer,
+    Quantizer,
+    StringQuantizer,
+    VectorQuantizer,
+)
 from ulcompress.records import Code
 
-MAKERS = {
+INDEXED = {
     VectorQuantizer: lambda entropy: VectorQuantizer(
-        codebook_size=12, channels=6, dimension=4, centred=True, entropy=entropy
+        codebook_size=12, channels=6, dimension=4, centred=True, entropy=entropy()
     ),
-    FiniteScalarQuantizer: lambda entropy: FiniteScalarQuantizer(levels=(4, 3, 2), channels=6, entropy=entropy),
-    LookupFreeQuantizer: lambda entropy: LookupFreeQuantizer(bits=5, channels=6, entropy=entropy),
+    FiniteScalarQuantizer: lambda entropy: FiniteScalarQuantizer(levels=(4, 3, 2), channels=6, entropy=entropy()),
+    LookupFreeQuantizer: lambda entropy: LookupFreeQuantizer(bits=5, channels=6, entropy=entropy()),
 }
+"""Quantisers whose symbols are indices, (B, h, w)."""
+OTHERS = {
+    HyperpriorQuantizer: lambda: HyperpriorQuantizer(model=CompressAIModel(sizes=(8, 6))),
+    StringQuantizer: lambda: StringQuantizer(model=CompressAIModel(name="bmshj2018-factorized", sizes=(8, 6))),
+}
+"""Quantisers that bring their own entropy model, and whose symbols are records."""
+INDEXED_MAKERS = {
+    f"{cls.__name__}-{entropy.__name__}": partial(make, entropy)
+    for cls, make in INDEXED.items()
+    for entropy in (StaticEntropy, UniformEntropy)
+}
+OTHER_MAKERS = {cls.__name__: make for cls, make in OTHERS.items()}
+MAKERS = INDEXED_MAKERS | OTHER_MAKERS
 
 
-@pytest.fixture(params=[StaticEntropy, UniformEntropy])
-def entropy(request, one_thread):
-    torch.manual_seed(0)
-    return request.param()
-
-
-@pytest.fixture(params=MAKERS, ids=lambda cls: cls.__name__)
-def quantizer(request, entropy):
+def seen(make):
     """A quantiser that has seen some features."""
-    quantizer = MAKERS[request.param](entropy)
+    torch.manual_seed(0)
+    quantizer = make()
     for _ in range(3):
         quantizer(features(4))
     return quantizer.eval()
+
+
+@pytest.fixture(params=MAKERS)
+def make(request, one_thread):
+    return MAKERS[request.param]
+
+
+@pytest.fixture
+def quantizer(make):
+    return seen(make)
+
+
+@pytest.fixture(params=INDEXED_MAKERS)
+def indexed(request, one_thread):
+    return seen(INDEXED_MAKERS[request.param])
+
+
+@pytest.fixture(params=OTHER_MAKERS)
+def other(request, one_thread):
+    return seen(OTHER_MAKERS[request.param])
 
 
 def features(count=1, rows=3, columns=5):
@@ -45,9 +81,21 @@ def written(quantizer, symbols):
     return coder.finish()
 
 
+def fields(symbols):
+    """The parts of symbols: of a tensor itself, of a record its fields."""
+    return [symbols] if isinstance(symbols, torch.Tensor) else list(vars(symbols).values())
+
+
+def equal(one, other):
+    return all(
+        torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+        for a, b in zip(fields(one), fields(other), strict=True)
+    )
+
+
 def test_every_class_is_here():
     classes = {c for c in vars(quantizers).values() if inspect.isclass(c) and issubclass(c, Quantizer)}
-    assert {c for c in classes if not inspect.isabstract(c)} == set(MAKERS)
+    assert {c for c in classes if not inspect.isabstract(c)} == set(INDEXED) | set(OTHERS)
 
 
 @torch.no_grad()
@@ -55,21 +103,27 @@ def test_every_class_is_here():
 def test_dequantize_returns_exactly_the_features(quantizer, count):
     quantized = quantizer(features(count))
     assert quantized.features.shape == (count, 6, 3, 5)
-    assert not quantized.symbols.is_floating_point()
+    assert not any(isinstance(part, torch.Tensor) and part.is_floating_point() for part in fields(quantized.symbols))
     assert torch.equal(quantizer.dequantize(quantized.symbols), quantized.features)
 
 
 @torch.no_grad()
-def test_symbols_are_below_the_size(quantizer):
-    symbols = quantizer(features(8)).symbols
-    assert symbols.min() >= 0 and symbols.max() < quantizer.size
-    every = torch.arange(quantizer.size)[None, None]
-    assert quantizer.dequantize(every).shape == (1, 6, 1, quantizer.size)
+def test_indices_are_below_the_size(indexed):
+    symbols = indexed(features(8)).symbols
+    assert symbols.dtype == torch.int64
+    assert symbols.min() >= 0 and symbols.max() < indexed.size
+    every = torch.arange(indexed.size)[None, None]
+    assert indexed.dequantize(every).shape == (1, 6, 1, indexed.size)
+
+
+@torch.no_grad()
+def test_different_features_give_different_indices(indexed):
+    assert indexed(features(8)).symbols.unique().numel() > 4
 
 
 @torch.no_grad()
 def test_different_features_give_different_symbols(quantizer):
-    assert quantizer(features(8)).symbols.unique().numel() > 4
+    assert not equal(quantizer(features()).symbols, quantizer(features()).symbols)
 
 
 @torch.no_grad()
@@ -78,7 +132,7 @@ def test_symbols_come_back_at_the_estimated_cost(quantizer, rows, columns):
     quantized = quantizer(features(1, rows, columns))
     data = written(quantizer, quantized.symbols)
     again = quantizer.read(ArithmeticDecoder(data), (rows, columns))
-    assert torch.equal(again, quantized.symbols)
+    assert equal(again, quantized.symbols)
     assert quantized.bits.shape == (1,)
     assert abs(8 * len(data) - float(quantized.bits)) <= 9
 
@@ -95,14 +149,32 @@ def test_gradients_pass_straight_through_to_the_features(quantizer):
     quantizer(given).features.square().sum().backward()
     assert given.grad.isfinite().all()
     assert (given.grad.abs().sum(1) > 0).all(), "every position gets a gradient"
-    for name, parameter in quantizer.named_parameters():
+
+
+def test_gradients_reach_every_weight_of_a_codebook(indexed):
+    indexed(features(2)).features.square().sum().backward()
+    for name, parameter in indexed.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
 
 
-def test_losses_are_finite_scalars_whose_gradient_reaches_the_features(quantizer):
-    for name in quantizer(features(2)).losses:
+def test_gradients_reach_features_and_weights_in_training(other):
+    given = features(2).requires_grad_()
+    quantized = other.train()(given)
+    assert quantized.features.shape == given.shape
+    assert quantized.bits.shape == (2,)
+    loss = quantized.features.square().sum() + quantized.bits.sum() + sum(quantized.losses.values())
+    loss.backward()
+    assert all(term.shape == () and term.isfinite() for term in quantized.losses.values())
+    assert given.grad.isfinite().all()
+    assert (given.grad.abs().sum(1) > 0).all()
+    for name, parameter in other.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
+
+
+def test_losses_are_finite_scalars_whose_gradient_reaches_the_features(indexed):
+    for name in indexed(features(2)).losses:
         given = (0.1 * features(2)).requires_grad_()
-        value = quantizer(given).losses[name]
+        value = indexed(given).losses[name]
         assert value.shape == () and value.isfinite()
         value.backward()
         assert given.grad.isfinite().all() and given.grad.abs().max() > 0, name
@@ -117,15 +189,16 @@ def test_evaluation_changes_no_state(quantizer):
 
 
 def test_training_counts_the_symbols():
-    quantizer = MAKERS[FiniteScalarQuantizer](StaticEntropy())
+    quantizer = INDEXED[FiniteScalarQuantizer](StaticEntropy)
     symbols = quantizer(features(4)).symbols
     expected = 1 + torch.bincount(symbols.flatten(), minlength=24)
     assert torch.equal(quantizer.entropy.counts, expected)
 
 
 @torch.no_grad()
-def test_a_copy_with_the_same_weights_reads_the_same(quantizer):
-    other = MAKERS[type(quantizer)](type(quantizer.entropy)())
+def test_a_copy_with_the_same_weights_reads_the_same(make, quantizer):
+    torch.manual_seed(1)
+    other = make()
     other.load_state_dict(quantizer.state_dict())
     quantized = quantizer(features())
     data = written(quantizer, quantized.symbols)
@@ -134,10 +207,14 @@ def test_a_copy_with_the_same_weights_reads_the_same(quantizer):
 
 
 @torch.no_grad()
-def test_the_stream_can_be_read_with_tables_alone(quantizer):
-    quantized = quantizer(features())
+def test_the_stream_can_be_read_with_tables_alone(indexed):
+    quantized = indexed(features())
     code = Code(height=40, width=80, symbols=quantized.symbols, sides={})
-    data = bitstream.write(code, conditioning={}, quantizer=quantizer, fingerprint=b"abc")
-    spec = replace(quantizer.stream(), stride=16)
-    bits = bitstream.stream_bits(data, [spec], lambda name: quantizer.state_dict()[name].numpy())
+    data = bitstream.write(code, conditioning={}, quantizer=indexed, fingerprint=b"abc")
+    spec = replace(indexed.stream(), stride=16)
+    bits = bitstream.stream_bits(data, [spec], lambda name: indexed.state_dict()[name].numpy())
     assert bits == {"spatial": pytest.approx(float(quantized.bits), rel=1e-4)}
+
+
+def test_other_streams_cannot(other):
+    assert other.stream() is None

@@ -25,4 +25,5 @@ class SynthesisTransform(Conditioner):
         """Set `base`, (B, 3, H, W), from features (B, C, h, w); in [0, 1] except in training, where clamping would
         stop the gradient."""
         base = self.network(features).float()
-        return condition.with_(base=base if self.training else base.clamp(0, 1))
+        # Numbers that only a broken file can hold may overflow.
+        return condition.with_(base=base if self.training else base.nan_to_num().clamp(0, 1))

@@ -17,9 +17,29 @@ LARGEST = 2.0**14
 """Activations are clamped to this absolute value."""
 
 
+class Parallel(nn.Module):
+    """Several networks that see the same, their outputs one after the other along the channels."""
+
+    def __init__(self, *branches: nn.Module):
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, h, w) to the outputs of all branches, concatenated."""
+        return torch.cat([branch(x) for branch in self.branches], 1)
+
+
 def on_grid(x: Tensor, bits: int = ACTIVATION_BITS) -> Tensor:
     """Round to multiples of 2**-bits, float64."""
     return (x.double() * 2.0**bits).round() / 2.0**bits
+
+
+def as_saved(parameter: Tensor, bits: int = ACTIVATION_BITS) -> Tensor:
+    """Put a weight on the grid as a saved codec has it, in half precision; on the CPU.
+
+    A codec then decides as the one that is loaded from its directory, whose files name the same codec.
+    """
+    return on_grid(parameter.detach().cpu().half(), bits)
 
 
 @torch.no_grad()
@@ -29,23 +49,28 @@ def exact(network: nn.Module, x: Tensor) -> Tensor:
     Raises:
         ValueError: A layer is of another kind, or its weights are too large for exact sums.
     """
-    x = on_grid(x.cpu())
-    for layer in _layers(network):
-        x = on_grid(_apply(layer, x).clamp(-LARGEST, LARGEST))
-    return x
+    return _evaluate(network, _bounded(x.cpu()))
 
 
-def _layers(network: nn.Module) -> list[nn.Module]:
+def _evaluate(network: nn.Module, x: Tensor) -> Tensor:
+    if isinstance(network, Parallel):
+        return torch.cat([_evaluate(branch, x) for branch in network.branches], 1)
     if isinstance(network, nn.Sequential):
-        return [layer for child in network for layer in _layers(child)]
-    return [network]
+        for layer in network:
+            x = _evaluate(layer, x)
+        return x
+    return _bounded(_apply(network, x))
+
+
+def _bounded(x: Tensor) -> Tensor:
+    return on_grid(x.double().clamp(-LARGEST, LARGEST))
 
 
 def _apply(layer: nn.Module, x: Tensor) -> Tensor:
     if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-        weight = on_grid(layer.weight.cpu(), WEIGHT_BITS)
-        bias = None if layer.bias is None else on_grid(layer.bias.cpu(), WEIGHT_BITS + ACTIVATION_BITS)
-        _check_range(layer, weight)
+        weight = as_saved(layer.weight, WEIGHT_BITS)
+        bias = None if layer.bias is None else as_saved(layer.bias, WEIGHT_BITS + ACTIVATION_BITS)
+        _check_range(layer, weight, bias)
         if isinstance(layer, nn.ConvTranspose2d):
             options = layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation
             return F.conv_transpose2d(x, weight, bias, *options)  # pyright: ignore[reportArgumentType]
@@ -61,9 +86,11 @@ def _apply(layer: nn.Module, x: Tensor) -> Tensor:
     )
 
 
-def _check_range(layer: nn.Module, weight: Tensor) -> None:
+def _check_range(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
     """Make sure that the largest possible sum has an exact float64."""
     outputs = weight.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else weight
     largest = float(outputs.abs().flatten(1).sum(1).max()) * LARGEST
+    if bias is not None:
+        largest += float(bias.abs().max())
     if not largest * 2.0 ** (WEIGHT_BITS + ACTIVATION_BITS) < 2.0**53:
         raise ValueError(f"the weights of a {type(layer).__name__} are too large for exact sums ({largest:.3g})")

@@ -12,7 +12,7 @@ _LONGEST = 24
 
 
 class IntegerTables:
-    """Codes integers of any size up to 2**24 by one of several tables.
+    """Codes integers up to 2**24 in size, each by one of several tables.
 
     Row k of `counts`, (n, 2 * reach + 2) int64, belongs to the integers from -reach to reach; its last entry is an
     escape, after which the distance beyond the reach follows in an Exp-Golomb code.
@@ -35,7 +35,7 @@ class IntegerTables:
             else:
                 self._tables[row].encode(2 * self.reach + 1, coder)
                 _BIT.encode(int(value < 0), coder)
-                _write_golomb(abs(value) - self.reach, coder)
+                write_golomb(abs(value) - self.reach, coder)
 
     def read(self, rows: Sequence[int], coder: ArithmeticDecoder) -> list[int]:
         """Read as many integers as there are rows."""
@@ -46,11 +46,11 @@ class IntegerTables:
         if symbol <= 2 * self.reach:
             return symbol - self.reach
         sign = -1 if _BIT.decode(coder) else 1
-        return sign * (self.reach + _read_golomb(coder))
+        return sign * (self.reach + read_golomb(coder))
 
 
-def _write_golomb(value: int, coder: ArithmeticEncoder) -> None:
-    """Code an integer from 1 to 2**25 - 1: its length in ones and a zero, then its digits but the first."""
+def write_golomb(value: int, coder: ArithmeticEncoder) -> None:
+    """Code an integer from 1 to 2**25 - 1 (Exp-Golomb): its length in ones and a zero, then its digits but the first."""
     length = value.bit_length() - 1
     assert 0 <= length <= _LONGEST
     for _ in range(length):
@@ -61,7 +61,8 @@ def _write_golomb(value: int, coder: ArithmeticEncoder) -> None:
         _BIT.encode(value >> position & 1, coder)
 
 
-def _read_golomb(coder: ArithmeticDecoder) -> int:
+def read_golomb(coder: ArithmeticDecoder) -> int:
+    """Read what `write_golomb` wrote."""
     length = 0
     while length < _LONGEST and _BIT.decode(coder):
         length += 1
@@ -69,3 +70,9 @@ def _read_golomb(coder: ArithmeticDecoder) -> int:
     for _ in range(length):
         value = value << 1 | _BIT.decode(coder)
     return value
+
+
+def golomb_bits(value: int) -> int:
+    """Return the bits that `write_golomb` spends."""
+    length = value.bit_length() - 1
+    return 2 * length + (length < _LONGEST)

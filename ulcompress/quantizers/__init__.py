@@ -2,6 +2,14 @@ from ulcompress.quantizers.base import Quantizer
 from ulcompress.quantizers.finite_scalar import FiniteScalarQuantizer
 from ulcompress.quantizers.hyperprior import HyperpriorQuantizer
 from ulcompress.quantizers.lookup_free import LookupFreeQuantizer
+from ulcompress.quantizers.strings import StringQuantizer
 from ulcompress.quantizers.vector import VectorQuantizer
 
-__all__ = ["FiniteScalarQuantizer", "HyperpriorQuantizer", "LookupFreeQuantizer", "Quantizer", "VectorQuantizer"]
+__all__ = [
+    "FiniteScalarQuantizer",
+    "HyperpriorQuantizer",
+    "LookupFreeQuantizer",
+    "Quantizer",
+    "StringQuantizer",
+    "VectorQuantizer",
+]

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
-from ulcompress.entropy.exact import ACTIVATION_BITS, exact, on_grid
+from ulcompress.entropy.exact import ACTIVATION_BITS, as_saved, exact, on_grid
 from ulcompress.entropy.integers import IntegerTables
-from ulcompress.hyperprior import CompressAIModel, HyperpriorModel
+from ulcompress.hyperprior import CompressAIModel, HyperpriorModel, compressai
 from ulcompress.quantizers.base import Quantizer
+from ulcompress.quantizers.gradients import straight_through
 from ulcompress.records import HyperSymbols, Quantized
 
 SMALLEST = 0.11
@@ -20,6 +21,8 @@ SMALLEST = 0.11
 SCALES = 64
 LATENT_REACH = 127
 HYPER_REACH = 31
+LARGEST_SYMBOL = 2**20
+"""Integers are clamped to this size, which only a broken network needs."""
 _COUNTS = 1 << 22
 
 
@@ -43,8 +46,6 @@ class HyperpriorQuantizer(Quantizer):
             ValueError: The model has none that this class can code.
         """
         super().__init__()
-        from compressai.entropy_models import GaussianConditional
-
         self.model = model if model is not None else CompressAIModel()
         networks = self.model.hyperprior()
         self.channels = networks.channels
@@ -54,7 +55,7 @@ class HyperpriorQuantizer(Quantizer):
         self.analysis = networks.analysis
         self.synthesis = networks.synthesis
         self.prior: Any = networks.prior
-        self.gaussian: Any = GaussianConditional(None, scale_bound=SMALLEST)
+        self.gaussian: Any = compressai().entropy_models.GaussianConditional(None, scale_bound=SMALLEST)
         self.scales: Tensor
         self.latent_counts: Tensor
         self.hyper_counts: Tensor
@@ -81,9 +82,10 @@ class HyperpriorQuantizer(Quantizer):
         """
         hyper = self._hyper_symbols(features)
         scales, means = (part.to(features) for part in self._exact_parameters(hyper, features.shape[-2:]))
-        latent = _gumbel_rounded(features - means, temperature)
-        likelihood = self.gaussian._likelihood(latent, scales)
-        bits = -likelihood.clamp_min(1e-9).log2().flatten(1).sum(1) + self._hyper_bits(hyper)
+        coded = scales > self.scales[0] / 2**ACTIVATION_BITS
+        latent = _gumbel_rounded(features - means, temperature) * coded
+        likelihood = self.gaussian._likelihood(latent, scales).clamp_min(1e-9)
+        bits = (-likelihood.log2() * coded).flatten(1).sum(1) + self._hyper_bits(hyper)
         return Quantized(latent + means, HyperSymbols(latent.detach().round().int(), hyper), bits)
 
     def write(self, symbols: HyperSymbols, coder: ArithmeticEncoder) -> None:
@@ -125,19 +127,17 @@ class HyperpriorQuantizer(Quantizer):
         """Quantise as a file will hold it."""
         hyper = self._hyper_symbols(features)
         rows, means = (part.to(features.device) for part in self._rows_and_means(hyper, features.shape[-2:]))
-        symbols = HyperSymbols(((features - means).round() * (rows > 0)).detach().int(), hyper)
+        symbols = HyperSymbols(_integers(features.detach() - means) * (rows > 0), hyper)
         costs = torch.from_numpy(self._tables()[0].costs).to(features)
         # Beyond the reach the escape alone is counted.
         columns = (symbols.latent + LATENT_REACH).where(symbols.latent.abs() <= LATENT_REACH, 2 * LATENT_REACH + 1)
         bits = (costs[rows, columns.long()] * (rows > 0)).flatten(1).sum(1)
-        rounded = symbols.latent.float() + means
-        if features.requires_grad:
-            rounded = features + (rounded - features).detach()
+        rounded = straight_through(features, symbols.latent.float() + means)
         return Quantized(rounded, symbols, bits + self._hyper_bits(hyper))
 
     def _hyper_symbols(self, features: Tensor) -> Tensor:
         hyper = self.analysis(self._padded(features.detach()))
-        return (hyper - self._medians(hyper)).round().clamp(-(2**20), 2**20).int()
+        return _integers(hyper.detach() - self._medians(hyper))
 
     def _hyper_bits(self, hyper: Tensor) -> Tensor:
         costs = torch.from_numpy(self._tables()[1].costs).to(hyper.device, torch.float32)
@@ -152,7 +152,7 @@ class HyperpriorQuantizer(Quantizer):
         return torch.searchsorted(self.scales.cpu(), levels).clamp_max(SCALES - 1), means
 
     def _exact_parameters(self, hyper: Tensor, grid: torch.Size) -> tuple[Tensor, Tensor]:
-        median = on_grid(self._medians(hyper).cpu())
+        median = as_saved(self._medians(hyper))
         scales, means = self._split(exact(self.synthesis, hyper.cpu().double() + median), grid)
         return scales, means.float()
 
@@ -204,6 +204,10 @@ def _counts(likelihood: Tensor) -> Tensor:
     """Append what is left to one as the probability of an escape, and turn all into counts."""
     escape = (1 - likelihood.sum(1, keepdim=True)).clamp_min(0)
     return (torch.cat([likelihood, escape], 1) * _COUNTS).round().int()
+
+
+def _integers(x: Tensor) -> Tensor:
+    return x.round().clamp(-LARGEST_SYMBOL, LARGEST_SYMBOL).int()
 
 
 def _round(x: Tensor) -> Tensor:

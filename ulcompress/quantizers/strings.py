@@ -1,0 +1,192 @@
+"""Quantisation and coding by CompressAI itself, for its models that have no coder of ours."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
+from ulcompress.bitstream import BitstreamError
+from ulcompress.entropy.integers import golomb_bits, read_golomb, write_golomb
+from ulcompress.hyperprior import TABLES, CompressAIModel, compressai
+from ulcompress.quantizers.base import Quantizer
+from ulcompress.quantizers.gradients import straight_through
+from ulcompress.records import Quantized
+
+REACH = 500
+"""Integers on each side of a median that have a probability of their own; the others are escaped."""
+LARGEST = 2.0**20
+"""Features are clamped to this absolute value, which only a broken network needs: CompressAI's integers overflow."""
+_BYTE = SymbolTable.uniform(256)
+_SPARE = 64
+"""A string may be longer than the payload by this many bytes: zeros at the end of a payload are left out."""
+
+
+@dataclass(frozen=True)
+class Strings:
+    """What CompressAI's coder made of features of one size."""
+
+    images: tuple[tuple[bytes, ...], ...]
+    """The byte strings of every image, in the order in which the model names them; empty in training."""
+    grid: tuple[int, int]
+    """Rows and columns of the features."""
+
+    def to(self, device: Any) -> "Strings":
+        """Return itself: bytes are on no device."""
+        return self
+
+
+class StringQuantizer(Quantizer):
+    """Lets any model of CompressAI's zoo quantise and code the features, by its own coder, and carries its strings.
+
+        features ─► model.compress ─► byte strings ─► our payload ─► byte strings ─► model.decompress ─► features
+
+    Files of factorised models (`bmshj2018-factorized`) hold symbols that every machine reads the same. In all others
+    a network in floats decides how a symbol is coded, and in autoregressive ones (`mbt2018`, `cheng2020-*`) a long
+    chain of such decisions: such files are only safe on the machine, device and versions that wrote them, and with a
+    codec that was loaded from its directory, since weights in training have more digits than saved ones. Use
+    `HyperpriorQuantizer` where it can be used. The codec's own check finds damaged files; CompressAI's decoder looks
+    at nothing and reads on past the end of a string, so it is given enough zeros to read, and bytes that were made to
+    pass the check end in an arbitrary image.
+    """
+
+    def __init__(self, *, model: CompressAIModel | None = None):
+        """Take the entropy model of `model`, a small factorised one with random weights by default."""
+        super().__init__()
+        self.model = model if model is not None else CompressAIModel(name="bmshj2018-factorized")
+        self.channels = self.model.channels
+        self.coder: Any = self.model.model()
+        self.coder.g_a, self.coder.g_s = nn.Identity(), _Kept()
+        self.ratio = 4 if hasattr(self.coder, "h_a") else 1
+        if hasattr(self.coder, "gaussian_conditional"):
+            scales = compressai().models.base.get_scale_table()
+            self.coder.gaussian_conditional.update_scale_table(scales, force=True)
+        prior = self.coder.entropy_bottleneck
+        # Of fixed sizes, so that a saved codec, an average of weights and other processes have the same.
+        for name, shape in zip(TABLES, [(), (2 * REACH + 5,), ()], strict=True):
+            setattr(prior, name, torch.zeros(prior.channels, *shape, dtype=torch.int32))
+        self.register_state_dict_pre_hook(StringQuantizer._complete)
+
+    def forward(self, features: Tensor) -> Quantized:
+        """Quantise features, (B, C, h, w); in training with noise, and the term `quantiles` that fits the tables."""
+        return self._relaxed(features) if self.training else self._coded(features)
+
+    def dequantize(self, symbols: Strings) -> Tensor:
+        """Let the model decode the strings, (B, C, h, w).
+
+        Raises:
+            BitstreamError: It cannot.
+        """
+        # A batch at once would be faster, and for some models not the same to the bit.
+        return torch.cat([self._decoded(strings, symbols.grid) for strings in symbols.images])
+
+    def write(self, symbols: Strings, coder: ArithmeticEncoder) -> None:
+        """Code the strings of one image, each after its length."""
+        (strings,) = symbols.images
+        for string in strings:
+            write_golomb(len(string) + 1, coder)
+            for byte in string:
+                _BYTE.encode(byte, coder)
+
+    def read(self, coder: ArithmeticDecoder, grid: tuple[int, int]) -> Strings:
+        """Read the strings of one image.
+
+        Raises:
+            BitstreamError: A string would be longer than the payload.
+        """
+        return Strings((tuple(_read_string(coder) for _ in range(2 if self.ratio > 1 else 1)),), grid)
+
+    def _relaxed(self, features: Tensor) -> Quantized:
+        self._make_tables()
+        output = self.coder(self._padded(features))
+        rows, columns = features.shape[-2:]
+        bits = torch.stack([-part.log2().flatten(1).sum(1) for part in output["likelihoods"].values()]).sum(0)
+        losses = {"quantiles": self.coder.entropy_bottleneck.loss()}
+        return Quantized(output["x_hat"][..., :rows, :columns], Strings((), (rows, columns)), bits, losses)
+
+    def _coded(self, features: Tensor) -> Quantized:
+        """Quantise as a file will hold it."""
+        self._complete()
+        images = tuple(self._strings(image[None]) for image in features.detach())
+        symbols = Strings(images, (features.shape[-2], features.shape[-1]))
+        bits = [sum(8 * len(string) + golomb_bits(len(string) + 1) for string in image) for image in images]
+        decoded = straight_through(features, self.dequantize(symbols))
+        return Quantized(decoded, symbols, torch.tensor(bits, dtype=torch.float32, device=features.device))
+
+    @torch.no_grad()
+    def _strings(self, features: Tensor) -> tuple[bytes, ...]:
+        coded = self.coder.compress(self._padded(features).clamp(-LARGEST, LARGEST))
+        return tuple(string for (string,) in coded["strings"])
+
+    @torch.no_grad()
+    def _decoded(self, strings: tuple[bytes, ...], grid: tuple[int, int]) -> Tensor:
+        self._complete()
+        shape = [-(-side // self.ratio) for side in grid]
+        symbols = self.channels * shape[0] * shape[1] * self.ratio**2
+        try:
+            self.coder.decompress([[_readable(string, symbols)] for string in strings], shape)
+        except (RuntimeError, ValueError, IndexError, OverflowError, TypeError) as error:
+            raise BitstreamError(f"the strings of the features cannot be decoded: {error}") from error
+        return self.coder.g_s.taken()[..., : grid[0], : grid[1]]
+
+    def _padded(self, features: Tensor) -> Tensor:
+        bottom, right = (-side % self.ratio for side in features.shape[-2:])
+        return F.pad(features, (0, right, 0, bottom), mode="replicate")
+
+    def _complete(self, *_: Any) -> None:
+        """Make the tables where neither training nor a file has brought them; those of a file are never changed."""
+        if not self.coder.entropy_bottleneck._cdf_length.any():
+            self._make_tables()
+
+    @torch.no_grad()
+    def _make_tables(self) -> None:
+        """Let CompressAI make its tables from the weights, within buffers whose sizes never change."""
+        prior = self.coder.entropy_bottleneck
+        median = prior.quantiles[:, :, 1:2]
+        prior.quantiles.copy_(prior.quantiles.clamp(median - REACH, median + REACH))
+        buffers = {name: getattr(prior, name) for name in TABLES}
+        prior.update(force=True)
+        for name, buffer in buffers.items():
+            made = getattr(prior, name)
+            buffer.zero_()[tuple(map(slice, made.shape))] = made
+            setattr(prior, name, buffer)
+        if hasattr(self.coder, "context_prediction"):
+            # Its encoder masks these weights and its decoder does not.
+            self.coder.context_prediction.weight.mul_(self.coder.context_prediction.mask)
+
+
+class _Kept(nn.Module):
+    """Stands for the synthesis transform and keeps the features, since the model clamps what it returns."""
+
+    def __init__(self):
+        super().__init__()
+        self._features: Tensor | None = None
+
+    def forward(self, features: Tensor) -> Tensor:
+        if self.training:
+            return features
+        self._features = features
+        return features.clone()
+
+    def taken(self) -> Tensor:
+        features, self._features = self._features, None
+        assert features is not None
+        return features
+
+
+def _read_string(coder: ArithmeticDecoder) -> bytes:
+    length = read_golomb(coder) - 1
+    if length > coder.size + _SPARE:
+        raise BitstreamError(f"the file has a string of {length} bytes in a payload of {coder.size}")
+    return bytes(_BYTE.decode(coder) for _ in range(length))
+
+
+def _readable(string: bytes, symbols: int) -> bytes:
+    """Append all that a decoder can read beyond a string.
+
+    A symbol takes 16 bits, and its escape, read from a state of 64 bits, up to 64 + 4 * 240 more; within the string
+    an escape can ask for 15 times as much as it takes.
+    """
+    return string + bytes(16 * len(string) + 136 * symbols + 64)
