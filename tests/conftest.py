@@ -21,6 +21,7 @@ from ulcompress.conditioning import (
 )
 from ulcompress.decoders import ConsistencyEncoder, ConsistencyGuidedDecoder, GuidedUNet, LatentDiffusionDecoder
 from ulcompress.decoders.unet import UNet
+from ulcompress.diffusion import BoundaryControl
 from ulcompress.encoders import AnalysisTransform, HyperEncoder
 from ulcompress.hyperprior import CompressAIModel
 from ulcompress.quantizers import HyperpriorQuantizer, VectorQuantizer
@@ -93,7 +94,10 @@ def tiny_guided_codec(one_thread) -> Codec:
                 "syntax": NeuralSyntax(generator=SyntaxGenerator(dimension=6, width=4, stages=3)),
             },
             decoder=ConsistencyGuidedDecoder(
-                denoiser=GuidedUNet(**sizes, syntax_channels=6), consistency=ConsistencyEncoder(**sizes), steps=2
+                denoiser=GuidedUNet(**sizes, syntax_channels=6),
+                consistency=ConsistencyEncoder(**sizes),
+                boundary=BoundaryControl(patch=128, overlap=32, seed=0),
+                steps=2,
             ),
         )
         for parameter in codec.parameters():

@@ -1,6 +1,6 @@
 """Do the parts of a codec fit together? Asked once, when it is built."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import nn
 
@@ -22,8 +22,15 @@ def check_parts(
     _check_latent(autoencoder, encoder)
     _equal("channels", encoder.channels, encoder, quantizer.channels, quantizer)
     _equal("channels", autoencoder.channels, autoencoder, decoder.channels, decoder)
+    if "base" in decoder.requires and autoencoder.stride != 1:
+        raise ValueError(
+            f"{_name(decoder)} improves a base at full size but the latent of {_name(autoencoder)} has the stride "
+            f"{autoencoder.stride}; use PixelSpace"
+        )
+    _check_order(conditioning)
     _check_fields(conditioning, decoder)
     for conditioner in conditioning.values():
+        _check_features(encoder, quantizer, conditioner)
         for field, channels in conditioner.channels(quantizer.channels).items():
             expected = decoder.condition_channels.get(field, channels)
             _equal(f"{field} channels", channels, conditioner, expected, decoder)
@@ -50,13 +57,34 @@ def _check_latent(autoencoder: Autoencoder, encoder: Encoder) -> None:
         )
 
 
+def _check_features(encoder: Encoder, quantizer: Quantizer, conditioner: Conditioner) -> None:
+    """Compare the features with those that a conditioner was built for."""
+    if conditioner.feature_channels is not None:
+        _equal("channels", quantizer.channels, quantizer, conditioner.feature_channels, conditioner)
+    if conditioner.feature_stride is not None:
+        _equal("pixels a feature position", encoder.stride, encoder, conditioner.feature_stride, conditioner)
+
+
+def _check_order(conditioning: Mapping[str, Conditioner]) -> None:
+    """Look for what each conditioner needs among what earlier ones provide."""
+    before: list[Conditioner] = []
+    for conditioner in conditioning.values():
+        missing = conditioner.requires - _provided(before)
+        if missing:
+            raise ValueError(
+                f"{_name(conditioner)} needs {_list(missing)}, which none of the conditioners before it "
+                f"({_names(before)}) provides; list one that does before it"
+                + ("" if "base" not in missing else ", or set `sees_base` of a syntax generator to false")
+            )
+        before.append(conditioner)
+
+
 def _check_fields(conditioning: Mapping[str, Conditioner], decoder: Decoder) -> None:
-    provided = frozenset().union(*(conditioner.provides for conditioner in conditioning.values()))
-    missing = decoder.requires - provided
+    missing = decoder.requires - _provided(conditioning.values())
     if missing:
         raise ValueError(
             f"{_name(decoder)} needs {_list(missing)}, which none of the conditioners "
-            f"({', '.join(map(_name, conditioning.values())) or 'there are none'}) provides; "
+            f"({_names(conditioning.values())}) provides; "
             f"it can use {_list(decoder.accepts)}"
         )
     for conditioner in conditioning.values():
@@ -72,6 +100,14 @@ def _equal(what: str, given: int, giver: nn.Module, taken: int, taker: nn.Module
         raise ValueError(
             f"{_name(giver)} gives {given} {what} but {_name(taker)} takes {taken}; set both to the same number"
         )
+
+
+def _provided(conditioners: Iterable[Conditioner]) -> frozenset[str]:
+    return frozenset().union(*(conditioner.provides for conditioner in conditioners))
+
+
+def _names(parts: Iterable[nn.Module]) -> str:
+    return ", ".join(map(_name, parts)) or "there are none"
 
 
 def _list(fields: frozenset[str]) -> str:

@@ -1,6 +1,7 @@
 """MS-ILLM, the base codec of CGDM."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +193,7 @@ class _Generator(nn.Module):
         self.resid_blocks = nn.Sequential(*(_Residual(widths[0]) for _ in range(blocks)))
         stages = [
             nn.Sequential(nn.ConvTranspose2d(a, b, 3, stride=2, padding=1, output_padding=1), ChannelNorm(b), nn.ReLU())
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
+            for a, b in pairwise(widths)
         ]
         self.blocks = nn.Sequential(*stages, nn.Conv2d(widths[-1], 3, 7, padding=3))
 
@@ -203,7 +204,7 @@ class _Generator(nn.Module):
 
 def _encoder(widths: Sequence[int], channels: int) -> nn.Module:
     stages = [nn.Sequential(nn.Conv2d(3, widths[0], 7, padding=3), ChannelNorm(widths[0]), nn.ReLU())]
-    for a, b in zip(widths[:-1], widths[1:], strict=True):
+    for a, b in pairwise(widths):
         stages.append(nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), ChannelNorm(b), nn.ReLU()))
     encoder = nn.Sequential()
     encoder.add_module("blocks", nn.Sequential(*stages, nn.Conv2d(widths[-1], channels, 3, padding=1)))

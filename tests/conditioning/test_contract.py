@@ -107,8 +107,7 @@ def test_spatial_features_are_handed_on():
 
 def test_the_base_is_clamped_but_for_training():
     transform = synthesis()
-    for parameter in transform.network[-1].parameters():
-        torch.nn.init.constant_(parameter, 1.0)
+    torch.nn.init.constant_(transform.network[-1].bias, 1.0)
     condition = transform.train()(None, FEATURES, Condition())
     assert condition.base.shape == (1, 3, 16, 48)
     assert condition.base.requires_grad and condition.base.max() > 1

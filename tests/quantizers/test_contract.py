@@ -158,7 +158,7 @@ def test_gradients_reach_every_weight_of_a_codebook(indexed):
 
 
 def test_gradients_reach_features_and_weights_in_training(other):
-    given = features(2).requires_grad_()
+    given = (10 * features(2)).requires_grad_()
     quantized = other.train()(given)
     assert quantized.features.shape == given.shape
     assert quantized.bits.shape == (2,)

@@ -9,7 +9,8 @@ from ulcompress.cli import run
 
 ROOT = Path(__file__).parents[2] / "experiments"
 RATES = sorted(ROOT.glob("*/rates/*.yaml"))
-EXPERIMENTS = sorted(set(ROOT.rglob("*.yaml")) - set(RATES))
+ABLATIONS = sorted(ROOT.glob("*/ablations/*.yaml"))
+EXPERIMENTS = sorted(set(ROOT.rglob("*.yaml")) - set(RATES) - set(ABLATIONS))
 STEP = [
     *("--data.batch_size", "2", "--data.crop", "64", "--data.num_workers", "0", "--trainer.max_steps", "1"),
     *("--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu", "--trainer.devices", "1"),
@@ -35,6 +36,17 @@ def test_one_step(path, images, squeezenet, here):
     fit(images, "-c", str(path), *(["--model.perceptual.weights", squeezenet] if perceptual else []))
     checkpoints = list(here.rglob("last.ckpt"))
     assert not checkpoints or torch.load(checkpoints[0], weights_only=True)["global_step"] == 1
+
+
+@pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_one_step_of_an_ablation(path, images, squeezenet, here):
+    base = path.parents[1] / "mini.yaml"
+    fit(images, "-c", str(base), "-c", str(path), "--model.perceptual.weights", squeezenet)
+    saved = torch.load(next(here.rglob("last.ckpt")), weights_only=True)
+    assert saved["global_step"] == 1
+    decoder = saved["hyper_parameters"]["codec"]["decoder"]["init_args"]
+    denoiser = decoder["denoiser"]["init_args"]
+    assert (denoiser["fusion"], decoder["consistency"] is None) != ("syntax", False)
 
 
 def test_one_step_at_a_rate_with_lpips(images, squeezenet, here):

@@ -18,6 +18,12 @@ class Conditioner(Part, ABC):
 
     provides: frozenset[str]
     """Fields of `Condition` that `forward` sets."""
+    requires: frozenset[str] = frozenset()
+    """Fields of `Condition` that earlier conditioners have to set."""
+    feature_channels: int | None = None
+    """Channels that it expects of the features; None takes any."""
+    feature_stride: int | None = None
+    """Pixels a feature position, along each side, that it expects; None takes any."""
     sends: bool = False
     """Whether it has side information; then `encode`, `bits`, `write` and `read` are its own."""
 

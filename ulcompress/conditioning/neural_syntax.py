@@ -53,6 +53,7 @@ class NeuralSyntax(Conditioner):
         self.generator = generator
         self.dropout = dropout
         self.levels = levels
+        self.requires = frozenset({"base"} if generator.sees_base else ())
         self.prior = LogisticPrior(generator.dimension, levels)
         self.null = nn.Parameter(torch.zeros(generator.dimension))
 

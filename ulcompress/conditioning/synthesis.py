@@ -19,11 +19,14 @@ class SynthesisTransform(Conditioner):
         super().__init__()
         self.model = model if model is not None else CompressAIModel()
         self.feature_channels = self.model.channels
+        self.feature_stride = self.model.stride
         self.network = self.model.synthesis()
 
     def forward(self, side: Any, features: Tensor, condition: Condition) -> Condition:
-        """Set `base`, (B, 3, H, W), from features (B, C, h, w); in [0, 1] except in training, where clamping would
-        stop the gradient."""
+        """Set `base`, (B, 3, H, W), from features (B, C, h, w).
+
+        In [0, 1] except in training, where clamping would stop the gradient.
+        """
         base = self.network(features).float()
         # Numbers that only a broken file can hold may overflow.
         return condition.with_(base=base if self.training else base.nan_to_num().clamp(0, 1))

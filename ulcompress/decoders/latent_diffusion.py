@@ -15,13 +15,12 @@ class LatentDiffusionDecoder(Decoder):
 
         seed ─► boundary noise ─► x_t ─► denoiser in overlapped patches ─► guidance ─► sampler step ─► x_t ... x_0
                                                 ▲
-                                      spatial, text, text_null
+                                  spatial, syntax, text, text_null
 
     Sources: PerCo, arXiv 2310.10325, section 3; Ho and Salimans, Classifier-Free Diffusion Guidance, 2022, equation 6.
     """
 
     requires = frozenset({"spatial"})
-    accepts = frozenset({"spatial", "text", "text_mask", "text_null"})
 
     def __init__(
         self,
@@ -61,6 +60,7 @@ class LatentDiffusionDecoder(Decoder):
         self.denoiser = denoiser
         self.channels = denoiser.channels
         self.condition_channels = denoiser.condition_channels
+        self.accepts = frozenset(denoiser.condition_channels) | {"text_mask", "text_null"}
         self.schedule = schedule if schedule is not None else NoiseSchedule()
         self.sampler = sampler if sampler is not None else DDIM()
         self.min_snr = min_snr

@@ -21,10 +21,13 @@ class UNet(Part):
         x_t ────────────────┐
         spatial ─► nearest ─┴─► concatenate ─► UNet2DConditionModel ─► prediction
         text ─────────────────────────────────► cross-attention
+        syntax ─► linear ─► added to the time ─► every residual block
 
     The small network has no self-attention: it is convolutional but for the text, so it carries over from crops to
     images of any size; its finest level has no attention at all. A pretrained one is Stable Diffusion's as it is,
-    except for the wider first convolution. Source of the conditioning: PerCo, arXiv 2310.10325, section 3.
+    except for the wider first convolution and the projection of the syntax. Sources of the conditioning: PerCo, arXiv
+    2310.10325, section 3; the projection is where Meng et al., On Distillation of Guided Diffusion Models, CVPR 2023,
+    put the scale of the guidance.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class UNet(Part):
         channels: int = 4,
         spatial_channels: int = 320,
         text_channels: int = 128,
+        syntax_channels: int | None = None,
         widths: Sequence[int] = (96, 160, 224),
         layers: int = 1,
         head_channels: int = 32,
@@ -48,18 +52,19 @@ class UNet(Part):
             channels: Of the latent.
             spatial_channels: Of the spatial condition.
             text_channels: Of the text embeddings.
+            syntax_channels: Of the syntax; None takes none.
             widths: Channels of each level, finest first.
             layers: Residual blocks a level.
             head_channels: Channels of an attention head.
             pretrained: Take the U-Net of this model and widen its first convolution by `spatial_channels`; of the other
-                sizes none is used.
+                sizes none but `syntax_channels` is used.
             architecture: Build diffusers' UNet2DConditionModel of this configuration, already widened, instead; how a
                 saved codec states what it once took from `pretrained`, so that it needs that model no more.
             new_inputs: Weights of the first convolution for the spatial condition, where `pretrained` has none:
                 `random` as PyTorch starts a convolution, or `zero`, so that training starts from the model unchanged.
             trained: `all` parameters; `linear`: those of all linear layers and of the first convolution, as PerCo does;
                 `lora`: low-rank additions to the attention's projections (Hu et al., LoRA, ICLR 2022) and the first
-                convolution.
+                convolution. What takes the syntax is always trained.
             lora_rank: Rank of those additions.
 
         Raises:
@@ -73,10 +78,11 @@ class UNet(Part):
             raise ValueError(f"new_inputs must be one of {', '.join(NEW_INPUTS)}, got {new_inputs!r}")
         given = load_or_build(UNet2DConditionModel, "unet", pretrained, architecture)
         self._given = given is not None
-        small = (channels, spatial_channels, text_channels, widths, layers, head_channels)
+        small = (channels, spatial_channels, text_channels, syntax_channels, widths, layers, head_channels)
         self.network = _small(*small) if given is None else given
         if pretrained is not None:
             _widen(self.network, spatial_channels, zero=new_inputs == "zero")
+            _project_syntax(self.network, syntax_channels)
         options = architecture_of(self.network)
         self._architecture = options
         self.channels: int = options["out_channels"]
@@ -85,7 +91,14 @@ class UNet(Part):
                 f"the network takes {options['in_channels']} channels, which are not its {self.channels} of the latent "
                 f"and spatial_channels={spatial_channels}; set spatial_channels to the difference"
             )
+        if options["time_cond_proj_dim"] != syntax_channels:
+            raise ValueError(
+                f"the network takes a syntax of {options['time_cond_proj_dim']} channels, got "
+                f"syntax_channels={syntax_channels}; set it to that"
+            )
         self.condition_channels = {"spatial": spatial_channels, "text": options["cross_attention_dim"]}
+        if syntax_channels is not None:
+            self.condition_channels["syntax"] = syntax_channels
         _choose_trained(self.network, trained, lora_rank)
 
     def arguments(self) -> dict[str, Any]:
@@ -93,11 +106,14 @@ class UNet(Part):
         arguments = super().arguments()
         if not self._given:
             return arguments
-        kept = ("spatial_channels", "trained", "lora_rank")
+        kept = ("spatial_channels", "syntax_channels", "trained", "lora_rank")
         return {"architecture": self._architecture, **{name: arguments[name] for name in kept}}
 
     def forward(self, noisy: Tensor, times: Tensor, condition: Condition) -> Tensor:
-        """Map x_t, (B, C, h, w), times (B,) and a condition whose `spatial` has the same grid to a prediction."""
+        """Map x_t, (B, C, h, w), times (B,) and a condition whose `spatial` has the same grid to a prediction.
+
+        A missing text is a token of zeros, a missing syntax a vector of zeros.
+        """
         assert condition.spatial is not None and condition.spatial.shape[-2:] == noisy.shape[-2:]
         text, mask = condition.text, condition.text_mask
         if text is None:
@@ -107,9 +123,11 @@ class UNet(Part):
         # Where a block has cross-attention only, diffusers masks its first attention by one argument and its second by
         # another; in other blocks the first one is self-attention, which sees no text.
         first = mask if self._architecture["only_cross_attention"] else None
+        syntax = condition.syntax if "syntax" in self.condition_channels else None
         return self.network(
             inputs.to(weight),
             times,
+            timestep_cond=None if syntax is None else syntax.to(weight),
             encoder_hidden_states=text.to(weight),
             encoder_attention_mask=mask,
             attention_mask=first,
@@ -117,7 +135,13 @@ class UNet(Part):
 
 
 def _small(
-    channels: int, spatial: int, text: int, widths: Sequence[int], layers: int, head_channels: int
+    channels: int,
+    spatial: int,
+    text: int,
+    syntax: int | None,
+    widths: Sequence[int],
+    layers: int,
+    head_channels: int,
 ) -> UNet2DConditionModel:
     attended = len(widths) - 1
     # diffusers annotates some of these tuples as having one element.
@@ -134,6 +158,7 @@ def _small(
         only_cross_attention=True,
         layers_per_block=layers,
         cross_attention_dim=text,
+        time_cond_proj_dim=syntax,
         norm_num_groups=16,
         **options,
     )
@@ -153,6 +178,17 @@ def _widen(network: UNet2DConditionModel, spatial: int, *, zero: bool) -> None:
     network.register_to_config(in_channels=wide.in_channels)
 
 
+def _project_syntax(network: UNet2DConditionModel, channels: int | None) -> None:
+    """Let the embedding of the time take a syntax, or nothing, whatever it took; a zero projection changes nothing."""
+    embedding: Any = network.time_embedding
+    embedding.cond_proj = None
+    if channels is not None:
+        first = embedding.linear_1
+        embedding.cond_proj = nn.Linear(channels, first.in_features, bias=False, dtype=first.weight.dtype)
+        nn.init.zeros_(embedding.cond_proj.weight)
+    network.register_to_config(time_cond_proj_dim=channels)
+
+
 def _choose_trained(network: UNet2DConditionModel, trained: str, rank: int) -> None:
     """Mark which parameters an optimiser changes; add those of LoRA."""
     network.requires_grad_(trained == "all")
@@ -166,3 +202,5 @@ def _choose_trained(network: UNet2DConditionModel, trained: str, rank: int) -> N
         # The additions start at zero, so that training starts from the model unchanged.
         network.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
     network.conv_in.requires_grad_(True)
+    if network.time_embedding.cond_proj is not None:
+        network.time_embedding.cond_proj.requires_grad_(True)

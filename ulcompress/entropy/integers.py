@@ -50,7 +50,7 @@ class IntegerTables:
 
 
 def write_golomb(value: int, coder: ArithmeticEncoder) -> None:
-    """Code an integer from 1 to 2**25 - 1 (Exp-Golomb): its length in ones and a zero, then its digits but the first."""
+    """Code an integer from 1 to 2**25 - 1 in Exp-Golomb: its length in ones and a zero, then all digits but one."""
     length = value.bit_length() - 1
     assert 0 <= length <= _LONGEST
     for _ in range(length):

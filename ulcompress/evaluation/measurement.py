@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,10 @@ from torch import Tensor
 from ulcompress.codec import Codec
 from ulcompress.evaluation.metrics import ms_ssim, psnr
 from ulcompress.images import from_pil, read_image, to_pil, write_image
+from ulcompress.records import Code
 
+Refine = Callable[[Codec, Tensor, Code], Code]
+"""Searches a better code of an image, RGB (3, H, W), than the one that is given."""
 T = TypeVar("T")
 
 
@@ -68,6 +71,8 @@ def measure(
     path: str | Path,
     *,
     caption: str | None = None,
+    without: Collection[str] = (),
+    refine: Refine | None = None,
     steps: int | None = None,
     guidance: float | None = None,
     keep: Path | None = None,
@@ -78,6 +83,8 @@ def measure(
         codec: Ready for use, as `ulcompress.load` returns it.
         path: The image.
         caption: What it shows, for codecs with text.
+        without: Names of conditioners whose side information is not sent.
+        refine: Searches a better code; part of the encoding, and of its time.
         steps: Of the sampler; None takes the decoder's default.
         guidance: Scale of the guidance on text; None takes the decoder's default.
         keep: A folder that gets `<stem>.ulc` and `<stem>_restored.png`; None leaves no files behind.
@@ -93,7 +100,7 @@ def measure(
         keep.mkdir(parents=True, exist_ok=True)
     with nullcontext(keep) if keep else TemporaryDirectory() as folder:
         file = Path(folder) / f"{path.stem}.ulc"
-        data, encode_seconds = timed(lambda: codec.compress(original, caption))
+        data, encode_seconds = timed(lambda: encode(codec, original, caption, without=without, refine=refine))
         file.write_bytes(data)
         data, size = file.read_bytes(), file.stat().st_size
         restored, decode_seconds = timed(lambda: codec.decompress(data, steps=steps, guidance=guidance))
@@ -104,11 +111,21 @@ def measure(
     )
 
 
+def encode(
+    codec: Codec, image: Tensor, caption: str | None, *, without: Collection[str] = (), refine: Refine | None = None
+) -> bytes:
+    """Compress RGB, (3, H, W) in [0, 1], to the bytes of a file, searched or not; arguments are those of `measure`."""
+    code = codec.encode(image, caption, without=without)
+    return codec.write(code if refine is None else refine(codec, image, code))
+
+
 def measure_all(
     codec: Codec,
     paths: Sequence[Path],
     *,
     captions: Mapping[Path, str] | None = None,
+    without: Collection[str] = (),
+    refine: Refine | None = None,
     steps: int | None = None,
     guidance: float | None = None,
     keep: Path | None = None,
@@ -128,7 +145,8 @@ def measure_all(
         for path in progress.track(paths, description="Measuring"):
             try:
                 caption = captions.get(path)
-                measured.append(measure(codec, path, caption=caption, steps=steps, guidance=guidance, keep=keep))
+                options = {"without": without, "refine": refine, "steps": steps, "guidance": guidance, "keep": keep}
+                measured.append(measure(codec, path, caption=caption, **options))
             except ValueError as error:  # of the image, or of the codec about it
                 progress.console.print(f"[yellow]left out[/yellow] {escape(str(error))}", soft_wrap=True)
     return measured

@@ -1,0 +1,203 @@
+import pytest
+import torch
+
+import ulcompress
+from ulcompress import BitstreamError, Codec, bitstream
+from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from ulcompress.autoencoders import PixelSpace
+from ulcompress.conditioning import SynthesisTransform
+from ulcompress.decoders import BaseReconstruction
+from ulcompress.encoders import AnalysisTransform
+from ulcompress.entropy.integers import write_golomb
+from ulcompress.hyperprior import MODELS, CompressAIModel
+from ulcompress.quantizers import StringQuantizer
+
+FACTORISED = "bmshj2018-factorized"
+
+
+def model_of(name):
+    return CompressAIModel(name=name, sizes=(8,) if name.startswith("cheng") else (8, 6))
+
+
+@pytest.fixture(params=MODELS)
+def name(request, one_thread):
+    torch.manual_seed(0)
+    return request.param
+
+
+def features(quantizer, rows, columns, seed=0):
+    return 3 * torch.randn(1, quantizer.channels, rows, columns, generator=torch.Generator().manual_seed(seed))
+
+
+def written(quantizer, symbols):
+    coder = ArithmeticEncoder()
+    quantizer.write(symbols, coder)
+    return coder.finish()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("grid", [(1, 1), (3, 5)])
+def test_every_model_of_the_zoo_codes_its_features(name, grid):
+    """Straight after it was built, without a step of training."""
+    quantizer = StringQuantizer(model=model_of(name)).eval()
+    given = features(quantizer, *grid)
+    quantized = quantizer(given)
+    data = written(quantizer, quantized.symbols)
+    again = quantizer.read(ArithmeticDecoder(data), grid)
+    assert again == quantized.symbols
+    assert torch.equal(quantizer.dequantize(again), quantized.features)
+    assert abs(8 * len(data) - float(quantized.bits)) <= 9
+    assert float((quantized.features - given).abs().max()) <= 0.501, "rounded around a mean"
+
+
+@torch.no_grad()
+def test_the_strings_are_those_that_compressai_makes_of_an_image(name):
+    model = model_of(name)
+    whole = model.model().eval()
+    quantizer = StringQuantizer(model=model)
+    torch.nn.Module.load_state_dict(quantizer.coder, dict(whole.named_parameters()), strict=False)
+    quantizer(features(quantizer, 4, 4))  # one step of training makes the tables of these weights
+    whole.update(force=True)
+    if hasattr(whole, "context_prediction"):
+        whole.context_prediction.weight.data.mul_(whole.context_prediction.mask)
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    compressed = whole.compress(image)
+    quantized = quantizer.eval()(whole.g_a(image))
+    assert quantized.symbols.images == (tuple(string for (string,) in compressed["strings"]),)
+    restored = whole.decompress(compressed["strings"], compressed["shape"])["x_hat"]
+    torch.testing.assert_close(whole.g_s(quantized.features).clamp(0, 1), restored)
+
+
+@torch.no_grad()
+def test_tables_keep_their_sizes_and_follow_training_alone(name):
+    quantizer = StringQuantizer(model=model_of(name))
+    quantizer(features(quantizer, 4, 4))
+    before = {key: value.clone() for key, value in quantizer.state_dict().items() if not value.is_floating_point()}
+    prior = quantizer.coder.entropy_bottleneck
+    prior.biases[0].add_(0.5)
+    prior.quantiles[..., 0].sub_(7.0)
+    prior.quantiles[0, 0, 2] = 5000.0
+    quantizer.eval()(features(quantizer, 4, 4))
+    quantizer.train()
+    assert all(torch.equal(quantizer.state_dict()[key], value) for key, value in before.items())
+    quantizer(features(quantizer, 4, 4))
+    after = {key: value for key, value in quantizer.state_dict().items() if key in before}
+    assert all(after[key].shape == value.shape for key, value in before.items())
+    changed = {key.rpartition(".")[2] for key, value in before.items() if not torch.equal(after[key], value)}
+    assert changed == {"_offset", "_cdf_length", "_quantized_cdf"}
+    quantized = quantizer.eval()(features(quantizer, 4, 4))
+    data = written(quantizer, quantized.symbols)
+    assert quantizer.read(ArithmeticDecoder(data), (4, 4)) == quantized.symbols
+
+
+def codec_of(name):
+    model = model_of(name)
+    return Codec(
+        autoencoder=PixelSpace(),
+        encoder=AnalysisTransform(model=model),
+        quantizer=StringQuantizer(model=model),
+        conditioning={"base": SynthesisTransform(model=model)},
+        decoder=BaseReconstruction(),
+    )
+
+
+def image_of(height, width):
+    return torch.rand(3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_saved_codec_has_its_tables_and_reads_its_files(name, tmp_path, trained):
+    codec = codec_of(name)
+    if trained:
+        with torch.no_grad():
+            codec.quantizer.coder.entropy_bottleneck.quantiles[..., 0].sub_(7.0)
+            codec(torch.rand(1, 3, 64, 64))
+    codec.eval().save(tmp_path)
+    tables = {key: value for key, value in codec.state_dict().items() if not value.is_floating_point()}
+    assert tables["quantizer.coder.entropy_bottleneck._cdf_length"].min() > 2
+    loaded = ulcompress.load(tmp_path)
+    data = loaded.compress(image_of(20, 30))
+    restored = ulcompress.load(tmp_path).decompress(data)
+    assert restored.shape == (3, 20, 30)
+    assert torch.equal(loaded.decompress(data), restored)
+    assert loaded.fingerprint == codec.fingerprint
+    for key, value in tables.items():
+        assert torch.equal(loaded.state_dict()[key], value), key
+
+
+def test_a_factorised_codec_reads_its_files_with_fewer_digits(one_thread, tmp_path):
+    torch.manual_seed(0)
+    codec = codec_of(FACTORISED).eval()
+    data = codec.compress(image_of(40, 60))
+    codec.save(tmp_path)
+    torch.testing.assert_close(ulcompress.load(tmp_path).decompress(data), codec.decompress(data), atol=0.01, rtol=0)
+
+
+def test_training_lowers_rate_and_distortion(one_thread):
+    torch.manual_seed(0)
+    codec = codec_of(FACTORISED)
+    optimizer = torch.optim.Adam(codec.parameters(), lr=3e-3)
+    totals = []
+    for _ in range(25):
+        output = codec(torch.linspace(0, 1, 64).expand(2, 3, 64, 64))
+        total = 100 * output.losses["distortion"] + output.bits["spatial"].mean() / 64**2
+        optimizer.zero_grad()
+        (total + 0.001 * output.losses["quantiles"]).backward()
+        optimizer.step()
+        totals.append(float(total.detach()))
+    assert sum(totals[-5:]) < 0.5 * sum(totals[:5])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("seed", range(4))
+def test_broken_strings_are_decoded_the_same_way_each_time(name, seed):
+    """They are read to their end and then as zeros, never as what happens to lie in memory behind them."""
+    quantizer = StringQuantizer(model=model_of(name)).eval()
+    generator = torch.Generator().manual_seed(seed)
+    strings = quantizer(features(quantizer, 3, 3)).symbols.images[0]
+    broken = {
+        0: tuple(string[: len(string) // 2] for string in strings),
+        1: tuple(b"" for _ in strings),
+        2: tuple(b"\xff" * len(string) for string in strings),
+        3: tuple(bytes(torch.randint(256, (9,), generator=generator).tolist()) for _ in strings),
+    }[seed]
+    symbols = type(quantizer(features(quantizer, 3, 3)).symbols)((broken,), (3, 3))
+    decoded = quantizer.dequantize(symbols)
+    assert decoded.shape == (1, quantizer.channels, 3, 3)
+    rubbish = [bytes([seed + 17]) * 5000 for _ in range(50)]
+    assert torch.equal(quantizer.dequantize(symbols), decoded)
+    del rubbish
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x00" * 30, b"\xff" * 30, bytes(range(60))])
+def test_a_file_with_any_payload_ends_in_an_image_or_in_an_error(one_thread, payload):
+    torch.manual_seed(0)
+    codec = codec_of(FACTORISED).eval()
+    header = codec.compress(image_of(20, 20))[: -len(bitstream.payload_of(codec.compress(image_of(20, 20)))) - 2]
+    data = header + bitstream._check(header, payload) + payload
+    try:
+        restored = codec.decompress(data)
+    except BitstreamError as error:
+        assert "bytes in a payload of" in str(error)
+    else:
+        assert 0 <= restored.min() <= restored.max() <= 1
+
+
+def test_a_string_longer_than_the_payload_is_refused(one_thread):
+    quantizer = StringQuantizer(model=model_of(FACTORISED))
+    coder = ArithmeticEncoder()
+    write_golomb(2**24, coder)
+    with pytest.raises(BitstreamError, match="a string of 16777215 bytes in a payload of 3"):
+        quantizer.read(ArithmeticDecoder(coder.finish()), (3, 3))
+
+
+def test_what_compressai_raises_becomes_an_error_of_the_file(one_thread, monkeypatch):
+    quantizer = StringQuantizer(model=model_of(FACTORISED)).eval()
+    symbols = quantizer(features(quantizer, 2, 2)).symbols
+
+    def fail(*_):
+        raise ValueError("something is wrong")
+
+    monkeypatch.setattr(quantizer.coder, "decompress", fail)
+    with pytest.raises(BitstreamError, match="the strings of the features cannot be decoded: something is wrong"):
+        quantizer.dequantize(symbols)
