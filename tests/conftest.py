@@ -110,6 +110,19 @@ def tiny_guided_codec(one_thread) -> Codec:
     return codec.eval()
 
 
+@pytest.fixture
+def squeezenet(tmp_path):
+    """A file with random weights of SqueezeNet 1.1."""
+    import torchvision
+    from safetensors.torch import save_file
+
+    path = tmp_path / "squeezenet.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_file(torchvision.models.squeezenet1_1().state_dict(), path)
+    return str(path)
+
+
 @pytest.fixture(scope="session")
 def stable_diffusion(tmp_path_factory) -> str:
     """A directory with a complete Stable Diffusion of tiny size and random weights, as diffusers writes it."""

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -188,6 +189,100 @@ def test_choose_seed_saves_the_codec_with_its_noise(codec_directory, photo, tmp_
     assert "holds a codec; use --force" in capsys.readouterr().err
 
 
+@pytest.fixture
+def guided_directory(tiny_guided_codec, tmp_path):
+    tiny_guided_codec.save(tmp_path / "guided")
+    return str(tmp_path / "guided")
+
+
+@pytest.fixture
+def view(tmp_path):
+    """A photograph with large shapes, on which a search has something to find."""
+    rows, columns = np.mgrid[:70, :90] / 90
+    values = np.stack([np.sin(5 * rows), np.cos(3 * columns), rows * columns], -1)
+    Image.fromarray((127 + 127 * values).astype(np.uint8)).save(tmp_path / "view.png")
+    return tmp_path / "view.png"
+
+
+def test_a_search_tells_what_it_gained_and_its_file_is_as_any(guided_directory, view, capsys):
+    words = ["compress", str(view), "--codec", guided_directory]
+    assert run(words) == 0
+    search = ["--online", "30", "--online-variables", "syntax", "features"]
+    assert run([*words, "-o", str(view.parent / "searched.ulc"), *search]) == 0
+    told = capsys.readouterr().out.splitlines()[-1]
+    start, end = map(float, re.search(r"measure ([\d.]+) -> ([\d.]+) in 30 steps", told).groups())
+    assert end < start
+    codec, image = load(guided_directory), read_image(view)
+    plain, searched = (codec.decompress((view.parent / f"{name}.ulc").read_bytes()) for name in ("view", "searched"))
+    assert (searched - image).square().mean() < (plain - image).square().mean()
+
+
+def test_a_search_of_features_with_a_perceptual_distance(guided_directory, photo, squeezenet, capsys):
+    words = ["compress", str(photo), "--codec", guided_directory, "--online", "1"]
+    assert run([*words, "--online-variables", "syntax", "features", "--online-perceptual", squeezenet]) == 0
+    with_distance = re.search(r"measure ([\d.]+)", capsys.readouterr().out)[1]
+    assert run([*words, "--force"]) == 0
+    assert float(with_distance) > float(re.search(r"measure ([\d.]+)", capsys.readouterr().out)[1])
+
+
+def test_an_interrupted_search_writes_the_best_so_far(guided_directory, photo, monkeypatch, capsys):
+    twin = photo.with_name("twin.jpg")
+    Image.open(photo).save(twin)
+    steps = []
+
+    def interrupt(self, *arguments):
+        steps.append(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ulcompress.optimization.online._Search._descend", interrupt)
+    assert run(["compress", str(photo), str(twin), "--codec", guided_directory, "--online", "9"]) == 0
+    assert len(steps) == 2 and capsys.readouterr().out.count("in 0 steps") == 2
+    for path in (photo, twin):
+        assert path.with_suffix(".ulc").read_bytes() == load(guided_directory).compress(read_image(path))
+
+
+@pytest.mark.parametrize("verb", ["compress", "evaluate"])
+def test_what_cannot_be_searched_or_left_out_is_one_line(codec_directory, photo, verb, capsys):
+    for words, message in {
+        ("--online", "3", "--online-variables", "syntax"): "by the name 'syntax' here, only features",
+        ("--online-variables", "syntax"): "go with --online STEPS; give that as well",
+        ("--without", "syntax"): "this codec sends no 'syntax'; it sends text",
+        ("--online", "3", "--online-perceptual", "missing"): "missing",
+    }.items():
+        assert run([verb, str(photo), "--codec", codec_directory, *words]) == 1
+        error = " ".join(capsys.readouterr().err.split())
+        assert message in error and "Traceback" not in error
+
+
+def test_streams_are_left_out(guided_directory, photo):
+    assert run(["compress", str(photo), "--codec", guided_directory, "--without", "syntax"]) == 0
+    codec = load(guided_directory)
+    data = photo.with_suffix(".ulc").read_bytes()
+    assert data == codec.compress(read_image(photo), without=["syntax"]) != codec.compress(read_image(photo))
+
+
+@pytest.mark.filterwarnings("ignore:MS-SSIM needs")
+def test_evaluate_searches_leaves_out_and_takes_no_steps(guided_directory, view, tmp_path):
+    def restored(*options):
+        out = tmp_path / f"results {' '.join(options)}"
+        assert run(["evaluate", str(view), "--codec", guided_directory, "--out", str(out), *options]) == 0
+        return (out / "view.ulc").read_bytes(), read_image(out / "view_restored.png")
+
+    codec, image = load(guided_directory), read_image(view)
+    data, base = restored("--steps", "0")
+    assert data == codec.compress(image)
+    assert (base - codec.decompress(data, steps=0)).abs().max() <= 0.5 / 255 + 1e-6
+    assert restored("--without", "syntax")[0] == codec.compress(image, without=["syntax"])
+    searched, better = restored("--online", "20", "--online-variables", "features")
+    assert searched != data
+    assert (better - image).square().mean() < (codec.decompress(data) - image).square().mean()
+
+
+def test_a_decoder_without_base_refuses_no_steps(codec_directory, photo, capsys):
+    assert run(["evaluate", str(photo), "--codec", codec_directory, "--steps", "0"]) == 1
+    assert "steps must be 1 to 1000, got 0" in capsys.readouterr().err
+
+
 def test_unusable_device_is_one_line(codec_directory, photo, capsys):
     assert run(["compress", str(photo), "--codec", codec_directory, "--device", "nowhere"]) == 1
     assert "cannot use the device 'nowhere'" in capsys.readouterr().err
@@ -198,8 +293,10 @@ def test_traceback_on_request(photo):
         run(["compress", str(photo), "--codec", "nothing", "--traceback"])
 
 
-@pytest.mark.parametrize("option", [["--guidance", "nan"], ["--seed", "-1"]])
-def test_options_out_of_range(option, capsys):
+@pytest.mark.parametrize(
+    "words", [["decompress", "--guidance", "nan"], ["decompress", "--seed", "-1"], ["compress", "--online", "0"]]
+)
+def test_options_out_of_range(words, capsys):
     with pytest.raises(SystemExit):
-        run(["decompress", "any.ulc", *option])
+        run([*words, "any.ulc"])
     assert "must be" in capsys.readouterr().err

@@ -109,6 +109,30 @@ def test_which_parameters_are_trained(model):
     assert {n.split(".lora")[0].rpartition(".")[2] for n in low_rank if "lora" in n} >= {"to_q", "to_k", "to_v"}
 
 
+@pytest.mark.parametrize("trained", ["all", "linear", "lora"])
+def test_a_syntax_changes_nothing_until_it_is_trained(model, trained):
+    plain = UNet(spatial_channels=3, pretrained=model, new_inputs="zero", trained=trained)
+    unet = UNet(spatial_channels=3, syntax_channels=5, pretrained=model, new_inputs="zero", trained=trained)
+    noisy, times = torch.randn(2, 4, 8, 8), torch.tensor([3, 700])
+    condition = Condition(spatial=torch.randn(2, 3, 8, 8), syntax=torch.randn(2, 5))
+    torch.testing.assert_close(unet(noisy, times, condition), plain(noisy, times, condition))
+    projection = unet.network.time_embedding.cond_proj.weight
+    unet(noisy, times, condition).square().mean().backward()
+    assert projection.grad.abs().max() > 0
+    with torch.no_grad():
+        projection.add_(1)
+    rebuilt = UNet(**unet.arguments())
+    rebuilt.load_state_dict(unet.state_dict())
+    torch.testing.assert_close(rebuilt(noisy, times, condition), unet(noisy, times, condition))
+    assert not torch.allclose(unet(noisy, times, condition), plain(noisy, times, condition), atol=1e-4)
+
+
+def test_an_architecture_has_its_own_syntax(model):
+    arguments = UNet(spatial_channels=3, syntax_channels=5, pretrained=model).arguments()
+    with pytest.raises(ValueError, match="takes a syntax of 5 channels, got syntax_channels=None"):
+        UNet(**arguments | {"syntax_channels": None})
+
+
 def test_a_step_changes_what_is_trained_and_nothing_else(model):
     unet = UNet(spatial_channels=3, pretrained=model, trained="lora", lora_rank=2)
     before = {name: value.clone() for name, value in unet.named_parameters()}

@@ -9,6 +9,7 @@ from ulcompress.autoencoders import PixelSpace
 from ulcompress.conditioning import SynthesisTransform
 from ulcompress.decoders import BaseReconstruction
 from ulcompress.encoders import AnalysisTransform
+from ulcompress.hyperprior import compressai
 from ulcompress.illm import MSILLM
 from ulcompress.quantizers import HyperpriorQuantizer
 
@@ -109,6 +110,7 @@ def repository(tmp_path, one_thread):
 
 @pytest.fixture
 def authors(repository):
+    compressai()
     return torch.hub.load(repository, "msillm_quality_2", source="local")
 
 

@@ -10,6 +10,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MODEL",
         help="let BLIP-2 caption (hub id, directory); give it after the images",
     )
+    _coding(compress)
     compress.set_defaults(action=_compress)
 
     decompress = verbs.add_parser("decompress", help=".ulc files to PNG images")
@@ -106,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = verbs.add_parser("evaluate", help="measure a codec on images, from real files")
     evaluate.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="images and folders of images")
     _codec(evaluate)
+    _coding(evaluate)
     _sampling(evaluate)
     evaluate.add_argument("--captions", action="store_true", help="first line of <name>.txt beside each image")
     evaluate.add_argument("--out", type=Path, help="new or empty folder for files, restored images, measurements.csv")
@@ -151,14 +154,32 @@ def _codec(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
 
 
+def _coding(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--without", nargs="+", default=(), metavar="NAME", help="streams to leave out: syntax, text")
+    search = parser.add_argument_group("search for a better code of each image; Ctrl-C ends it with the best so far")
+    search.add_argument("--online", type=_positive, metavar="STEPS", help="steps of gradient descent")
+    search.add_argument(
+        "--online-variables", nargs="+", metavar="NAME", help="syntax, features (default: syntax if sent, or features)"
+    )
+    search.add_argument(
+        "--online-perceptual", metavar="FILE", help="SqueezeNet's weights, to search by its features too"
+    )
+
+
 def _sampling(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--steps", type=int, help="of the sampler (default: the codec's)")
+    parser.add_argument("--steps", type=int, help="of the sampler; 0: the base alone (default: the codec's)")
     parser.add_argument("--guidance", type=_finite, help="scale of the guidance on text (default: the codec's)")
 
 
 def _finite(text: str) -> float:
     if not math.isfinite(value := float(text)):
         raise argparse.ArgumentTypeError(f"must be finite, got {text}")
+    return value
+
+
+def _positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
     return value
 
 
@@ -190,7 +211,7 @@ def _targets(options: argparse.Namespace, sources: list[Path], suffix: str) -> l
 
 def _compress(options: argparse.Namespace) -> int:
     from ulcompress.files import write_whole
-    from ulcompress.images import find_images, open_image
+    from ulcompress.images import find_images, from_pil, open_image
 
     chosen = [name for name in ("caption", "captions", "captioner") if getattr(options, name) not in (None, False)]
     if len(chosen) > 1:
@@ -199,21 +220,41 @@ def _compress(options: argparse.Namespace) -> int:
     if options.caption and len(sources) > 1:
         raise ValueError(f"--caption goes with one image, got {len(sources)}; use --captions or --captioner")
     targets = _targets(options, sources, ".ulc")
-    codec = _load(options, encoder_only=True)
+    optimizer = _optimizer(options)
+    codec = _load(options, encoder_only=optimizer is None)
     describe = _describer(options)
 
     def one(source: Path, target: Path) -> str:
         image = open_image(source)
         caption = describe(source, image)
         start = time.perf_counter()
-        data = codec.compress(image, caption)
+        code, said = codec.encode(image, caption, without=options.without), ""
+        if optimizer is not None:
+            from ulcompress.optimization import refine_visibly
+
+            code, best = refine_visibly(optimizer, codec, from_pil(image), code, steps=options.online, name=str(source))
+            said = f", measure {best[0]:.4f} -> {best[-1]:.4f} in {len(best) - 1} steps" if best else ""
+        data = codec.write(code)
         seconds = time.perf_counter() - start
         write_whole(target, data)
         bpp = 8 * len(data) / (image.width * image.height)
-        said = f", {caption!r}" if caption else ""
+        said += f", {caption!r}" if caption else ""
         return f"{source} -> {target}: {len(data)} bytes, {bpp:.4f} bpp, {seconds:.2f} s{said}"
 
     return _each(sources, targets, one)
+
+
+def _optimizer(options: argparse.Namespace):
+    """Return what searches better codes, or None where no search was asked for."""
+    if options.online is None:
+        if options.online_variables or options.online_perceptual:
+            raise ValueError("--online-variables and --online-perceptual go with --online STEPS; give that as well")
+        return None
+    from ulcompress.losses import FeatureDistance
+    from ulcompress.optimization import OnlineOptimizer
+
+    perceptual = FeatureDistance(weights=options.online_perceptual) if options.online_perceptual else None
+    return OnlineOptimizer(variables=options.online_variables, perceptual=perceptual)
 
 
 def _describer(options: argparse.Namespace) -> Callable[[Path, Image.Image], str | None]:
@@ -320,9 +361,19 @@ def _evaluate(options: argparse.Namespace) -> int:
         raise ValueError(f"{options.out} is not empty; use --force to overwrite what is there, or give a new folder")
     sources = find_images(options.inputs)
     captions = _captions_beside(sources) if options.captions else None
+    optimizer = _optimizer(options)
     measurements = measure_all(
-        _load(options), sources, captions=captions, steps=options.steps, guidance=options.guidance, keep=options.out
+        _load(options),
+        sources,
+        captions=captions,
+        without=options.without,
+        refine=None if optimizer is None else partial(optimizer.refine, steps=options.online),
+        steps=options.steps,
+        guidance=options.guidance,
+        keep=options.out,
     )
+    if not measurements:
+        return 1  # every image has been told why
     if options.out is not None:
         write_csv(measurements, options.out / "measurements.csv")
     print(markdown(measurements, per_image=True))

@@ -33,7 +33,8 @@ class MSILLM(HyperpriorModel):
     Source: Muckley et al., Improving Statistical Fidelity for Neural Image Compression with Implicit Local Likelihood
     Models, ICML 2023; the networks are those of Mentzer et al., High-Fidelity Generative Image Compression, NeurIPS
     2020, appendix A. The authors' code is under the MIT licence, their weights under CC-BY-NC 4.0, which a codec that
-    is saved with them keeps. The layers are built here, so such a codec needs the authors' repository no more.
+    is saved with them keeps. The layers are built here, so such a codec needs the authors' repository no more. In a
+    configuration it is `class_path: ulcompress.illm.MSILLM`.
     """
 
     stride = 16
@@ -141,6 +142,7 @@ class MSILLM(HyperpriorModel):
 
     def _fetched(self) -> dict[str, Tensor]:
         entry = f"msillm_quality_{self.quality}"
+        compressai()  # which the repository imports too, with its warnings
         source = "local" if Path(self.repository).is_dir() else "github"
         try:
             # `check`: torch asks before it runs the code of an owner whom it does not know.

@@ -97,7 +97,9 @@ def _read_weights(directory: Path) -> dict[str, Tensor]:
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
 
 
-def _fill(codec: Codec, state: dict[str, Tensor], directory: Path, *, strict: bool = True, assign: bool = False) -> None:
+def _fill(
+    codec: Codec, state: dict[str, Tensor], directory: Path, *, strict: bool = True, assign: bool = False
+) -> None:
     try:
         keys = codec.load_state_dict(state, strict=strict, assign=assign)
     except RuntimeError as error:

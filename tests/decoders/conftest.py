@@ -11,7 +11,8 @@ def latent_diffusion(one_thread):
 
     def make(**arguments):
         torch.manual_seed(0)
-        denoiser = UNet(spatial_channels=3, text_channels=8, widths=(32, 32), head_channels=8)
+        channels = {"spatial_channels": 3, "text_channels": 8, "syntax_channels": 5}
+        denoiser = UNet(**channels, widths=(32, 32), head_channels=8)
         return LatentDiffusionDecoder(denoiser=denoiser, **{"steps": 2} | arguments).eval()
 
     return make

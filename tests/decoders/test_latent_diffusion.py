@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from ulcompress.decoders import LatentDiffusionDecoder, UNet
 from ulcompress.diffusion import NoiseSchedule
 from ulcompress.diffusion.noise import gaussian_canvas
 
@@ -36,6 +37,20 @@ def test_terminal_share_trains_at_pure_noise(latent_diffusion, condition_for):
 def test_the_schedule_can_be_given(latent_diffusion, condition_for, prediction):
     decoder = latent_diffusion(schedule=NoiseSchedule(prediction=prediction))
     assert decoder.sample(condition_for(decoder, (2, 2)), (2, 2), seed=0).isfinite().all()
+
+
+def test_it_accepts_a_syntax_where_its_network_takes_one(latent_diffusion):
+    text = {"text", "text_mask", "text_null"}
+    assert latent_diffusion().accepts == {"spatial", "syntax"} | text
+    without = UNet(spatial_channels=3, text_channels=8, widths=(32, 32), head_channels=8)
+    assert LatentDiffusionDecoder(denoiser=without).accepts == {"spatial"} | text
+
+
+def test_a_missing_syntax_is_a_vector_of_zeros(latent_diffusion, condition_for):
+    decoder = latent_diffusion()
+    condition = condition_for(decoder, (4, 4))
+    zero, none = (condition.with_(syntax=syntax) for syntax in (torch.zeros(1, 5), None))
+    assert torch.equal(decoder.sample(none, (4, 4), seed=1), decoder.sample(zero, (4, 4), seed=1))
 
 
 def test_no_steps_are_refused(latent_diffusion, condition_for):

@@ -122,14 +122,17 @@ def test_an_interruption_returns_the_best_so_far(tiny_guided_codec):
     code = tiny_guided_codec.encode(image)
     told = []
 
-    def report(step, measure):
-        told.append(measure)
-        if step == at:
-            raise KeyboardInterrupt
+    def interrupt_at(last):
+        def report(step, measure):
+            told.append(measure)
+            if step == last:
+                raise KeyboardInterrupt
+
+        return report
 
     optimizer = OnlineOptimizer(variables=EVERYTHING, check_every=4)
-    for at in (0, 3, 9):
-        refined = optimizer.refine(tiny_guided_codec, image, code, steps=30, report=report)
+    for last in (0, 3, 9):
+        refined = optimizer.refine(tiny_guided_codec, image, code, steps=30, report=interrupt_at(last))
         assert optimizer.measure(tiny_guided_codec, image, refined) == told[-1]
     assert len(told) == 1 + 4 + 10 and told[-1] < told[0]
 

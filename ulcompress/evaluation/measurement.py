@@ -100,7 +100,7 @@ def measure(
         keep.mkdir(parents=True, exist_ok=True)
     with nullcontext(keep) if keep else TemporaryDirectory() as folder:
         file = Path(folder) / f"{path.stem}.ulc"
-        data, encode_seconds = timed(lambda: encode(codec, original, caption, without=without, refine=refine))
+        data, encode_seconds = timed(lambda: _encode(codec, original, caption, without, refine))
         file.write_bytes(data)
         data, size = file.read_bytes(), file.stat().st_size
         restored, decode_seconds = timed(lambda: codec.decompress(data, steps=steps, guidance=guidance))
@@ -109,14 +109,6 @@ def measure(
     return Measurement.compare(
         path.name, restored, original, size=size, encode_seconds=encode_seconds, decode_seconds=decode_seconds
     )
-
-
-def encode(
-    codec: Codec, image: Tensor, caption: str | None, *, without: Collection[str] = (), refine: Refine | None = None
-) -> bytes:
-    """Compress RGB, (3, H, W) in [0, 1], to the bytes of a file, searched or not; arguments are those of `measure`."""
-    code = codec.encode(image, caption, without=without)
-    return codec.write(code if refine is None else refine(codec, image, code))
 
 
 def measure_all(
@@ -144,12 +136,26 @@ def measure_all(
     with Progress(*columns, console=Console(stderr=True)) as progress:
         for path in progress.track(paths, description="Measuring"):
             try:
-                caption = captions.get(path)
-                options = {"without": without, "refine": refine, "steps": steps, "guidance": guidance, "keep": keep}
-                measured.append(measure(codec, path, caption=caption, **options))
+                measured.append(
+                    measure(
+                        codec,
+                        path,
+                        caption=captions.get(path),
+                        without=without,
+                        refine=refine,
+                        steps=steps,
+                        guidance=guidance,
+                        keep=keep,
+                    )
+                )
             except ValueError as error:  # of the image, or of the codec about it
                 progress.console.print(f"[yellow]left out[/yellow] {escape(str(error))}", soft_wrap=True)
     return measured
+
+
+def _encode(codec: Codec, image: Tensor, caption: str | None, without: Collection[str], refine: Refine | None) -> bytes:
+    code = codec.encode(image, caption, without=without)
+    return codec.write(code if refine is None else refine(codec, image, code))
 
 
 def timed(function: Callable[[], T]) -> tuple[T, float]:

@@ -1,3 +1,4 @@
 from ulcompress.optimization.online import OnlineOptimizer
+from ulcompress.optimization.progress import refine_visibly
 
-__all__ = ["OnlineOptimizer"]
+__all__ = ["OnlineOptimizer", "refine_visibly"]

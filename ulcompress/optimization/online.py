@@ -119,6 +119,7 @@ class OnlineOptimizer(Part):
             ValueError: The code has no such variables.
         """
         with torch.inference_mode(False), torch.enable_grad(), _seeded(self.seed, codec.device):
+            self.to(codec.device)
             search = _Search(self, codec, image.clone(), code)
             with suppress(KeyboardInterrupt):
                 search.run(steps, report or (lambda step, measure: None))
@@ -216,6 +217,7 @@ class _Search:
             else:
                 sides[name] = self.codec.conditioners[name].quantize(value)
                 cost = self.codec.conditioners[name].bits(sides[name])
+            assert cost is not None
             bits = bits + cost.to(bits)
         rows, columns = self.crops[draw]
         target = self.image[None, :, _scaled(rows, self.codec.stride), _scaled(columns, self.codec.stride)]

@@ -122,7 +122,9 @@ class CodecModule(TrainingModule):
     def _log_psnr(self, batch: Any) -> None:
         errors = []
         for image, caption in list(zip(batch.images, batch.captions, strict=True))[:4]:
-            restored = self.codec.decode(self.codec.encode(image, caption if self.codec.takes_captions else None), seed=self.seed)
+            restored = self.codec.decode(
+                self.codec.encode(image, caption if self.codec.takes_captions else None), seed=self.seed
+            )
             errors.append((restored - image.float().cpu()).square().mean())
         psnr = -10 * torch.stack(errors).clamp_min(1e-10).log10().mean()
         self.log("val/psnr", psnr.to(self.device), prog_bar=True, sync_dist=True, batch_size=len(errors))
