@@ -155,7 +155,7 @@ class MSILLM(HyperpriorModel):
             ) from error
 
 
-class ChannelNorm(nn.Module):
+class UnbiasedChannelNorm(nn.Module):
     """Normalises each position over its channels, (B, C, h, w): appendix A of Mentzer et al."""
 
     def __init__(self, channels: int):
@@ -174,10 +174,10 @@ class _Residual(nn.Module):
         super().__init__()
         self.sequence = nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1),
-            ChannelNorm(channels),
+            UnbiasedChannelNorm(channels),
             nn.ReLU(),
             nn.Conv2d(channels, channels, 3, padding=1),
-            ChannelNorm(channels),
+            UnbiasedChannelNorm(channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -190,11 +190,13 @@ class _Generator(nn.Module):
     def __init__(self, widths: Sequence[int], channels: int, blocks: int):
         super().__init__()
         self.block_0 = nn.Sequential(
-            ChannelNorm(channels), nn.Conv2d(channels, widths[0], 3, padding=1), ChannelNorm(widths[0])
+            UnbiasedChannelNorm(channels), nn.Conv2d(channels, widths[0], 3, padding=1), UnbiasedChannelNorm(widths[0])
         )
         self.resid_blocks = nn.Sequential(*(_Residual(widths[0]) for _ in range(blocks)))
         stages = [
-            nn.Sequential(nn.ConvTranspose2d(a, b, 3, stride=2, padding=1, output_padding=1), ChannelNorm(b), nn.ReLU())
+            nn.Sequential(
+                nn.ConvTranspose2d(a, b, 3, stride=2, padding=1, output_padding=1), UnbiasedChannelNorm(b), nn.ReLU()
+            )
             for a, b in pairwise(widths)
         ]
         self.blocks = nn.Sequential(*stages, nn.Conv2d(widths[-1], 3, 7, padding=3))
@@ -205,9 +207,9 @@ class _Generator(nn.Module):
 
 
 def _encoder(widths: Sequence[int], channels: int) -> nn.Module:
-    stages = [nn.Sequential(nn.Conv2d(3, widths[0], 7, padding=3), ChannelNorm(widths[0]), nn.ReLU())]
+    stages = [nn.Sequential(nn.Conv2d(3, widths[0], 7, padding=3), UnbiasedChannelNorm(widths[0]), nn.ReLU())]
     for a, b in pairwise(widths):
-        stages.append(nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), ChannelNorm(b), nn.ReLU()))
+        stages.append(nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), UnbiasedChannelNorm(b), nn.ReLU()))
     encoder = nn.Sequential()
     encoder.add_module("blocks", nn.Sequential(*stages, nn.Conv2d(widths[-1], channels, 3, padding=1)))
     return encoder

@@ -14,7 +14,7 @@ from ulcompress.quantizers.codebook import k_means
 VECTOR = {"codebook_size": 8, "channels": 6, "dimension": 3, "decay": 0.5, "centred": True}
 LOOKUP_FREE = {"bits": 3, "channels": 6, "inverse_temperature": 0.3}
 RANK = """
-import sys, torch
+import os, sys, torch
 from ulcompress.quantizers import LookupFreeQuantizer, VectorQuantizer
 from ulcompress.quantizers.codebook import k_means
 
@@ -50,7 +50,9 @@ result = {
     "gradient": lookup_free.project_in.weight.grad,
 }
 torch.save(result, f"{folder}/{rank}.pt")
+torch.distributed.barrier()
 torch.distributed.destroy_process_group()
+os._exit(0)  # on a busy machine gloo's threads can still be at work when the interpreter takes them down
 """
 
 
