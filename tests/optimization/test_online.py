@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -89,6 +90,32 @@ def test_features_find_a_better_base(tiny_guided_codec, objective):
     refined, change = check_never_worse(optimizer, tiny_guided_codec, image, code, steps=30)
     assert change < -0.05
     assert torch.equal(refined.sides["syntax"], code.sides["syntax"])
+
+
+def test_every_tile_of_a_large_image_is_searched(tiny_guided_codec):
+    """What no crop shows would only feel the rate."""
+    image = image_of(120, 200)
+    optimizer = OnlineOptimizer(variables=["features"], crop=64, check_every=1)
+    code = tiny_guided_codec.encode(image)
+    changed = []
+    refined, change = check_never_worse(optimizer, tiny_guided_codec, image, code, steps=32)
+    assert change < -0.01
+    different = (refined.symbols.latent != code.symbols.latent).any(1)[0]  # 8 rows and 13 columns of features
+    for band in different.chunk(2, 0):
+        changed += [bool(tile.any()) for tile in band.chunk(4, 1)]
+    assert len(changed) == 8 and all(changed)
+
+
+def test_a_step_moves_what_its_crop_shows_and_nothing_else(tiny_guided_codec, monkeypatch):
+    image, seen = image_of(120, 200), []
+    quantizer = tiny_guided_codec.quantizer
+    anneal = quantizer.anneal
+    monkeypatch.setattr(quantizer, "anneal", lambda x, t: seen.append(x.detach().clone()) or anneal(x, t))
+    optimizer = OnlineOptimizer(variables=["features"], crop=64, check_every=100)
+    optimizer.refine(tiny_guided_codec, image, tiny_guided_codec.encode(image), steps=9)
+    moved = [(after != before).any(1)[0] for before, after in pairwise(seen)]
+    assert len(moved) == 8 and all(0 < len(places.nonzero()) <= 16 for places in moved)
+    assert torch.stack(moved).sum(0).eq(1).all()  # once each, in eight steps
 
 
 def test_a_search_of_the_syntax_leaves_the_other_streams(tiny_guided_codec, monkeypatch):

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -32,7 +33,7 @@ class OnlineOptimizer(Part):
 
         code ─► values ─► quantise, with a gradient ─► crop ─► decoder ─► rate + distortion + perceptual
                   ▲                                                                  │
-                  └────────────────────────────── Adam ◄─────────────────────────────┘
+                  └────────── Adam, of what this step's crop shows ◄─────────────────┘
         every few steps: round ─► write the file ─► decode it ─► measure; the best one is kept, the first among them
 
     The result is never worse than the start by that measure. Sources: Campos et al., Content Adaptive Optimization for
@@ -46,7 +47,7 @@ class OnlineOptimizer(Part):
         variables: Sequence[str] | None = None,
         objective: str = "sampler",
         sampler_steps: int = 1,
-        learning_rate: float = 0.05,
+        learning_rate: float = 0.02,
         weights: Mapping[str, float] | None = None,
         perceptual: PerceptualDistance | None = None,
         crop: int = 256,
@@ -63,14 +64,15 @@ class OnlineOptimizer(Part):
             objective: `sampler`: gradients come through a short deterministic sampling; `training`: through the
                 decoder's estimate in a training step, whose time and noise are fixed.
             sampler_steps: Of that sampling.
-            learning_rate: Of Adam, in units of a symbol for side information.
+            learning_rate: Of Adam, in units of a symbol for side information and for the base's latents.
             weights: Of the measure's terms: `distortion` (mean squared error for pixels in [0, 1]), `rate` (bpp) and
                 `perceptual`.
             perceptual: A distance that is part of the measure.
-            crop: Side in pixels of the crops on which gradients are taken; a smaller image is taken whole.
-            draws: Number of fixed crops, and of fixed draws of noise for `training`, that the steps take in turn.
+            crop: Side in pixels of the crops on which gradients are taken; they tile the image, and the steps take
+                them in turn, in random order.
+            draws: Number of fixed draws of time and noise for `training`, which the steps take in turn.
             check_every: Steps between two real decodings.
-            seed: Of crops and noise.
+            seed: Of the order of the crops, and of the noise.
 
         Raises:
             ValueError: There is no such objective or term, or a number is too small.
@@ -151,27 +153,32 @@ class _Search:
         self.image = image.to(codec.device)
         self.code = self.best = code
         self.best_measure = math.inf
-        with torch.no_grad():  # which also frees the symbols of inference mode, in which `encode` made them
-            self.features = codec.quantizer.dequantize(code.symbols.to(codec.device)).clone()
         self.noise_seed = bitstream.seed_of(bitstream.payload_of(codec.write(code)))
-        self.values = {name: self._value(name).requires_grad_() for name in self._variables()}
-        self.adam = torch.optim.Adam(list(self.values.values()), lr=optimizer.learning_rate)
-        self.crops = list(self._draw_crops())
+        variables = self._variables()
+        self.values = {name: self._value(name).requires_grad_() for name in variables if name != FEATURES}
+        self.searches_features = FEATURES in variables
+        self.mosaic = _Mosaic(self._features(), side=-(-optimizer.crop // codec.stride))
+        tiles = self.mosaic.tiles if self.searches_features else []
+        self.adam = torch.optim.Adam([*self.values.values(), *tiles], lr=optimizer.learning_rate)
+        generator = torch.Generator().manual_seed(optimizer.seed)
+        self.order = torch.randperm(len(self.mosaic.tiles), generator=generator).tolist()
 
     def run(self, steps: int, report: Callable[[int, float], None]) -> None:
         """Descend, and look every few steps at what a decoder makes of it."""
         self._keep(self.code)
         report(0, self.best_measure)
         for step in range(1, steps + 1):
-            self._descend(step % self.optimizer.draws, _temperature((step - 1) / steps))
+            self._descend(step - 1, _temperature((step - 1) / steps))
             if step % self.optimizer.check_every == 0 or step == steps:
                 self._keep(self._rounded())
             report(step, self.best_measure)
 
-    def _descend(self, draw: int, temperature: float) -> None:
-        loss = self._loss(draw, temperature)
-        values = list(self.values.values())
-        for value, gradient in zip(values, torch.autograd.grad(loss, values, allow_unused=True), strict=True):
+    def _descend(self, step: int, temperature: float) -> None:
+        tile = self.order[step % len(self.order)]
+        moved = [*self.values.values(), *([self.mosaic.tiles[tile]] if self.searches_features else [])]
+        loss = self._loss(tile, step % self.optimizer.draws, temperature)
+        self.adam.zero_grad(set_to_none=True)  # Adam leaves alone, momentum and all, what has no gradient
+        for value, gradient in zip(moved, torch.autograd.grad(loss, moved, allow_unused=True), strict=True):
             value.grad = torch.zeros_like(value) if gradient is None else gradient
         self.adam.step()
 
@@ -184,13 +191,9 @@ class _Search:
     @torch.no_grad()
     def _rounded(self) -> Code:
         """Return the code that the values stand for."""
-        symbols, sides = self.code.symbols, dict(self.code.sides)
-        for name, value in self.values.items():
-            if name == FEATURES:
-                symbols = self.codec.quantizer(value).symbols
-            else:
-                sides[name] = self.codec.conditioners[name].quantize(value)
-        return replace(self.code, symbols=symbols, sides=sides)
+        symbols = self.codec.quantizer(self.mosaic.whole()).symbols if self.searches_features else self.code.symbols
+        sides = {name: self.codec.conditioners[name].quantize(value) for name, value in self.values.items()}
+        return replace(self.code, symbols=symbols, sides=dict(self.code.sides) | sides)
 
     def _variables(self) -> Sequence[str]:
         sides, parts = self.code.sides, self.codec.conditioners
@@ -203,26 +206,33 @@ class _Search:
         return chosen
 
     def _value(self, name: str) -> Tensor:
-        if name == FEATURES:
-            return self.codec.features(self.image).clone()
         return self.code.sides[name].clone().float().to(self.codec.device)
 
-    def _loss(self, draw: int, temperature: float) -> Tensor:
-        bits = torch.zeros(1, device=self.codec.device)
-        features, sides = self.features, dict(self.code.sides)
-        for name, value in self.values.items():
-            if name == FEATURES:
-                quantized = self.codec.quantizer.anneal(value, temperature)
-                features, cost = quantized.features, quantized.bits
-            else:
-                sides[name] = self.codec.conditioners[name].quantize(value)
-                cost = self.codec.conditioners[name].bits(sides[name])
-            assert cost is not None
-            bits = bits + cost.to(bits)
-        rows, columns = self.crops[draw]
+    @torch.no_grad()
+    def _features(self) -> Tensor:
+        """Return what the quantiser is given where that is searched, and what it returned otherwise."""
+        if self.searches_features:
+            return self.codec.features(self.image)
+        return self.codec.quantizer.dequantize(self.code.symbols.to(self.codec.device))
+
+    def _loss(self, tile: int, draw: int, temperature: float) -> Tensor:
+        rows, columns = self.mosaic.places[tile]
         target = self.image[None, :, _scaled(rows, self.codec.stride), _scaled(columns, self.codec.stride)]
+        bpp = torch.zeros(1, device=self.codec.device)
+        sides = dict(self.code.sides)
+        for name, value in self.values.items():
+            sides[name] = self.codec.conditioners[name].quantize(value)
+            bits = self.codec.conditioners[name].bits(sides[name])
+            assert bits is not None
+            bpp = bpp + bits.to(bpp) / self.image[0].numel()
+        features = self.mosaic.whole()
+        if self.searches_features:
+            quantized = self.codec.quantizer.anneal(features, temperature)
+            features = quantized.features
+            # The distortion is the crop's, so its symbols, the only ones that move, pay by the pixels of the crop.
+            bpp = bpp + quantized.bits.to(bpp) / target[0, 0].numel()
         restored = self._restored(features[..., rows, columns], sides, target, draw)
-        return self.optimizer.loss(restored, target, bits.mean() / self.image[0].numel())
+        return self.optimizer.loss(restored, target, bpp.mean())
 
     def _restored(self, features: Tensor, sides: Mapping[str, Any], target: Tensor, draw: int) -> Tensor:
         codec, optimizer = self.codec, self.optimizer
@@ -235,14 +245,28 @@ class _Search:
             )
         return codec.autoencoder.decode(denoised.estimate)[..., :height, :width]
 
-    def _draw_crops(self) -> Iterator[tuple[slice, slice]]:
-        """Draw squares on the grid of the features."""
-        generator = torch.Generator().manual_seed(self.optimizer.seed)
-        side = -(-self.optimizer.crop // self.codec.stride)
-        for _ in range(self.optimizer.draws):
-            places = (max(length - side, 0) + 1 for length in self.features.shape[-2:])
-            row, column = (int(torch.randint(count, (), generator=generator)) for count in places)
-            yield slice(row, row + side), slice(column, column + side)
+
+class _Mosaic:
+    """A map of features, (1, C, h, w), in tiles that are leaves of their own, so that each can be moved alone."""
+
+    def __init__(self, features: Tensor, side: int):
+        """Cut the map into tiles of at most `side` by `side` positions and of nearly one size."""
+        bands = features.chunk(-(-features.shape[-2] // side), -2)
+        rows = [band.chunk(-(-features.shape[-1] // side), -1) for band in bands]
+        self.columns = len(rows[0])
+        self.tiles = [tile.clone().requires_grad_() for row in rows for tile in row]  # clone: out of inference mode
+        heights, widths = [band.shape[-2] for band in bands], [tile.shape[-1] for tile in rows[0]]
+        self.places = [(row, column) for row in _spans(heights) for column in _spans(widths)]
+
+    def whole(self) -> Tensor:
+        """Return the map, with a gradient to every tile."""
+        rows = [self.tiles[start : start + self.columns] for start in range(0, len(self.tiles), self.columns)]
+        return torch.cat([torch.cat(row, -1) for row in rows], -2)
+
+
+def _spans(lengths: Sequence[int]) -> list[slice]:
+    ends = list(accumulate(lengths))
+    return [slice(end - length, end) for length, end in zip(lengths, ends, strict=True)]
 
 
 def _scaled(positions: slice, stride: int) -> slice:
