@@ -85,7 +85,7 @@ def test_a_spoilt_syntax_recovers(tiny_guided_codec):
 @pytest.mark.parametrize("objective", ["sampler", "training"])
 def test_features_find_a_better_base(tiny_guided_codec, objective):
     image = image_of()
-    optimizer = OnlineOptimizer(variables=["features"], objective=objective)
+    optimizer = OnlineOptimizer(variables=["features"], objective=objective, learning_rate=0.05)
     code = tiny_guided_codec.encode(image)
     refined, change = check_never_worse(optimizer, tiny_guided_codec, image, code, steps=30)
     assert change < -0.05
@@ -95,7 +95,7 @@ def test_features_find_a_better_base(tiny_guided_codec, objective):
 def test_every_tile_of_a_large_image_is_searched(tiny_guided_codec):
     """What no crop shows would only feel the rate."""
     image = image_of(120, 200)
-    optimizer = OnlineOptimizer(variables=["features"], crop=64, check_every=1)
+    optimizer = OnlineOptimizer(variables=["features"], crop=64, check_every=1, learning_rate=0.05)
     code = tiny_guided_codec.encode(image)
     changed = []
     refined, change = check_never_worse(optimizer, tiny_guided_codec, image, code, steps=32)
@@ -179,7 +179,7 @@ def test_a_perceptual_distance_is_part_of_the_measure(tiny_guided_codec):
     image = image_of()
     code = tiny_guided_codec.encode(image)
     weights = {"distortion": 0.0, "rate": 0.0, "perceptual": 2.0}
-    optimizer = OnlineOptimizer(perceptual=Brightness(), weights=weights)
+    optimizer = OnlineOptimizer(perceptual=Brightness(), weights=weights, learning_rate=0.05)
     restored = tiny_guided_codec.decompress(tiny_guided_codec.write(code))
     measure = optimizer.measure(tiny_guided_codec, image, code)
     assert measure == pytest.approx(2 * float((restored - image).mean().abs()), rel=1e-4)
