@@ -8,7 +8,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from ulcompress import bitstream
 from ulcompress.codec import Codec
 from ulcompress.training import CodecModule
 
@@ -17,9 +16,8 @@ class RateLogger(Callback):
     """Compresses validation images in every validation epoch and logs what their files cost, in bits a pixel.
 
     `bpp/file` is eight times the size of the file by the pixels, header included. `bpp/<stream>` is the share of one
-    stream, read back from that file with its tables; the streams are left out where a codec has one that tables alone
-    cannot read. Estimated rates of training and validation steps are logged by `CodecModule` as `rate/<stream>`. The
-    random numbers of the run stay as they are.
+    stream, read back from that file. Estimated rates of training and validation steps are logged by `CodecModule` as
+    `rate/<stream>`. The random numbers of the run stay as they are.
     """
 
     def __init__(self, *, images: int = 8):
@@ -62,11 +60,7 @@ class RateLogger(Callback):
 def file_rates(codec: Codec, image: Tensor, caption: str | None) -> dict[str, float]:
     """Compress an image, RGB (3, H, W) in [0, 1]; return the bits a pixel of the `file` and of each stream in it."""
     data = codec.compress(image, caption if codec.takes_captions else None)
-    bits = {"file": 8.0 * len(data)}
-    streams = codec.streams()
-    specs = [spec for spec in streams if spec is not None]
-    if len(specs) == len(streams):
-        bits |= bitstream.stream_bits(data, specs, lambda name: codec.get_buffer(name).cpu().numpy())
+    bits = {"file": 8.0 * len(data), **codec.stream_bits(data)}
     pixels = image.shape[-2] * image.shape[-1]
     return {name: value / pixels for name, value in bits.items()}
 

@@ -75,3 +75,20 @@ def test_a_damaged_file_is_refused(file):
     file.write_bytes(file.read_bytes()[:-1] + b"\x01\x02")
     with pytest.raises(BitstreamError, match="truncated or damaged"):
         describe(file)
+
+
+def test_parts_and_tables_count_the_same(tiny_codec, file, directory):
+    sizes = sizes_of(describe(file, str(directory)))
+    bits = tiny_codec.stream_bits(file.read_bytes())
+    assert {name: size / 8 for name, size in bits.items()} == pytest.approx(
+        {name: size for name, size in sizes.items() if name != "header"}, abs=0.051
+    )
+
+
+def test_streams_that_need_a_network_are_told(tiny_guided_codec, tmp_path):
+    tiny_guided_codec.save(tmp_path / "guided")
+    image = torch.rand(3, 70, 90, generator=torch.Generator().manual_seed(0))
+    (tmp_path / "photo.ulc").write_bytes(tiny_guided_codec.compress(image))
+    sizes = sizes_of(describe(tmp_path / "photo.ulc", str(tmp_path / "guided")))
+    assert list(sizes) == ["header", "syntax", "spatial"]
+    assert sum(sizes.values()) == pytest.approx((tmp_path / "photo.ulc").stat().st_size, abs=1.2)

@@ -85,3 +85,10 @@ def test_what_is_no_experiment_is_refused_in_one_line(tmp_path, capsys, content,
     assert run(["info", str(tmp_path / "wrong.yaml")]) == 1
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_info_tells_what_a_syntax_can_cost(capsys):
+    assert run(["info", str(RATES.parents[1] / "cgdm" / "mini.yaml")]) == 0
+    shown = capsys.readouterr().out
+    assert "no nominal rate" in shown
+    assert "64 integers of 15 values, coded by learnt frequencies: 250 bits" in shown

@@ -7,6 +7,7 @@ compression", CACM 1987), kept as a low end and a width of 64 bits, carries runn
 from __future__ import annotations
 
 from functools import cached_property
+from math import log2
 
 import numpy as np
 
@@ -87,6 +88,11 @@ class ArithmeticDecoder:
     def size(self) -> int:
         """Bytes of the whole message."""
         return len(self._data)
+
+    @property
+    def bits(self) -> float:
+        """Ideal bits of the symbols that were read so far."""
+        return 8 * (self._position - 8) + _BITS - log2(self._width)
 
     def target(self, total: int) -> int:
         """Return an integer in 0..total-1 that the next symbol owns."""

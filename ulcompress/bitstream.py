@@ -142,13 +142,28 @@ def seed_of(payload: bytes) -> int:
 
 
 def stream_bits(data: bytes, specs: Sequence[StreamSpec], counts: Callable[[str], np.ndarray]) -> dict[str, float]:
-    """Return the ideal bits of each stream of a file, read with tables alone.
+    """Return the ideal bits of each stream of a file, read with tables alone; `network_stream_bits` needs no tables.
 
     `specs` are in the order of the streams; `counts` returns the int64 counts, (n,), that a table's name stands for.
     """
     header, payload = parse(data)
     coder = ArithmeticDecoder(payload)
     return {spec.name: sum(_costs(spec, header, counts, coder)) for spec in specs}
+
+
+def network_stream_bits(
+    data: bytes, *, conditioning: Mapping[str, Conditioner], quantizer: Quantizer, stride: int
+) -> dict[str, float]:
+    """Return the ideal bits of each stream of a file, read by the parts that wrote it; the symbols are `spatial`."""
+    header, payload = parse(data)
+    coder, read, bits = ArithmeticDecoder(payload), 0.0, {}
+    for name, conditioner in conditioning.items():
+        conditioner.read(coder)
+        if conditioner.sends:
+            bits[name] = coder.bits - read
+        read = coder.bits
+    quantizer.read(coder, header.grid(stride))
+    return bits | {"spatial": coder.bits - read}
 
 
 def _costs(

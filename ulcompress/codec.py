@@ -282,6 +282,12 @@ class Codec(Part):
         spec = self.quantizer.stream()
         return [*specs, spec and replace(spec.within("quantizer"), stride=self.encoder.stride)]
 
+    @torch.inference_mode()
+    def stream_bits(self, data: bytes) -> dict[str, float]:
+        """Return the ideal bits of each stream of a file of this codec; BitstreamError when it is damaged."""
+        conditioning, quantizer = self.conditioners, self.quantizer
+        return bitstream.network_stream_bits(data, conditioning=conditioning, quantizer=quantizer, stride=self.stride)
+
     @property
     def fingerprint(self) -> bytes:
         """Three bytes by which a file names its codec: of the streams and of the weights in half precision.

@@ -1,4 +1,4 @@
-"""What a .ulc file holds, read without torch."""
+"""What a .ulc file holds, read without torch where tables alone suffice."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def _directory(fingerprint: str, codec: str | None) -> Path | None:
 def _streams(data: bytes, directory: Path) -> dict[str, float]:
     specs = json.loads(metadata(directory).get("streams", "[]"))
     if None in specs:  # a stream whose probabilities need a network
-        return {}
+        from ulcompress.pretrained import load
+
+        return load(directory, encoder_only=True).stream_bits(data)
     return stream_bits(data, [StreamSpec(**spec) for spec in specs], _tables(directory))
 
 

@@ -18,31 +18,41 @@ SIZES = ((512, 512), (768, 512))
 
 
 def describe_experiment(paths: Sequence[Path]) -> str:
-    """Tell in a few lines the bits of the spatial symbols and the bound of the text.
+    """Tell in a few lines the bits of the spatial symbols and the bounds of syntax and text.
 
     Args:
         paths: YAML files of one experiment, merged in this order as `ulcompress fit -c ... -c ...` merges them.
 
     Raises:
-        ValueError: A file is no experiment with a codec, or its quantiser has no fixed number of symbols.
+        ValueError: A file is no experiment with a codec.
     """
     codec = _codec_of(paths)
-    encoder, quantizer = _build(Encoder, codec["encoder"]), _build(Quantizer, codec["quantizer"])
-    size = getattr(quantizer, "size", None)
-    if size is None:
-        raise ValueError(f"{type(quantizer).__name__} has no fixed number of symbols, so no nominal rate")
-    bits, stride = math.log2(size), encoder.stride
-    symbols = f"one of {size} symbols ({bits:g} bits) every {stride} x {stride} pixels"
-    lines = [" + ".join(map(str, paths)), f"  spatial  {symbols}: {bits / stride**2:.6f} bpp"]
-    for width, height in SIZES:
-        total = spatial_bits(size, stride, width, height)
-        lines.append(f"    {width} x {height}: {total:g} bits, {math.ceil(total / 8)} bytes")
+    lines = [" + ".join(map(str, paths)), *_spatial_lines(codec)]
     for name, conditioner in codec["conditioning"].items():
         arguments = conditioner.get("init_args", {})
         if "coder" in arguments:
             tokens = arguments["coder"]["init_args"]["max_tokens"]
             lines.append(f"  {name:<7}  a caption of up to {tokens} tokens, coded by learnt frequencies")
+        if "generator" in arguments:
+            dimension, alphabet = arguments["generator"]["init_args"]["dimension"], 2 * arguments["levels"] + 1
+            bits = dimension * math.log2(alphabet)
+            vector = f"{dimension} integers of {alphabet} values, coded by learnt frequencies"
+            lines.append(f"  {name:<7}  {vector}: {bits:.0f} bits an image where all are equally likely")
     return "\n".join(lines)
+
+
+def _spatial_lines(codec: dict[str, Any]) -> list[str]:
+    encoder, quantizer = _build(Encoder, codec["encoder"]), _build(Quantizer, codec["quantizer"])
+    size = getattr(quantizer, "size", None)
+    if size is None:
+        return [f"  spatial  {type(quantizer).__name__}: as many bits as the image needs, no nominal rate"]
+    bits, stride = math.log2(size), encoder.stride
+    symbols = f"one of {size} symbols ({bits:g} bits) every {stride} x {stride} pixels"
+    lines = [f"  spatial  {symbols}: {bits / stride**2:.6f} bpp"]
+    for width, height in SIZES:
+        total = spatial_bits(size, stride, width, height)
+        lines.append(f"    {width} x {height}: {total:g} bits, {math.ceil(total / 8)} bytes")
+    return lines
 
 
 def spatial_bits(size: int, stride: int, width: int, height: int) -> float:

@@ -16,9 +16,15 @@ def test_rates_are_those_of_a_file(tiny_codec):
     assert 0 <= 8 * (len(data) - 8) - payload <= 9
 
 
-def test_without_tables_only_the_file_is_counted(tiny_codec, monkeypatch):
-    monkeypatch.setattr(type(tiny_codec), "streams", lambda codec: [None])
-    assert set(file_rates(tiny_codec, torch.zeros(3, 16, 16), None)) == {"file"}
+def test_streams_that_need_a_network_are_counted_too(tiny_guided_codec):
+    image = torch.rand(3, 40, 56, generator=torch.Generator().manual_seed(0))
+    rates = file_rates(tiny_guided_codec, image, None)
+    code = tiny_guided_codec.encode(image)
+    with torch.no_grad():
+        syntax = float(tiny_guided_codec.conditioning["syntax"].bits(code.sides["syntax"]))
+    assert set(rates) == {"file", "syntax", "spatial"}
+    assert rates["syntax"] * 40 * 56 == pytest.approx(syntax, abs=0.01)
+    assert 0 <= (rates["file"] - rates["syntax"] - rates["spatial"]) * 40 * 56 - 64 <= 9
 
 
 def test_the_mean_is_over_as_many_images_as_asked_for(fit, codec_module, monkeypatch):

@@ -10,7 +10,25 @@ from ulcompress.cli import run
 ROOT = Path(__file__).parents[2] / "experiments"
 RATES = sorted(ROOT.glob("*/rates/*.yaml"))
 ABLATIONS = sorted(ROOT.glob("*/ablations/*.yaml"))
-EXPERIMENTS = sorted(set(ROOT.rglob("*.yaml")) - set(RATES) - set(ABLATIONS))
+BASES = sorted(ROOT.glob("*/bases/*.yaml"))
+EXPERIMENTS = sorted(set(ROOT.rglob("*.yaml")) - set(RATES) - set(ABLATIONS) - set(BASES))
+LARGE = ROOT / "cgdm/illm.yaml"
+STAND_IN = """
+model:
+  init_args:
+    codec:
+      encoder: { class_path: AnalysisTransform, init_args: { model: &base BASE } }
+      quantizer: { class_path: HyperpriorQuantizer, init_args: { model: *base } }
+      conditioning:
+        base: { class_path: SynthesisTransform, init_args: { model: *base } }
+        syntax: { class_path: NeuralSyntax, init_args: { generator: SyntaxGenerator } }
+"""
+"""A small untrained base in place of a published one, which would have to be downloaded."""
+SMALL_BASES = {
+    "illm": "{ class_path: ulcompress.illm.MSILLM, init_args: { quality: null, widths: [4, 4, 4, 4, 8], channels: 8, "
+    "hyper_channels: 4, blocks: 1 } }",
+    "zoo": "{ class_path: CompressAIModel, init_args: { quality: null, sizes: [8, 8] } }",
+}
 STEP = [
     *("--data.batch_size", "2", "--data.crop", "64", "--data.num_workers", "0", "--trainer.max_steps", "1"),
     *("--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu", "--trainer.devices", "1"),
@@ -30,12 +48,37 @@ def fit(images, *options):
     assert run(["fit", *options, "--data.train", images, *STEP]) == 0
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", [e for e in EXPERIMENTS if e != LARGE], ids=lambda path: str(path.relative_to(ROOT)))
 def test_one_step(path, images, squeezenet, here):
     perceptual = "perceptual: FeatureDistance" in path.read_text()
     fit(images, "-c", str(path), *(["--model.perceptual.weights", squeezenet] if perceptual else []))
     checkpoints = list(here.rglob("last.ckpt"))
     assert not checkpoints or torch.load(checkpoints[0], weights_only=True)["global_step"] == 1
+
+
+@pytest.mark.parametrize("base", SMALL_BASES)
+def test_one_step_over_a_small_stand_in_of_a_published_base(base, images, squeezenet, here):
+    (here / "base.yaml").write_text(STAND_IN.replace("BASE", SMALL_BASES[base]))
+    decoder = "--model.codec.decoder"
+    small = [*("--model.perceptual.net", "squeeze", "--model.perceptual.weights", squeezenet)]
+    for part in ("denoiser", "consistency"):
+        small += [f"{decoder}.{part}.widths", "[8,8,8,8,8]", f"{decoder}.{part}.blocks", "1"]
+    fit(images, "-c", str(LARGE), "-c", "base.yaml", *small)
+    assert torch.load(here / "runs/cgdm/illm/last.ckpt", weights_only=True)["global_step"] == 1
+
+
+def test_quality_and_base_can_be_chosen(capsys, monkeypatch):
+    def printed(*options):
+        with pytest.raises(SystemExit):
+            run(["fit", "-c", str(LARGE), *options, "--data.train", "x", "--print_config"])
+        return capsys.readouterr().out
+
+    monkeypatch.setenv("MSILLM_QUALITY", "5")
+    monkeypatch.setenv("MSILLM_REPOSITORY", "copy")
+    assert printed().count("quality: 5") == printed().count("repository: copy") == 3
+    for base in BASES:
+        config = printed("-c", str(base))
+        assert config.count("name: mbt2018-mean") == 3 and "MSILLM" not in config
 
 
 @pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: str(path.relative_to(ROOT)))
