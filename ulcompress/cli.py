@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from ulcompress import __version__
@@ -105,14 +107,32 @@ def _parser() -> argparse.ArgumentParser:
     caption.add_argument("--force", action="store_true", help="make captions anew that are there")
     caption.set_defaults(action=_caption)
 
-    evaluate = verbs.add_parser("evaluate", help="measure a codec on images, from real files")
+    evaluate = verbs.add_parser("evaluate", help="compare codecs on images, from real files")
     evaluate.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="images and folders of images")
-    _codec(evaluate)
+    evaluate.add_argument(
+        "--codec",
+        action="append",
+        metavar="CODEC",
+        help="bundled name, directory or hub:org/name, or CURVE=CODEC,CODEC; again for more (default: mini)",
+    )
+    evaluate.add_argument("--device", default="cpu", help="torch device (default: cpu)")
+    evaluate.add_argument(
+        "--setting",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE,...",
+        help="steps, guidance, online, without; again for more points of every codec's curve",
+    )
+    evaluate.add_argument("--anchor", action="append", default=[], metavar="NAME", help="jpeg, webp, avif, jxl, ...")
+    evaluate.add_argument("--reference", metavar="CURVE", help="of Bjøntegaard deltas (default: the first anchor)")
+    evaluate.add_argument("--metrics", nargs="+", metavar="NAME", help="default: psnr ms-ssim; all for all")
+    evaluate.add_argument("--weights", type=Path, metavar="DIR", help="folder with files of the metrics' weights")
     _coding(evaluate)
     _sampling(evaluate)
     evaluate.add_argument("--captions", action="store_true", help="first line of <name>.txt beside each image")
-    evaluate.add_argument("--out", type=Path, help="new or empty folder for files, restored images, measurements.csv")
-    evaluate.add_argument("--force", action="store_true", help="overwrite what is in that folder")
+    evaluate.add_argument("--out", type=Path, help="folder of the results; what is there already is not done again")
+    evaluate.add_argument("--keep", action="store_true", help="keep compressed files and restored images there")
+    evaluate.add_argument("--devices", type=_positive, default=1, metavar="N", help="processes that share the images")
     evaluate.set_defaults(action=_evaluate)
 
     choose = verbs.add_parser("choose-seed", help="give a codec the noise that restores reference images best")
@@ -354,41 +374,63 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from ulcompress.evaluation import markdown, measure_all, write_csv
+    if options.keep and options.out is None:
+        raise ValueError("--keep needs a folder to keep files in; give --out")
+    with nullcontext(options.out) if options.out is not None else TemporaryDirectory() as out:
+        return _evaluate_to(options, Path(out))
+
+
+def _evaluate_to(options: argparse.Namespace, out: Path) -> int:
+    from ulcompress.evaluation.results import gather, summary_markdown, write_results
+    from ulcompress.evaluation.run import is_first, run
+
+    plan = _plan(options, out)
+    outcomes = run(plan, processes=options.devices)
+    if not is_first():
+        return 0
+    command = shlex.join(["ulcompress", *sys.argv[1:]])
+    results = gather(plan, outcomes, reference=options.reference, command=command)
+    print(summary_markdown(results))
+    if options.out is not None:
+        print("\n".join(map(str, write_results(results, out))))
+    return 1 if any(outcome.error for outcome in outcomes) else 0
+
+
+def _plan(options: argparse.Namespace, out: Path):
+    """Turn the options of `evaluate` into what is to be done."""
+    from ulcompress.evaluation.contestants import Setting
+    from ulcompress.evaluation.metrics import FIDELITY
+    from ulcompress.evaluation.plan import Entry, Plan, name_images
     from ulcompress.images import find_images
 
-    if options.out is not None and options.out.is_dir() and any(options.out.iterdir()) and not options.force:
-        raise ValueError(f"{options.out} is not empty; use --force to overwrite what is there, or give a new folder")
-    sources = find_images(options.inputs)
-    captions = _captions_beside(sources) if options.captions else None
-    optimizer = _optimizer(options)
-    measurements = measure_all(
-        _load(options),
-        sources,
-        captions=captions,
-        without=options.without,
-        refine=None if optimizer is None else partial(optimizer.refine, steps=options.online),
-        steps=options.steps,
-        guidance=options.guidance,
-        keep=options.out,
+    _optimizer(options)  # refuses options that make no search
+    common = Setting(options.steps, options.guidance, options.online, tuple(options.without))
+    settings = [common | Setting.parse(text) for text in options.setting] or [common]
+    images = name_images(find_images(options.inputs))
+    return Plan(
+        images=images,
+        entries=tuple(Entry.parse(text) for text in options.codec or ["mini"]),
+        out=out,
+        captions=_captions_beside(images) if options.captions else {},
+        settings=tuple(settings),
+        anchors=tuple(options.anchor),
+        metrics=tuple(options.metrics or FIDELITY),
+        weights=options.weights,
+        device=options.device,
+        keep=options.keep,
+        online_variables=tuple(options.online_variables) if options.online_variables else None,
+        online_perceptual=options.online_perceptual,
     )
-    if not measurements:
-        return 1  # every image has been told why
-    if options.out is not None:
-        write_csv(measurements, options.out / "measurements.csv")
-    print(markdown(measurements, per_image=True))
-    print()
-    print(markdown(measurements))
-    return 0
 
 
-def _captions_beside(sources: list[Path]) -> dict[Path, str]:
+def _captions_beside(images: Mapping[str, Path]) -> dict[str, str]:
     from ulcompress.captions import first_caption
 
-    captions = {source: caption for source in sources if (caption := first_caption(source))}
+    captions = {name: caption for name, path in images.items() if (caption := first_caption(path))}
     if not captions:
-        text = sources[0].with_suffix(".txt")
-        raise ValueError(f"no caption for {sources[0]} or any other; write one to {text}, or leave out --captions")
+        path = next(iter(images.values()))
+        text = path.with_suffix(".txt")
+        raise ValueError(f"no caption for {path} or any other; write one to {text}, or leave out --captions")
     return captions
 
 

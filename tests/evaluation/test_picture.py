@@ -6,7 +6,7 @@ from ulcompress.evaluation import Measurement, Panel, side_by_side
 from ulcompress.evaluation.picture import MARGIN, NARROWEST
 
 COLOURS = ["red", "lime", "blue"]
-MEASURED = Measurement("a.png", 60, 120, 90, 0.1, 21.5, 0.5, 1.0, 1.0)
+MEASURED = Measurement(60, 120, 90, 0.1, 21.5, 0.5, 1.0, 1.0)
 
 
 def panels(size=(480, 300)):

@@ -1,31 +1,51 @@
-from ulcompress.evaluation.anchors import Anchor, encode_to
+from ulcompress.evaluation.anchors import ANCHORS, Anchor, Match, match
+from ulcompress.evaluation.bjontegaard import Delta, rate_delta
+from ulcompress.evaluation.contestants import AnchorContestant, CodecContestant, Coded, Contestant, Setting
 from ulcompress.evaluation.demo import demo
 from ulcompress.evaluation.features import PooledFeatures
 from ulcompress.evaluation.frechet import FrechetDistance
-from ulcompress.evaluation.measurement import Measurement, measure, measure_all
-from ulcompress.evaluation.metrics import ms_ssim, psnr
+from ulcompress.evaluation.measurement import Measurement
+from ulcompress.evaluation.metrics import METRICS, Metric, PairMetric, Sample, SetMetric, ms_ssim, psnr
 from ulcompress.evaluation.picture import Panel, side_by_side
+from ulcompress.evaluation.plan import Entry, Plan, name_images
+from ulcompress.evaluation.results import gather, write_results
+from ulcompress.evaluation.run import Outcome, run
 from ulcompress.evaluation.seams import seam_ratio
 from ulcompress.evaluation.seed import choose_seed, with_seed
-from ulcompress.evaluation.table import markdown, summary, write_csv
 
 __all__ = [
+    "ANCHORS",
+    "METRICS",
     "Anchor",
+    "AnchorContestant",
+    "CodecContestant",
+    "Coded",
+    "Contestant",
+    "Delta",
+    "Entry",
     "FrechetDistance",
+    "Match",
     "Measurement",
+    "Metric",
+    "Outcome",
+    "PairMetric",
     "Panel",
+    "Plan",
     "PooledFeatures",
+    "Sample",
+    "SetMetric",
+    "Setting",
     "choose_seed",
     "demo",
-    "encode_to",
-    "markdown",
-    "measure",
-    "measure_all",
+    "gather",
+    "match",
     "ms_ssim",
+    "name_images",
     "psnr",
+    "rate_delta",
+    "run",
     "seam_ratio",
     "side_by_side",
-    "summary",
     "with_seed",
-    "write_csv",
+    "write_results",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 from PIL import Image
@@ -11,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from ulcompress.codec import Codec
-from ulcompress.evaluation.anchors import Anchor, encode_to
-from ulcompress.evaluation.measurement import Measurement, measure
+from ulcompress.evaluation.anchors import ANCHORS, Match, match
+from ulcompress.evaluation.measurement import HEADINGS, Measurement
 from ulcompress.evaluation.picture import Panel, side_by_side
-from ulcompress.evaluation.table import COLUMNS, cells
-from ulcompress.images import from_pil, open_image
+from ulcompress.evaluation.timing import timed
+from ulcompress.images import from_pil, open_image, write_image
 
 
 def demo(codec: Codec, image_path: Path | None, out: Path, caption: str | None = None) -> list[Path]:
@@ -37,14 +36,14 @@ def demo(codec: Codec, image_path: Path | None, out: Path, caption: str | None =
     """
     out.mkdir(parents=True, exist_ok=True)
     path = image_path if image_path is not None else _coffee(out)
-    ours = measure(codec, path, caption=caption, keep=out)
     original = open_image(path)
     file, restored, picture = (out / f"{path.stem}{end}" for end in (".ulc", "_restored.png", "_comparison.png"))
-    anchors = [encode_to(original, format, ours.bytes) for format in ("AVIF", "JPEG")]
-    measured = {anchor.label: _measurement(anchor, original, path.name) for anchor in anchors}
+    ours = _through_file(codec, original, caption, file, restored)
+    anchors = [match(ANCHORS[name](), original, ours.bytes) for name in ("avif", "jpeg")]
+    measured = {anchor.label: _measurement(anchor, original) for anchor in anchors}
     _print({"ulcompress": ours} | measured)
     panels = [Panel("original", original), Panel("ulcompress", open_image(restored), ours)]
-    panels += [Panel(anchor.label, anchor.image, measured[anchor.label]) for anchor in anchors]
+    panels += [Panel(anchor.label, anchor.restored, measured[anchor.label]) for anchor in anchors]
     side_by_side(panels, picture)
     return [*([path] if image_path is None else []), file, restored, picture]
 
@@ -59,10 +58,21 @@ def _coffee(folder: Path) -> Path:
     return path
 
 
-def _measurement(anchor: Anchor, original: Image.Image, name: str) -> Measurement:
+def _through_file(codec: Codec, original: Image.Image, caption: str | None, file: Path, restored: Path) -> Measurement:
+    _ = codec.fingerprint  # no part of the time for an image
+    data, encode_seconds = timed(lambda: codec.compress(original, caption))
+    file.write_bytes(data)
+    image, decode_seconds = timed(lambda: codec.decompress(file.read_bytes()))
+    write_image(image, restored)
+    size = file.stat().st_size
     return Measurement.compare(
-        name,
-        from_pil(anchor.image),
+        image, from_pil(original), size=size, encode_seconds=encode_seconds, decode_seconds=decode_seconds
+    )
+
+
+def _measurement(anchor: Match, original: Image.Image) -> Measurement:
+    return Measurement.compare(
+        from_pil(anchor.restored),
         from_pil(original),
         size=len(anchor.data),
         encode_seconds=anchor.encode_seconds,
@@ -72,8 +82,8 @@ def _measurement(anchor: Anchor, original: Image.Image, name: str) -> Measuremen
 
 def _print(rows: Mapping[str, Measurement]) -> None:
     table = Table("codec")
-    for heading, _ in COLUMNS.values():
+    for heading in HEADINGS:
         table.add_column(heading, justify="right")
     for name, measurement in rows.items():
-        table.add_row(name, *cells(asdict(measurement)))
+        table.add_row(name, *measurement.cells)
     Console().print(table)

@@ -1,6 +1,7 @@
 """Feature maps of torchvision's classifiers, by which images are compared."""
 
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError
@@ -31,7 +32,7 @@ def load_backbone(name: str, weights: str | None) -> nn.Sequential:
 
     Args:
         name: Of the torchvision model, one of `TITLES`.
-        weights: A safetensors file of its state dictionary; None downloads torchvision's own file.
+        weights: A safetensors file of its state dictionary, or torchvision's own .pth; None downloads that.
 
     Raises:
         ValueError: The name is unknown, or the weights are not there or of another model.
@@ -69,8 +70,15 @@ def _download(name: str) -> dict[str, Tensor]:
 
 def _read(weights: str, name: str) -> dict[str, Tensor]:
     if not Path(weights).is_file():
-        raise ValueError(f"no file {weights!r}; weights must be a safetensors file of torchvision's {name}")
+        raise ValueError(
+            f"no file {weights!r}; weights must be a safetensors file of torchvision's {name}, or its .pth"
+        )
     try:
-        return {key: value.float() for key, value in load_file(weights).items()}
-    except SafetensorError as error:
-        raise ValueError(f"{weights!r} is no safetensors file ({error}); convert the state dictionary first") from error
+        if Path(weights).suffix == ".pth":
+            state = torch.load(weights, map_location="cpu", weights_only=True)
+        else:
+            state = load_file(weights)
+        return {key: value.float() for key, value in state.items()}
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{weights!r} cannot be read ({reason}); give {name}'s state dictionary") from error

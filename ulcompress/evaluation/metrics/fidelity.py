@@ -1,13 +1,49 @@
-"""Fidelity of a restored image to its original."""
+"""Fidelity of a restored image to its original, pixel by pixel and in structure."""
 
 import math
 import warnings
+from importlib.metadata import version
 
 from torch import Tensor
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure, peak_signal_noise_ratio
 
+from ulcompress.evaluation.metrics.base import PairMetric, Sample
+
 SMALLEST_SIDE = 176
 """In pixels, for MS-SSIM: a window of 11 pixels must fit into the coarsest of its five scales."""
+
+
+class PSNR(PairMetric):
+    """Peak signal-to-noise ratio; its mean over images is a mean of decibels."""
+
+    name, label, better = "psnr", "PSNR (dB)", "higher"
+    protocol = "PSNR over all pixels and RGB channels of the 8-bit images; mean of the images' decibels"
+
+    def __init__(self):
+        self.files = {}
+
+    def __call__(self, sample: Sample) -> float:
+        """Return decibels; infinite for equal images."""
+        return psnr(sample.restored, sample.original)
+
+
+class MSSSIM(PairMetric):
+    """Multi-scale structural similarity."""
+
+    name, label, better = "ms-ssim", "MS-SSIM", "higher"
+
+    def __init__(self):
+        self.files = {}
+        self.protocol = (
+            "MS-SSIM on RGB (mean over the channels), five scales, Gaussian windows of 11 pixels, torchmetrics "
+            f"{version('torchmetrics')}; images with a side below {SMALLEST_SIDE} pixels have none"
+        )
+
+    def __call__(self, sample: Sample) -> float:
+        """Return at most 1; NaN for a small image."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the protocol says so once
+            return ms_ssim(sample.restored, sample.original)
 
 
 def psnr(restored: Tensor, original: Tensor) -> float:

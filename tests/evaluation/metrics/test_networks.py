@@ -1,0 +1,292 @@
+"""Metrics by networks, with random weights in files of the names that are looked for."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
+from torchmetrics.functional.image.dists import DISTSNetwork
+
+from ulcompress.evaluation.frechet import cut, frechet_distance, frechet_of_points
+from ulcompress.evaluation.metrics import FIDELITY, METRICS, MeanIoU, Sample, SetDistance, build
+from ulcompress.evaluation.metrics.sets import SUBSET, kernel_distance
+from ulcompress.evaluation.metrics.weights import MissingWeights, hashes
+
+
+def sample(height=70, width=90, caption=None):
+    generator = torch.Generator().manual_seed(0)
+    original = torch.rand(3, height, width, generator=generator)
+    restored = (original + 0.2 * torch.randn(3, height, width, generator=generator)).clamp(0, 1)
+    return Sample(original, (restored * 255).round() / 255, caption)
+
+
+def vgg16_features():
+    """The convolutions alone: the classifier has half a gigabyte."""
+    import torchvision
+
+    with torch.device("meta"):
+        features = torchvision.models.vgg16().features
+    features.to_empty(device="cpu")
+    for parameter in features.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    return features
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    """No network, and an empty cache."""
+
+    def refuse(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    before = torch.hub.get_dir()
+    torch.hub.set_dir(str(tmp_path / "cache"))
+    yield
+    torch.hub.set_dir(before)
+
+
+@pytest.fixture
+def weights(tmp_path, squeezenet, offline):
+    """A folder with the weights of SqueezeNet alone."""
+    (tmp_path / "weights").mkdir()
+    shutil.copy(squeezenet, tmp_path / "weights" / "squeezenet1_1.safetensors")
+    return tmp_path / "weights"
+
+
+def test_lpips_is_that_of_torchmetrics(weights, monkeypatch):
+    import torchvision
+    from safetensors.torch import load_file
+
+    metric = METRICS["lpips-squeeze"](weights, "cpu")
+    network = torchvision.models.squeezenet1_1()
+    network.load_state_dict(load_file(weights / "squeezenet1_1.safetensors"))
+    monkeypatch.setattr("torchvision.models.squeezenet1_1", lambda **_: network)
+    pair = sample()
+    expected = learned_perceptual_image_patch_similarity(
+        pair.restored[None], pair.original[None], net_type="squeeze", normalize=True
+    )
+    assert metric(pair) == pytest.approx(float(expected), rel=1e-4) and metric(pair) > 0
+    assert metric(Sample(pair.original, pair.original)) == pytest.approx(0, abs=1e-6)
+    assert math.isnan(metric(sample(20, 90)))
+    assert metric.files == hashes(weights / "squeezenet1_1.safetensors") and len(*metric.files.values()) == 64
+
+
+def test_the_published_file_of_torchvision_does_as_well(weights, tmp_path):
+    from safetensors.torch import load_file
+
+    (tmp_path / "other").mkdir()
+    state = load_file(weights / "squeezenet1_1.safetensors")
+    torch.save(state, tmp_path / "other" / "squeezenet1_1-b8a52dc0.pth")
+    one, other = (METRICS["feature-distance-squeezenet1_1"](folder, "cpu") for folder in (weights, tmp_path / "other"))
+    assert one(sample()) == other(sample()) > 0
+    assert one.name == "feature-distance-squeezenet1_1" and "not LPIPS" in one.protocol
+
+
+def test_dists_is_that_of_torchmetrics(weights, monkeypatch):
+    torch.manual_seed(0)
+    seen, features = [], vgg16_features()
+    file = weights / "vgg16-397923af.pth"
+    torch.save({}, file)
+
+    def vgg16(weights):
+        seen.append([path.name for path in Path(torch.hub.get_dir()).rglob("*.pth")])
+        return SimpleNamespace(features=features)
+
+    monkeypatch.setattr("torchmetrics.functional.image.dists.vgg16", vgg16)
+    metric = METRICS["dists"](weights, "cpu")
+    assert seen == [[file.name]] and metric.files == hashes(file)
+    pair = sample()
+    with torch.no_grad():
+        expected = DISTSNetwork()(pair.original[None], pair.restored[None])
+    assert metric(pair) == pytest.approx(float(expected), rel=1e-4) and metric(pair) > 0.01
+
+
+def test_what_is_missing_is_told_and_the_rest_goes_on(weights):
+    metrics, missing = build(["psnr", "fid", "lpips-squeeze", "clip-image", "dists", "miou"], weights, "cpu")
+    assert [metric.name for metric in metrics] == ["psnr", "lpips-squeeze"]
+    told = {one.name: one.reason for one in missing}
+    assert "weights-inception-2015-12-05-6726825d.pth is wanted; put it into --weights DIR, from https" in told["fid"]
+    assert "the folder clip-vit-base-patch16 is wanted" in told["clip-image"]
+    assert "vgg16-397923af.pth" in told["dists"] and "deeplabv3" in told["miou"]
+    assert not any("\n" in reason for reason in told.values())
+
+
+def test_names():
+    with pytest.raises(ValueError, match="got the metric 'fidd'; known are all, psnr"):
+        build(["fidd"], None, "cpu")
+    metrics, missing = build([*FIDELITY, "psnr"], None, "cpu")
+    assert [metric.name for metric in metrics] == list(FIDELITY) and not missing
+
+
+def test_inception_is_refused_where_its_file_would_be_unpickled(weights):
+    class Evil:
+        def __reduce__(self):
+            return print, ("unpickled",)
+
+    torch.save({"a": Evil()}, weights / "weights-inception-2015-12-05-6726825d.pth")
+    with pytest.raises(Exception, match="Weights only load failed"):
+        METRICS["fid"](weights, "cpu")
+
+
+def test_fid_of_few_samples_is_the_dense_formula():
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randn(12, 30, generator=generator, dtype=torch.float64)
+    others = 2 * torch.randn(9, 30, generator=generator, dtype=torch.float64) + 1
+
+    def moments(x):
+        return x.mean(0), x.T.cov()
+
+    expected = frechet_distance(*moments(points), *moments(others))
+    assert frechet_of_points(points, others) == pytest.approx(expected, rel=1e-6)
+    many = torch.randn(200, 5, generator=generator, dtype=torch.float64)
+    assert frechet_of_points(many, many + 3) == pytest.approx(45, rel=1e-6)
+
+
+def test_fid_and_kid_are_those_of_torch_fidelity():
+    from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+    from torch_fidelity.metric_kid import kid_features_to_metric
+
+    generator = torch.Generator().manual_seed(0)
+    points, others = (torch.randn(300, 16, generator=generator) + shift for shift in (0.0, 0.3))
+    expected = kid_features_to_metric(
+        others, points, kid_subsets=1, kid_subset_size=300, kid_kernel_poly_degree=3, verbose=False, rng_seed=0
+    )["kernel_inception_distance_mean"]
+    assert kernel_distance(points.double(), others.double()) == pytest.approx(expected, rel=1e-3)
+    statistics = (fid_features_to_statistics(x) for x in (points, others))
+    expected = fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
+    assert frechet_of_points(points.double(), others.double()) == pytest.approx(expected, rel=1e-3)
+
+
+def test_kid_of_many_samples_is_the_same_every_time():
+    generator = torch.Generator().manual_seed(0)
+    points, others = (torch.randn(SUBSET + 10, 4, generator=generator).double() for _ in range(2))
+    assert kernel_distance(points, others) == kernel_distance(points, others)
+    assert abs(kernel_distance(points, others)) < 0.01
+
+
+def colours(images):
+    return images.mean((2, 3))
+
+
+def distance(**options):
+    return SetDistance(colours, frechet_of_points, name="x", label="x", protocol="x", files={}, **options)
+
+
+def test_patches_are_those_of_two_grids():
+    metric = distance(patch=32, half_shift=True)
+    pair = sample(70, 100)
+    points = metric.points(pair)
+    assert points["original"].shape == (2 * 3 + 1 * 2, 3) and points["original"].dtype == np.float32
+    shifted = cut(pair.original[None, :, 16:, 16:], 32)
+    np.testing.assert_allclose(points["original"][6:], colours(shifted), rtol=1e-6)
+    assert distance(patch=32, half_shift=False).points(pair)["restored"].shape == (6, 3)
+    assert distance(patch=None, half_shift=False).points(pair)["restored"].shape == (1, 3)
+
+
+def test_points_of_images_one_by_one_are_those_of_the_set():
+    metric = distance(patch=16, half_shift=False)
+    samples = [sample(40, 50), sample(33, 16), sample(15, 99)]
+    points = [metric.points(one) for one in samples]
+    assert [len(of_image["restored"]) for of_image in points] == [6, 2, 0]
+    together = frechet_of_points(
+        *(torch.from_numpy(np.concatenate([p[k] for p in points[:2]])).double() for k in ("restored", "original"))
+    )
+    assert metric.compute(points) == pytest.approx(together) and together > 0
+    assert math.isnan(metric.compute(points[2:])) and math.isnan(metric.compute([]))
+
+
+def test_mean_iou_is_its_closed_form():
+    metric = MeanIoU(lambda images: images[:, 0].round().long(), 4, protocol="x", files={})
+
+    def labels(rows):
+        return torch.tensor(rows, dtype=torch.float32)[None].expand(3, -1, -1)
+
+    first = metric.points(Sample(labels([[0, 0], [1, 1]]), labels([[0, 1], [1, 1]])))
+    second = metric.points(Sample(labels([[2, 0]]), labels([[0, 0]])))
+    # Class 0: 1 + 1 of 2 + 2; class 1: 2 of 3; class 2: none of 1; class 3 is nowhere.
+    assert metric.compute([first, second]) == pytest.approx((2 / 4 + 2 / 3 + 0) / 3)
+
+
+def test_miou_of_torchvision(weights, monkeypatch):
+    from torchvision.models.segmentation import deeplabv3_resnet50
+
+    torch.manual_seed(0)
+    network = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=21, aux_loss=True)
+    torch.save(network.state_dict(), weights / "deeplabv3_resnet50_coco-cd0a2569.pth")
+    metric = METRICS["miou"](weights, "cpu")
+    pair = sample(64, 64)
+    assert metric.compute([metric.points(Sample(pair.original, pair.original))]) == 1
+    assert 0 <= metric.compute([metric.points(pair)]) <= 1
+
+
+def test_clip_score_is_the_cosine_of_the_embeddings(weights):
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
+
+    from ulcompress.images import to_pil
+
+    folder = weights / "clip-vit-base-patch16"
+    folder.mkdir()
+    letters = [chr(code) for code in range(97, 123)]
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = CLIPConfig(
+        text_config=sizes | {"vocab_size": len(tokens), "max_position_embeddings": 20, "eos_token_id": len(tokens) - 1},
+        vision_config=sizes | {"image_size": 32, "patch_size": 16},
+        projection_dim=8,
+    )
+    model = CLIPModel(config).eval()
+    model.save_pretrained(folder)
+    tokenizer = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    size = {"height": 32, "width": 32}
+    processor = CLIPProcessor(CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=size), tokenizer)
+    processor.save_pretrained(folder)
+    image, caption = METRICS["clip-image"](weights, "cpu"), METRICS["clip-caption"](weights, "cpu")
+    pair = sample(caption="a red cup")
+    with torch.no_grad():
+        restored, original = (
+            model.get_image_features(
+                pixel_values=processor.image_processor(images=to_pil(pixels), return_tensors="pt")["pixel_values"]
+            ).pooler_output
+            for pixels in (pair.restored, pair.original)
+        )
+        text = model.get_text_features(**tokenizer(["a red cup"], return_tensors="pt")).pooler_output
+    assert image(pair) == pytest.approx(100 * max(0, float(F.cosine_similarity(restored, original))), abs=1e-3)
+    assert caption(pair) == pytest.approx(100 * max(0, float(F.cosine_similarity(restored, text))), abs=1e-3)
+    assert image(Sample(pair.original, pair.original)) == pytest.approx(100, abs=1e-3)
+    assert math.isnan(caption(sample()))
+    assert set(image.files) == {"model.safetensors"}
+
+
+def test_ssimulacra2_names_what_computed_it(monkeypatch, tmp_path):
+    from ssimulacra2 import compute_ssimulacra2
+
+    from ulcompress.images import write_image
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    metric, pair = METRICS["ssimulacra2"](None, "cpu"), sample(64, 64)
+    assert metric.name == "ssimulacra2-port"
+    for name, image in (("a.png", pair.original), ("b.png", pair.restored)):
+        write_image(image, tmp_path / name)
+    assert metric(pair) == compute_ssimulacra2(str(tmp_path / "a.png"), str(tmp_path / "b.png")) < 50
+    assert metric(Sample(pair.original, pair.original)) == pytest.approx(100, abs=0.01)
+    program = tmp_path / "ssimulacra2"
+    program.write_text("#!/bin/sh\necho 12.5\n")
+    program.chmod(0o755)
+    metric = METRICS["ssimulacra2"](None, "cpu")
+    assert metric.name == "ssimulacra2" and metric(pair) == 12.5
+
+
+def test_missing_weights_are_value_errors():
+    assert issubclass(MissingWeights, ValueError)

@@ -1,0 +1,112 @@
+"""Other people's codecs at the same number of bytes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from PIL import Image
+
+from ulcompress.evaluation.metrics import psnr
+from ulcompress.evaluation.timing import timed
+from ulcompress.images import from_pil, to_rgb
+
+FACTORS = (2, 3, 4, 6, 8, 12, 16, 24, 32)
+"""By which an image may be reduced where its lowest quality is still too large."""
+
+
+class Anchor(ABC):
+    """A codec that ours are compared with."""
+
+    name: str
+    """For tables and file suffixes, such as `avif`."""
+    qualities: Sequence[Any]
+    """Its own settings, from the one of the smallest files to that of the largest."""
+
+    def check(self) -> None:  # noqa: B027, most need nothing
+        """Raise ValueError, in one line that says what would do, where it cannot be used here."""
+
+    @abstractmethod
+    def encode(self, image: Image.Image, quality: Any) -> bytes:
+        """Return the file of an RGB image."""
+
+    @abstractmethod
+    def decode(self, data: bytes) -> Image.Image:
+        """Return the RGB image of a file."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """An image coded by an anchor within a budget."""
+
+    anchor: str
+    """Its name."""
+    quality: Any
+    """The anchor's own setting."""
+    data: bytes
+    """The file."""
+    restored: Image.Image
+    """What the file shows, in the original size."""
+    factor: int
+    """By which each side was divided before coding; 1 is full size."""
+    fits: bool
+    """Whether the file is within the budget; false only where no setting is."""
+    encode_seconds: float
+    """Wall-clock time of this one coding, the search for the quality not counted."""
+    decode_seconds: float
+
+    @property
+    def label(self) -> str:
+        """Name, quality and factor for a caption."""
+        scale = f" at 1/{self.factor} size" if self.factor > 1 else ""
+        return f"{self.anchor.upper()} q{self.quality}{scale}{'' if self.fits else ', over budget'}"
+
+
+def match(anchor: Anchor, image: Image.Image, budget_bytes: int) -> Match:
+    """Code an image with the highest quality, found by bisection, whose file is not above a budget.
+
+    Where even the lowest quality is, the image is reduced with Lanczos before and enlarged after, by the factor of
+    those in `FACTORS` that gives the best PSNR. Where nothing fits, the smallest file found is returned, marked by
+    `fits`. Colour profiles and metadata are left out. Where sizes do not grow with quality everywhere, the result fits
+    and the next quality does not, but a higher one still might.
+    """
+    image = to_rgb(image)
+    bare = Image.frombytes("RGB", image.size, image.tobytes())
+    full = _within(anchor, bare, budget_bytes, 1)
+    if full.fits:
+        return full
+    reduced = [_within(anchor, bare, budget_bytes, factor) for factor in FACTORS if factor < 2 * max(bare.size)]
+    if fitting := [found for found in reduced if found.fits]:
+        original = from_pil(bare)
+        return max(fitting, key=lambda found: psnr(from_pil(found.restored), original))
+    return min([full, *reduced], key=lambda found: len(found.data))
+
+
+def _within(anchor: Anchor, image: Image.Image, budget: int, factor: int) -> Match:
+    width, height = image.size
+    small = image
+    if factor > 1:
+        small = image.resize((-(-width // factor), -(-height // factor)), Image.Resampling.LANCZOS)
+    code = cache(lambda quality: timed(lambda: anchor.encode(small, quality)))
+    quality = _highest(lambda quality: len(code(quality)[0]), anchor.qualities, budget)
+    data, encode_seconds = code(quality)
+    shown, decode_seconds = timed(lambda: _enlarged(anchor.decode(data), image.size))
+    fits = len(data) <= budget
+    return Match(anchor.name, quality, data, shown, factor, fits, encode_seconds, decode_seconds)
+
+
+def _highest(size: Callable[[Any], int], qualities: Sequence[Any], budget: int) -> Any:
+    """Return the highest quality whose size is not above the budget, the lowest one where there is none."""
+    if size(qualities[0]) > budget:
+        return qualities[0]
+    # The bisection ends right above a quality that it has tried, so that one fits even where sizes are not monotone.
+    return qualities[bisect_right(qualities, budget, lo=1, key=size) - 1]
+
+
+def _enlarged(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    image = image.convert("RGB")
+    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)

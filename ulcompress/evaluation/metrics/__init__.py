@@ -1,0 +1,91 @@
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ulcompress.evaluation.metrics.base import Metric, PairMetric, Sample, SetMetric
+from ulcompress.evaluation.metrics.clip import CLIPSimilarity, clip
+from ulcompress.evaluation.metrics.fidelity import MSSSIM, PSNR, ms_ssim, psnr
+from ulcompress.evaluation.metrics.perceptual import Perceptual, dists, feature_distance, lpips
+from ulcompress.evaluation.metrics.segmentation import MeanIoU, mean_iou
+from ulcompress.evaluation.metrics.sets import SetDistance, frechet, inception
+from ulcompress.evaluation.metrics.ssimulacra2 import SSIMULACRA2
+from ulcompress.evaluation.metrics.weights import BACKBONES, MissingWeights
+
+METRICS: Mapping[str, Callable[[Path | None, str], Metric]] = {
+    "psnr": lambda folder, device: PSNR(),
+    "ms-ssim": lambda folder, device: MSSSIM(),
+    "lpips-alex": partial(lpips, "alex"),
+    "lpips-vgg": partial(lpips, "vgg"),
+    "lpips-squeeze": partial(lpips, "squeeze"),
+    "dists": dists,
+    "fid": partial(inception, "fid", None),
+    "fid-256-half-shift": partial(inception, "fid", 256),
+    "kid": partial(inception, "kid", None),
+    "kid-256-half-shift": partial(inception, "kid", 256),
+    "clip-image": partial(clip, "image"),
+    "clip-caption": partial(clip, "caption"),
+    "miou": mean_iou,
+    "ssimulacra2": lambda folder, device: SSIMULACRA2(),
+    **{f"feature-distance-{name}": partial(feature_distance, name) for name in BACKBONES},
+    **{f"frechet-{name}": partial(frechet, name, None) for name in BACKBONES},
+    **{f"frechet-{name}-128": partial(frechet, name, 128) for name in BACKBONES},
+}
+"""By the name that `--metrics` takes: a folder of weights (or None) and a device to a metric."""
+FIDELITY = ("psnr", "ms-ssim")
+"""What is measured where nobody names metrics: they need no weights."""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A metric that was asked for and cannot be applied."""
+
+    name: str
+    reason: str
+    """One line that names the file it wants."""
+
+
+def build(names: Sequence[str], folder: Path | None, device: str) -> tuple[list[Metric], list[Missing]]:
+    """Return the metrics of these names, and those whose weights are missing.
+
+    Args:
+        names: Of `METRICS`, or `all`.
+        folder: With files of weights, looked into before any download.
+        device: Where networks go.
+
+    Raises:
+        ValueError: A metric is unknown.
+    """
+    names = list(METRICS) if "all" in names else list(dict.fromkeys(names))
+    found: list[Metric] = []
+    missing: list[Missing] = []
+    for name in names:
+        if name not in METRICS:
+            raise ValueError(f"got the metric {name!r}; known are all, {', '.join(METRICS)}")
+        try:
+            found.append(METRICS[name](folder, device))
+        except MissingWeights as error:
+            missing.append(Missing(name, " ".join(str(error).split())))
+    return found, missing
+
+
+__all__ = [
+    "FIDELITY",
+    "METRICS",
+    "MSSSIM",
+    "PSNR",
+    "SSIMULACRA2",
+    "CLIPSimilarity",
+    "MeanIoU",
+    "Metric",
+    "Missing",
+    "MissingWeights",
+    "PairMetric",
+    "Perceptual",
+    "Sample",
+    "SetDistance",
+    "SetMetric",
+    "build",
+    "ms_ssim",
+    "psnr",
+]

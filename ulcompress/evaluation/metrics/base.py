@@ -1,0 +1,63 @@
+"""What a metric is: a number for a pair of images, or for a set of pairs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image and what a codec made of it."""
+
+    original: Tensor
+    """RGB in [0, 1], (3, H, W)."""
+    restored: Tensor
+    """Likewise, rounded to 8 bits."""
+    caption: str | None = None
+    """What the original shows."""
+
+
+class Metric(ABC):
+    """A number that says how good restored images are, and how it was found."""
+
+    name: str
+    """Key in results: `psnr`, `fid-256-half-shift`."""
+    label: str
+    """For tables and axes: `PSNR (dB)`."""
+    protocol: str
+    """Library, network, sizes, what is compared with what: all that others need to find the same number."""
+    better: str
+    """`higher` or `lower`."""
+    scope: str
+    """`image` or `set`: what the number is of."""
+    files: Mapping[str, str]
+    """Name of each file of weights that was used, to its SHA-256."""
+
+
+class PairMetric(Metric):
+    """A number for every image; that of a set is the mean."""
+
+    scope = "image"
+
+    @abstractmethod
+    def __call__(self, sample: Sample) -> float:
+        """Return the number; NaN where it is not defined for this image."""
+
+
+class SetMetric(Metric):
+    """A number for a set of images, found from what was kept of each."""
+
+    scope = "set"
+
+    @abstractmethod
+    def points(self, sample: Sample) -> dict[str, np.ndarray]:
+        """Return what has to be kept of one pair, arrays by name; without rows where the image is too small."""
+
+    @abstractmethod
+    def compute(self, points: Sequence[Mapping[str, np.ndarray]]) -> float:
+        """Return the number of a set, given the points of its images; NaN where they are too few."""

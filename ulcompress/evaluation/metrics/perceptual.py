@@ -1,0 +1,91 @@
+"""Perceptual distances: LPIPS, DISTS, and one on the features of any backbone."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ulcompress.evaluation.metrics.base import PairMetric, Sample
+from ulcompress.evaluation.metrics.weights import BACKBONES, backbone, fetch, hashes, only_cached
+from ulcompress.losses import LPIPS, FeatureDistance
+from ulcompress.losses.lpips import BACKBONES as LPIPS_BACKBONES
+
+NETS = {"alex": "AlexNet", "vgg": "VGG-16", "squeeze": "SqueezeNet 1.1"}
+SMALLEST_SIDE = 32
+"""In pixels, for which all backbones have a feature left."""
+
+
+class Perceptual(PairMetric):
+    """A distance between images by a network, in [0, 1] RGB at full size."""
+
+    better = "lower"
+
+    def __init__(self, distance: nn.Module, *, name: str, label: str, protocol: str, files: dict[str, str]):
+        """Take a module that maps two batches, (B, 3, H, W) in [0, 1], to (B,)."""
+        self.distance = distance.eval()
+        self.name = name
+        self.label = label
+        self.protocol = protocol
+        self.files = files
+
+    @torch.no_grad()
+    def __call__(self, sample: Sample) -> float:
+        """Return the distance; NaN for an image with a side below 32 pixels."""
+        if min(sample.original.shape[1:]) < SMALLEST_SIDE:
+            return float("nan")
+        device = next((p.device for p in self.distance.parameters()), torch.device("cpu"))
+        return float(self.distance(sample.restored[None].to(device), sample.original[None].to(device)))
+
+
+def lpips(net: str, folder: Path | None, device: str) -> Perceptual:
+    """Return LPIPS 0.1 on one of `NETS`; MissingWeights where those of the network are."""
+    path = backbone(LPIPS_BACKBONES[net], folder)
+    return Perceptual(
+        LPIPS(net=net, weights=str(path)).to(device),
+        name=f"lpips-{net}",
+        label=f"LPIPS ({NETS[net]})",
+        protocol=f"LPIPS version 0.1 on {NETS[net]}, full size, torchmetrics {version('torchmetrics')}",
+        files=hashes(path),
+    )
+
+
+def dists(folder: Path | None, device: str) -> Perceptual:
+    """Return DISTS on VGG-16 (Ding et al., TPAMI 2020); MissingWeights where those of the network are."""
+    path = fetch(BACKBONES["vgg16"], folder)
+    with only_cached(path):
+        network = _DISTS()
+    return Perceptual(
+        network.to(device),
+        name="dists",
+        label="DISTS",
+        protocol=f"DISTS on VGG-16, full size, torchmetrics {version('torchmetrics')}",
+        files=hashes(path),
+    )
+
+
+def feature_distance(name: str, folder: Path | None, device: str) -> Perceptual:
+    """Return `FeatureDistance` on a classifier of `BACKBONES`; MissingWeights where those of the network are."""
+    path = backbone(name, folder)
+    return Perceptual(
+        FeatureDistance(backbone=name, weights=str(path)).to(device),
+        name=f"feature-distance-{name}",
+        label=f"feature distance ({name})",
+        protocol=f"mean squared distance of unit-normalised features of torchvision's {name}, equal weights, full "
+        "size; not LPIPS",
+        files=hashes(path),
+    )
+
+
+class _DISTS(nn.Module):
+    def __init__(self):
+        super().__init__()
+        from torchmetrics.functional.image.dists import DISTSNetwork
+
+        self.network: Any = DISTSNetwork()
+
+    def forward(self, restored: Tensor, original: Tensor) -> Tensor:
+        return self.network(original, restored)

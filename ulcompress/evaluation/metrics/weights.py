@@ -1,0 +1,84 @@
+"""Files of weights: in a folder that the user gives, in torch's cache, or from where they are published."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.error import URLError
+
+import torch
+
+URLS = {
+    "alexnet-owt-7be5be79.pth": "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+    "vgg16-397923af.pth": "https://download.pytorch.org/models/vgg16-397923af.pth",
+    "squeezenet1_1-b8a52dc0.pth": "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
+    "deeplabv3_resnet50_coco-cd0a2569.pth": "https://download.pytorch.org/models/deeplabv3_resnet50_coco-cd0a2569.pth",
+    "weights-inception-2015-12-05-6726825d.pth": "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+    "weights-inception-2015-12-05-6726825d.pth",
+}
+"""Files that metrics want, by the name under which they are published and looked for."""
+BACKBONES = {
+    "alexnet": "alexnet-owt-7be5be79.pth",
+    "vgg16": "vgg16-397923af.pth",
+    "squeezenet1_1": "squeezenet1_1-b8a52dc0.pth",
+}
+"""torchvision's classifiers; `<name>.safetensors` does as well."""
+
+
+class MissingWeights(ValueError):
+    """A metric's weights are neither here nor to be had; one line says which file and from where."""
+
+
+def fetch(file: str, folder: Path | None) -> Path:
+    """Return the path of a file of `URLS`: in the folder, else in torch's cache, else downloaded to there.
+
+    Raises:
+        MissingWeights: It is in none of them, and cannot be downloaded.
+    """
+    if folder is not None and (folder / file).is_file():
+        return folder / file
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / file
+    if not cached.is_file():
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(URLS[file], str(cached), progress=False)
+        except (URLError, OSError) as error:
+            reason = getattr(error, "reason", error)
+            raise MissingWeights(
+                f"{file} is wanted; put it into --weights DIR, from {URLS[file]} ({reason})"
+            ) from error
+    return cached
+
+
+def backbone(name: str, folder: Path | None) -> Path:
+    """Return the file of a torchvision classifier, one of `BACKBONES`; MissingWeights as for `fetch`."""
+    converted = folder / f"{name}.safetensors" if folder is not None else None
+    return converted if converted is not None and converted.is_file() else fetch(BACKBONES[name], folder)
+
+
+def hashes(*paths: Path) -> dict[str, str]:
+    """Return the SHA-256 of files by their names; of a folder those of all files in it."""
+    files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    return {file.name: _sha256(file) for file in files if file.is_file()}
+
+
+@contextmanager
+def only_cached(path: Path) -> Iterator[None]:
+    """Let torch find one file, under its own name, in its cache; nothing else is there."""
+    before = torch.hub.get_dir()
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "checkpoints").mkdir()
+        (Path(folder) / "checkpoints" / path.name).symlink_to(path.resolve())
+        torch.hub.set_dir(folder)
+        try:
+            yield
+        finally:
+            torch.hub.set_dir(before)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

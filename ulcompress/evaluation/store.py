@@ -1,0 +1,164 @@
+"""What an evaluation has found so far, on the disk: it can be interrupted, and split over processes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ulcompress.evaluation.contestants import Coded, Contestant
+from ulcompress.files import write_whole
+from ulcompress.images import read_image, write_image
+
+Points = Mapping[str, Mapping[str, np.ndarray]]
+"""Of one image: name of a metric of sets, then `restored` or `original`, to features (N, C)."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image through one contestant, measured."""
+
+    identity: str
+    """Digest of all that decided the coding."""
+    width: int
+    """In pixels."""
+    height: int
+    bytes: int
+    """Size of the compressed file."""
+    encode_seconds: float
+    decode_seconds: float
+    peak_memory: int | None
+    """In bytes."""
+    quality: float | str | None
+    factor: float
+    fits: bool
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    """Of pairs by name; None where it is not defined for this image."""
+    protocols: Mapping[str, str] = field(default_factory=dict)
+    """Name of every metric that was applied, those of sets included, to a digest of how."""
+
+    @classmethod
+    def of(cls, coded: Coded, identity: str) -> Record:
+        """Keep the numbers of what was coded."""
+        height, width = coded.restored.shape[1:]
+        return cls(
+            identity=identity,
+            width=width,
+            height=height,
+            bytes=len(coded.data),
+            encode_seconds=coded.encode_seconds,
+            decode_seconds=coded.decode_seconds,
+            peak_memory=coded.peak_memory,
+            quality=coded.quality,
+            factor=coded.factor,
+            fits=coded.fits,
+        )
+
+    @property
+    def bpp(self) -> float:
+        """Bits a pixel."""
+        return 8 * self.bytes / (self.width * self.height)
+
+    def measured(self, metrics: Mapping[str, float], protocols: Mapping[str, str]) -> Record:
+        """Return the record with more metrics; numbers that are not finite become None."""
+        known = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        return replace(self, metrics={**self.metrics, **known}, protocols={**self.protocols, **protocols})
+
+
+class Store:
+    """A folder of results; each file in it is written whole or not at all.
+
+    records/CONTESTANT/IMAGE.json   a `Record`
+    points/CONTESTANT/IMAGE.npz     features for the metrics of sets
+    files/CONTESTANT/IMAGE.ulc      if kept
+    images/CONTESTANT/IMAGE.png     if kept; the originals are those of the contestant `original`
+    """
+
+    def __init__(self, folder: Path):
+        """Take a folder, which need not be there yet."""
+        self.folder = folder
+
+    def record(self, contestant: str, image: str) -> Record | None:
+        """Return what is known; None where that is nothing, or damaged."""
+        try:
+            return Record(**json.loads(self._path("records", contestant, image, ".json").read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def save(self, contestant: str, image: str, record: Record, points: Points) -> None:
+        """Keep a record and its points; points that are there under other names stay."""
+        if points:
+            arrays = {f"{name}/{kind}": array for name, pair in points.items() for kind, array in pair.items()}
+            buffer = io.BytesIO()
+            np.savez(buffer, **(self._arrays(contestant, image) | arrays))  # pyright: ignore[reportArgumentType]
+            self._write(self._path("points", contestant, image, ".npz"), buffer.getvalue())
+        text = json.dumps(vars(record), allow_nan=False)  # last: a record promises that its points are there
+        self._write(self._path("records", contestant, image, ".json"), text.encode())
+
+    def points(self, contestant: str, image: str, metric: str) -> dict[str, np.ndarray]:
+        """Return the points of an image for a metric of sets, `restored` and `original`."""
+        prefix = f"{metric}/"
+        arrays = self._arrays(contestant, image).items()
+        return {name.removeprefix(prefix): array for name, array in arrays if name.startswith(prefix)}
+
+    def keep_file(self, contestant: Contestant, image: str, data: bytes) -> None:
+        """Keep a compressed file."""
+        self._write(self._path("files", contestant.name, image, contestant.suffix), data)
+
+    def keep_image(self, contestant: str, image: str, pixels: Tensor) -> None:
+        """Keep an image, RGB (3, H, W) in [0, 1]."""
+        path = self._path("images", contestant, image, ".png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}")
+        write_image(pixels, partial)
+        partial.replace(path)
+
+    def image(self, contestant: str, image: str) -> Tensor | None:
+        """Return a kept image, RGB (3, H, W) in [0, 1]; None where there is none."""
+        path = self._path("images", contestant, image, ".png")
+        return read_image(path) if path.is_file() else None
+
+    def image_path(self, contestant: str, image: str) -> str | None:
+        """Return where an image is kept, relative to the folder, with `/`; None where it is not."""
+        return self._relative(self._path("images", contestant, image, ".png"))
+
+    def file_path(self, contestant: Contestant, image: str) -> str | None:
+        """Return where a compressed file is kept, relative to the folder, with `/`; None where it is not."""
+        return self._relative(self._path("files", contestant.name, image, contestant.suffix))
+
+    def _relative(self, path: Path) -> str | None:
+        return path.relative_to(self.folder).as_posix() if path.is_file() else None
+
+    def _arrays(self, contestant: str, image: str) -> dict[str, np.ndarray]:
+        path = self._path("points", contestant, image, ".npz")
+        if not path.is_file():
+            return {}
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+
+    def _path(self, kind: str, contestant: str, image: str, suffix: str) -> Path:
+        return self.folder / kind / slug(contestant) / f"{slug(image)}{suffix}"
+
+    def _write(self, path: Path, data: bytes) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data)
+
+
+def slug(name: str) -> str:
+    """Turn a name into one that every file system and URL takes; different names stay different."""
+    plain = re.sub(r"[^A-Za-z0-9._=+-]+", "-", name.replace(" ", "+")).strip("-.")
+    return plain if plain == name.replace(" ", "+") and "+" not in name else f"{plain}-{digest(name)[:6]}"
+
+
+def digest(content: Any) -> str:
+    """Return SHA-256 of plain data, in hexadecimal."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
