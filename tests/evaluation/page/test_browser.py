@@ -1,0 +1,186 @@
+"""The page in headless Chromium: that of Playwright, or one on the path."""
+
+import os
+import shutil
+
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api")
+SLIDER = "#stage"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = next(
+        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+    )
+    with sync_api.sync_playwright() as playwright:
+        if found is None and not os.path.exists(playwright.chromium.executable_path):
+            pytest.skip("no Chromium: run `playwright install chromium`, or put one on the path")
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, page):
+    """Return a function that opens a page and watches for errors and failed requests."""
+    complaints, opened = [], []
+
+    def open_(*arguments, width=1200, height=900, address=None, **options):
+        tab = browser.new_page(viewport={"width": width, "height": height}, has_touch=width < 600)
+        tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.on("requestfailed", lambda request: complaints.append(request.url))
+        tab.goto(address or page(*arguments, **options))
+        tab.wait_for_selector(".point")
+        opened.append(tab)
+        return tab
+
+    yield open_
+    for tab in opened:
+        tab.close()
+    assert complaints == []
+
+
+def clip(tab):
+    """How much of the left image is covered, in pixels."""
+    return float(
+        tab.locator("#left-image").evaluate("node => node.style.clipPath.match(/inset\\(\\S+ ([\\d.]+)px/)[1]")
+    )
+
+
+def test_curves_have_a_point_a_contestant_and_a_path_a_curve(open_page):
+    tab = open_page()
+    assert tab.locator(".point").count() == 4 + 2
+    assert tab.locator("path.curve").count() == 2 + 1
+    tab.get_by_role("button", name="avif", exact=True).click()
+    assert tab.locator(".point").count() == 2 + 2
+    tab.get_by_role("button", name="published points").press("Enter")
+    assert tab.locator(".point").count() == 2
+
+
+def test_the_tip_tells_the_exact_value_under_the_pointer_and_on_focus(open_page):
+    tab = open_page()
+    point = tab.locator(".point").first
+    point.hover()
+    tip = tab.locator("#tip")
+    assert tip.is_visible() and "PSNR (dB): 20.50" in tip.inner_text() and "19.00 to 22.00" in tip.inner_text()
+    tab.mouse.move(5, 5)
+    assert tip.is_hidden()
+    point.focus()
+    first = tip.inner_text()
+    tab.keyboard.press("ArrowRight")
+    assert tip.is_visible() and tip.inner_text() != first
+
+
+def test_another_metric_and_axis_draw_anew(open_page):
+    tab = open_page()
+    path = tab.locator("path.curve").first
+    before = path.get_attribute("d")
+    tab.select_option("#y-axis", "fid")
+    assert tab.locator(".point").count() == 4 and path.get_attribute("d") != before
+    tab.select_option("#x-axis", "psnr")
+    assert tab.locator("#log").is_disabled()
+    tab.locator(".point").first.hover()
+    assert "0.0500 bpp" in tab.locator("#tip").inner_text()
+    tab.select_option("#y-axis", "lpips-alex")
+    assert "nothing to show" in tab.locator("#chart").inner_text()
+
+
+def test_the_slider_follows_mouse_and_keys(open_page):
+    tab = open_page()
+    stage = tab.locator(SLIDER)
+    stage.scroll_into_view_if_needed()
+    start = clip(tab)
+    box, shown = stage.bounding_box(), tab.locator("#right-image").bounding_box()
+    tab.mouse.move(shown["x"] + shown["width"] * 0.25, box["y"] + 40)
+    tab.mouse.down()
+    tab.mouse.move(shown["x"] + shown["width"] * 0.75, box["y"] + 40, steps=4)
+    tab.mouse.up()
+    assert clip(tab) == pytest.approx(shown["width"] * 0.25, abs=3) and clip(tab) < start
+    assert stage.get_attribute("aria-valuenow") == "75"
+    stage.focus()
+    tab.keyboard.press("ArrowLeft")
+    assert stage.get_attribute("aria-valuenow") == "73"
+    tab.keyboard.down(" ")
+    assert stage.get_attribute("aria-valuenow") == "0"
+    tab.keyboard.up(" ")
+    assert stage.get_attribute("aria-valuenow") == "73"
+
+
+def test_images_sides_and_zoom_are_in_the_address(open_page):
+    tab = open_page()
+    tab.keyboard.press("]")
+    tab.select_option("#left", "original")
+    tab.select_option("#right", "mini steps=8")
+    tab.select_option("#zoom", "4")
+    assert tab.locator("#canvas").bounding_box()["width"] == 4 * 96
+    assert tab.locator("#left-image").get_attribute("src") == "images/original/image001.png"
+    again = open_page(address=tab.url)
+    assert again.locator("#image").input_value() == "1" and again.locator("#zoom").input_value() == "4"
+    assert again.locator("#right").input_value() == "mini steps=8"
+    assert again.locator("#right-image").evaluate("node => node.naturalWidth") == 96
+    assert "101 bytes, 0.1010 bpp" in again.locator("#right-caption").inner_text()
+
+
+def test_tables_sort_by_click_and_key(open_page):
+    tab = open_page()
+    header = tab.locator("#rows th", has_text="PSNR")
+    cells = "nodes => nodes.map(node => Number(node.textContent))"
+    header.get_by_role("button").click()
+    values = tab.locator("#rows td:nth-child(6)").evaluate_all(cells)
+    assert values == sorted(values) and header.get_attribute("aria-sort") == "ascending"
+    header.get_by_role("button").press("Enter")
+    values = tab.locator("#rows td:nth-child(6)").evaluate_all(cells)
+    assert values == sorted(values, reverse=True) and header.get_attribute("aria-sort") == "descending"
+    tab.fill("#filter", "avif image001")
+    assert tab.locator("#rows tbody tr").count() == 2
+    tab.get_by_role("button", name="image001").first.click()
+    assert tab.locator("#image").input_value() == "1"
+
+
+def test_deltas_refusals_and_missing_metrics_are_told(open_page):
+    tab = open_page()
+    assert "-12.5 %" in tab.locator("#deltas").inner_text()
+    tab.locator("summary", has_text="Refused").click()
+    assert "too few points (lpips-alex)" in tab.locator("#refusals").inner_text()
+    tab.locator("summary", has_text="How it was measured").click()
+    assert "vgg16.pth is wanted" in tab.locator("#protocols").inner_text()
+
+
+def test_without_images_the_page_says_so(open_page, results, tmp_path):
+    from ulcompress.evaluation.page import write_page
+
+    tab = open_page(address=write_page(results(kept=False), tmp_path).as_uri())
+    assert tab.locator("#no-image").is_visible() and tab.locator("#canvas").is_hidden()
+
+
+def test_a_phone(open_page):
+    tab = open_page(width=390, height=800)
+    assert tab.evaluate("document.documentElement.scrollWidth") == 390
+    stage = tab.locator(SLIDER)
+    stage.scroll_into_view_if_needed()
+    box = stage.bounding_box()
+    start = clip(tab)
+    tab.touchscreen.tap(box["x"] + box["width"] * 0.8, box["y"] + 30)
+    assert clip(tab) < start
+
+
+def test_many_images_are_light(open_page):
+    requests = []
+
+    def many(content):
+        for image in content["images"]:
+            image["original"] = "images/original/one.png"
+        for result in content["results"]:
+            result["restored"] = "images/0/one.png"
+        return content
+
+    tab = open_page(500, change=many)
+    tab.on("request", lambda request: requests.append(request.url))
+    timing = tab.evaluate("performance.getEntriesByType('navigation')[0].domComplete")
+    assert timing < 5000
+    assert tab.locator("#rows tbody tr").count() == 600
+    tab.keyboard.press("]")
+    assert len(requests) <= 2
