@@ -138,25 +138,40 @@ def test_quick_answers_do_not_import_torch(arguments, codec_directory, photo):
     assert shown.splitlines()[-1] == "[]"
 
 
-def test_evaluate_refuses_a_folder_with_files(codec_directory, photo, capsys):
-    assert run(["evaluate", str(photo), "--codec", codec_directory, "--out", str(photo.parent)]) == 1
-    assert "is not empty; use --force" in capsys.readouterr().err
+def evaluate(photo, codec, out, *options):
+    assert run(["evaluate", str(photo), "--codec", f"this={codec}", "--out", str(out), "--keep", *options]) == 0
+    file, restored = next(out.glob("files/this*/*.ulc")), next(out.glob("images/this*/*.png"))
+    return file.read_bytes(), read_image(restored)
 
 
-@pytest.mark.filterwarnings("ignore:MS-SSIM needs")
-def test_evaluate_prints_the_table(codec_directory, photo, tmp_path, capsys):
-    assert run(["evaluate", str(photo), "--codec", codec_directory, "--out", str(tmp_path / "results")]) == 0
-    size = (tmp_path / "results" / "photo.ulc").stat().st_size
-    assert f"| {size}" in capsys.readouterr().out
-    assert (tmp_path / "results" / "measurements.csv").read_text().count("\n") == 2
+def test_evaluate_prints_the_table_and_writes_the_page(codec_directory, photo, tmp_path, capsys):
+    data, _ = evaluate(photo, codec_directory, tmp_path / "results", "--anchor", "jpeg", "--setting", "steps=1")
+    shown = capsys.readouterr().out
+    assert f"| {len(data)} |" in shown and "| jpeg at this tiny steps=1 |" in shown
+    for name in ("results.json", "summary.csv", "summary.md", "index.html"):
+        assert (tmp_path / "results" / name).is_file() and name in shown
 
 
-@pytest.mark.filterwarnings("ignore:MS-SSIM needs")
+def test_evaluate_without_a_folder_leaves_nothing(codec_directory, photo, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert run(["evaluate", str(photo), "--codec", codec_directory]) == 0
+    assert "| tiny |" in capsys.readouterr().out and sorted(tmp_path.rglob("*")) == before
+    assert run(["evaluate", str(photo), "--codec", codec_directory, "--keep"]) == 1
+    assert "--keep needs a folder" in capsys.readouterr().err
+
+
+def test_evaluate_tells_what_was_left_out(codec_directory, photo, tmp_path, capsys):
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    assert run(["evaluate", str(photo), str(tmp_path / "broken.png"), "--codec", codec_directory]) == 1
+    shown = capsys.readouterr()
+    assert "1 image, 1 left out" in shown.out or "1 image;" in shown.out
+    assert "left out broken through tiny" in shown.err
+
+
 def test_evaluate_takes_the_captions_beside_the_images(codec_directory, photo, tmp_path):
     def file(*options):
-        out = tmp_path / f"results{len(options)}"
-        assert run(["evaluate", str(photo), "--codec", codec_directory, "--out", str(out), *options]) == 0
-        return (out / "photo.ulc").read_bytes()
+        return evaluate(photo, codec_directory, tmp_path / f"results{len(options)}", *options)[0]
 
     photo.with_suffix(".txt").write_text("\n a red cup on a table \na cat\n")
     assert file("--captions") == load(codec_directory).compress(read_image(photo), "a red cup on a table")
@@ -261,12 +276,9 @@ def test_streams_are_left_out(guided_directory, photo):
     assert data == codec.compress(read_image(photo), without=["syntax"]) != codec.compress(read_image(photo))
 
 
-@pytest.mark.filterwarnings("ignore:MS-SSIM needs")
 def test_evaluate_searches_leaves_out_and_takes_no_steps(guided_directory, view, tmp_path):
     def restored(*options):
-        out = tmp_path / f"results {' '.join(options)}"
-        assert run(["evaluate", str(view), "--codec", guided_directory, "--out", str(out), *options]) == 0
-        return (out / "view.ulc").read_bytes(), read_image(out / "view_restored.png")
+        return evaluate(view, guided_directory, tmp_path / f"results {' '.join(options)}", *options)
 
     codec, image = load(guided_directory), read_image(view)
     data, base = restored("--steps", "0")

@@ -1,0 +1,280 @@
+"""An evaluation from files: contestants, resumption, processes, answers."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ulcompress.evaluation import Entry, Outcome, Plan, Setting, gather, name_images, run, write_results
+from ulcompress.evaluation.contestants import CodecContestant
+from ulcompress.evaluation.store import Record, Store, slug
+from ulcompress.images import read_image
+from ulcompress.pretrained import load
+
+METRICS = ("psnr", "ms-ssim")
+
+
+@pytest.fixture
+def codec(tiny_codec, tmp_path):
+    tiny_codec.save(tmp_path / "tiny")
+    return str(tmp_path / "tiny")
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Three photographs of two sizes."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, (height, width) in {"a": (40, 60), "b": (33, 50), "c": (40, 60)}.items():
+        small = Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8))
+        small.resize((width, height), Image.Resampling.BICUBIC).save(folder / f"{name}.png")
+    return name_images(sorted(folder.iterdir()))
+
+
+@pytest.fixture
+def plan(codec, images, tmp_path):
+    return Plan(
+        images=images,
+        entries=(Entry("tiny", (codec,)),),
+        out=tmp_path / "out",
+        settings=(Setting(), Setting(steps=1)),
+        anchors=("jpeg",),
+        metrics=METRICS,
+        keep=True,
+    )
+
+
+def numbers(results):
+    """All that must not differ between two runs."""
+    times = ("encode_seconds", "decode_seconds", "peak_memory")
+    rows = [{key: value for key, value in row.items() if key not in times} for row in results["results"]]
+    return rows, [{key: value for key, value in row.items() if key not in times} for row in results["summary"]]
+
+
+def test_numbers_are_those_of_the_files(plan, codec):
+    outcomes = run(plan)
+    results = gather(plan, outcomes, command="ulcompress evaluate")
+    names = ["tiny", "jpeg at tiny", "tiny steps=1", "jpeg at tiny steps=1"]
+    assert [row["contestant"] for row in results["summary"]] == names and len(results["results"]) == 12
+    ours = load(codec)
+    for row in results["results"]:
+        data, restored = ((plan.out / row[key]) for key in ("file", "restored"))
+        original = read_image(plan.images[row["image"]])
+        assert row["bytes"] == data.stat().st_size
+        assert row["bpp"] == 8 * row["bytes"] / original[0].numel()
+        mse = float((read_image(restored) - original).square().mean())
+        assert row["metrics"]["psnr"] == pytest.approx(-10 * math.log10(mse), abs=1e-3)
+        assert row["metrics"]["ms-ssim"] is None  # too small
+        if row["contestant"].startswith("tiny"):
+            assert data.read_bytes() == ours.compress(original)
+            steps = 1 if "steps" in row["contestant"] else None
+            assert (ours.decompress(data.read_bytes(), steps=steps) - read_image(restored)).abs().max() < 0.6 / 255
+        else:
+            matched = next(
+                other for other in results["results"]
+                if (other["contestant"], other["image"]) == (row["contestant"][8:], row["image"])
+            )  # fmt: skip
+            assert row["bytes"] <= matched["bytes"] or not row["fits"]
+    mean = np.mean([row["metrics"]["psnr"] for row in results["results"][:3]])
+    value = results["summary"][0]["metrics"]["psnr"]
+    assert value["value"] == pytest.approx(mean) and value["low"] <= mean <= value["high"]
+    assert results["summary"][0]["metrics"]["ms-ssim"] is None
+    assert results["contestants"][0]["fingerprint"] == ours.fingerprint.hex()
+    json.dumps(results, allow_nan=False)
+
+
+def test_what_is_done_is_not_done_again(plan, monkeypatch):
+    before = numbers(gather(plan, run(plan)))
+    coded = []
+    code = CodecContestant.code
+    monkeypatch.setattr(CodecContestant, "code", lambda self, *rest: coded.append(self.name) or code(self, *rest))
+    outcomes = run(plan)
+    assert not coded and all(outcome.known for outcome in outcomes) and numbers(gather(plan, outcomes)) == before
+    record = next((plan.out / "records").rglob("b.json"))
+    record.write_text(record.read_text()[:40])  # an interruption leaves none like this, a full disk may
+    run(plan)
+    assert len(coded) <= 1
+    Image.new("RGB", (60, 40), "red").save(plan.images["a"])
+    run(plan)
+    assert coded.count("tiny") + coded.count("tiny steps=1") >= 2
+
+
+def test_an_interruption_loses_only_the_image_at_hand(plan, monkeypatch):
+    expected = numbers(gather(plan, run(plan)))
+    plan = replace(plan, out=plan.out.with_name("again"))
+    code, coded = CodecContestant.code, []
+
+    def interrupted(self, *rest):
+        coded.append(self.name)
+        if len(coded) == 3:
+            raise KeyboardInterrupt
+        return code(self, *rest)
+
+    monkeypatch.setattr(CodecContestant, "code", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(plan)
+    outcomes = run(plan)
+    assert sum(outcome.known for outcome in outcomes) == 2 and len(coded) == 3 + 4
+    assert numbers(gather(plan, outcomes)) == expected
+
+
+def test_another_metric_needs_no_second_coding_where_images_are_kept(plan, monkeypatch):
+    run(replace(plan, metrics=("psnr",)))
+    monkeypatch.setattr(CodecContestant, "code", lambda *_: pytest.fail("coded again"))
+    results = gather(plan, run(plan))
+    assert set(results["results"][0]["metrics"]) == set(METRICS)
+
+
+def test_two_processes_give_the_numbers_of_one(plan):
+    expected = numbers(gather(plan, run(plan)))
+    plan = replace(plan, out=plan.out.with_name("two"))
+    outcomes = run(plan, processes=2)
+    assert len(outcomes) == 12 and not any(outcome.error for outcome in outcomes)
+    assert numbers(gather(plan, outcomes)) == expected
+
+
+def test_torchrun_gives_the_numbers_of_one(plan, codec, tmp_path):
+    import subprocess
+    import sys
+
+    expected = numbers(gather(plan, run(plan)))
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        "-m",
+        "ulcompress",
+    ]
+    options = ["--codec", f"tiny={codec}", "--setting", "steps=1", "--anchor", "jpeg", "--out", str(tmp_path / "run")]
+    photos = [str(path) for path in plan.images.values()]
+    done = subprocess.run([*command, "evaluate", *photos, *options, "--keep"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    rows = [row for row in expected[0] if "steps=1" in row["contestant"]]
+    assert numbers(results)[0] == rows
+
+
+def test_images_that_one_cannot_code_are_left_out_for_all(plan, tmp_path):
+    (tmp_path / "photos" / "b.png").write_bytes(b"no image")
+    outcomes = run(plan)
+    results = gather(plan, outcomes)
+    assert results["summary"][0]["images"] == 2 and len(results["failures"]) == 4
+    assert "b.png" in results["failures"][-1]["error"]
+    for image in plan.images.values():
+        image.write_bytes(b"no image")
+    with pytest.raises(ValueError, match="no image was coded by all"):
+        gather(plan, run(plan))
+
+
+def test_captions_are_sent_and_are_part_of_what_is_known(plan, codec):
+    plan = replace(plan, anchors=(), settings=(Setting(),))
+    run(plan)
+    run(replace(plan, captions={"a": "a red cup on a table"}))
+    data = (plan.out / "files" / "tiny" / "a.ulc").read_bytes()
+    assert data == load(codec).compress(read_image(plan.images["a"]), "a red cup on a table")
+
+
+def test_metrics_of_sets_are_over_all_images(plan, squeezenet, tmp_path):
+    import shutil
+
+    (tmp_path / "weights").mkdir()
+    shutil.copy(squeezenet, tmp_path / "weights" / "squeezenet1_1.safetensors")
+    name = "frechet-squeezenet1_1"
+    plan = replace(plan, metrics=(name, "lpips-vgg"), weights=tmp_path / "weights", anchors=())
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr("torch.hub.download_url_to_file", _refuse)
+    before = torch.hub.get_dir()
+    torch.hub.set_dir(str(tmp_path / "cache"))
+    try:
+        results = gather(plan, run(plan))
+    finally:
+        torch.hub.set_dir(before)
+        monkey.undo()
+    store = Store(plan.out)
+    points = [store.points("tiny", image, name) for image in plan.images]
+    assert [p["restored"].shape for p in points] == [(1, 512)] * 3
+    from ulcompress.evaluation.frechet import frechet_of_points
+
+    clouds = [torch.from_numpy(np.concatenate([p[kind] for p in points])).double() for kind in ("restored", "original")]
+    assert results["summary"][0]["metrics"][name]["value"] == pytest.approx(frechet_of_points(*clouds))
+    assert next(m for m in results["metrics"] if m["name"] == "lpips-vgg")["missing"].startswith("vgg16-397923af.pth")
+    assert results["metrics"][0]["files"]
+
+
+def _refuse(*_, **__):
+    raise OSError("no network")
+
+
+def test_results_are_written(plan):
+    results = gather(plan, run(plan), reference="tiny")
+    written = write_results(results, plan.out)
+    assert [path.name for path in written] == ["results.json", "summary.csv", "summary.md", "index.html"]
+    assert json.loads(written[0].read_text()) == results
+    lines = written[1].read_text().splitlines()
+    assert len(lines) == 5 and lines[0].startswith("contestant,images,bytes,bpp")
+    assert "| jpeg at tiny |" in written[2].read_text()
+    assert {delta["reference"] for delta in results["bjontegaard"]} == {"tiny"}
+    assert all("points" in delta["refused"] for delta in results["bjontegaard"])
+    with pytest.raises(ValueError, match="the curves are tiny, jpeg"):
+        gather(plan, [], reference="avif")
+
+
+def test_settings():
+    setting = Setting.parse("steps=4,without=syntax+text")
+    assert setting == Setting(steps=4, without=("syntax", "text")) and Setting.parse(str(setting)) == setting
+    assert Setting(steps=2, guidance=3.0) | Setting(steps=4) == Setting(steps=4, guidance=3.0)
+    for text in ("step=4", "steps", "steps=four", ""):
+        with pytest.raises(ValueError, match="got the setting"):
+            Setting.parse(text)
+
+
+def test_entries(tmp_path):
+    assert Entry.parse("mini") == Entry("mini", ("mini",))
+    assert Entry.parse(str(tmp_path)) == Entry(tmp_path.name, (str(tmp_path),))
+    assert Entry.parse("ours=runs/low,runs/high") == Entry("ours", ("runs/low", "runs/high"))
+    with pytest.raises(ValueError, match="or NAME=CODEC,CODEC"):
+        Entry.parse("ours=")
+
+
+def test_names_of_images(tmp_path):
+    paths = [tmp_path / name for name in ("x/0.png", "y/0.png")]
+    assert list(name_images(paths)) == ["x/0", "y/0"]
+    with pytest.raises(ValueError, match="two images of the name '0'"):
+        name_images([tmp_path / "x/0.png", tmp_path / "x/0.jpg"])
+
+
+def test_what_cannot_be_is_refused_before_anything_is_done(plan):
+    for change, message in (
+        ({"anchors": ("gif",)}, "got the anchor 'gif'; known are jpeg"),
+        ({"metrics": ("psnrr",)}, "got the metric 'psnrr'"),
+        ({"entries": (Entry("x", ("nothing",)),)}, "no codec 'nothing'"),
+        ({"settings": (Setting(), Setting())}, "two contestants of the name 'tiny'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(replace(plan, **change))
+    assert not plan.out.exists()
+
+
+def test_slugs_stay_different():
+    names = ["mini steps=4", "mini+steps=4", "mini-steps=4", "a/b", "a b", "kodim01", "Ä", "ö", ".."]
+    slugs = [slug(name) for name in names]
+    assert len(set(slugs)) == len(names) and slug("kodim01") == "kodim01"
+    assert all(part.isascii() and "/" not in part and part.strip(".") for part in slugs)
+
+
+def test_a_damaged_record_is_none(tmp_path):
+    store = Store(tmp_path)
+    record = Record("x", 4, 4, 10, 0.1, 0.2, None, None, 1.0, True)
+    store.save("one", "image", record.measured({"psnr": math.inf}, {"psnr": "how"}), {})
+    assert store.record("one", "image").metrics == {"psnr": None}
+    next(tmp_path.rglob("*.json")).write_text('{"bytes": 3}')
+    assert store.record("one", "image") is None
+    assert Outcome("one", "image").error is None
