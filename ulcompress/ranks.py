@@ -1,6 +1,11 @@
 """Statistics over all processes of a training; a process on its own is all of them."""
 
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
 from torch import Tensor, distributed
+
+T = TypeVar("T")
 
 
 def world_size() -> int:
@@ -29,3 +34,12 @@ def of_first(value: Tensor) -> Tensor:
     if world_size() > 1:
         distributed.broadcast(value, src=0)
     return value
+
+
+def gathered(values: Sequence[T]) -> list[T]:
+    """Return the values of all processes, those of the first one first."""
+    if world_size() == 1:
+        return list(values)
+    shares: list[Any] = [None] * world_size()
+    distributed.all_gather_object(shares, list(values))
+    return [value for share in shares for value in share]

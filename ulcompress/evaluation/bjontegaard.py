@@ -44,6 +44,8 @@ def rate_delta(reference: Sequence[tuple[float, float]], curve: Sequence[tuple[f
             return Delta(refused=f"{name} has {len(points)} points; at least {FEWEST} are needed")
         if not all(np.isfinite(points).ravel()) or points[0][0] <= 0:
             return Delta(refused=f"{name} has a point without rate or value")
+        if any(late <= early for (early, _), (late, _) in pairwise(points)):
+            return Delta(refused=f"{name} has two points of one rate")
         if any(late <= early for (_, early), (_, late) in pairwise(points)):
             return Delta(refused=f"{name} does not get better with every step of its rate")
     share = _overlap(*([value for _, value in points] for points in curves))

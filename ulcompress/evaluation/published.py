@@ -6,34 +6,38 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
 
 FILE = Path(__file__).with_name("published.yaml")
-KODAK = 24
-"""Images, named kodim01 to kodim24."""
 
 
 def published(dataset: str | None, metrics: Collection[str]) -> list[dict[str, Any]]:
     """Return the points of a data set for the metrics of these names, in the form of `results.json`.
 
-    Each has `system`, `dataset`, `metric`, `bpp`, `value`, `source`, and `protocol`: how sure the number is.
+    Each has `system`, `dataset`, `metric`, `bpp`, `value`, `source`, and `protocol`: how sure the number is. None for a
+    data set that nobody knows gives none; ValueError for a name that is in no entry of the file.
     """
-    points = []
-    for entry in OmegaConf.to_container(OmegaConf.load(FILE)) if dataset is not None else []:  # pyright: ignore[reportGeneralTypeIssues,reportOptionalIterable]
-        assert isinstance(entry, dict)
-        if entry["dataset"] == dataset:
-            points += [point for point in _points(entry) if point["metric"] in metrics]
-    return points
+    if dataset is None:
+        return []
+    entries = yaml.safe_load(FILE.read_text())
+    known = dict.fromkeys(entry["dataset"] for entry in entries)
+    if dataset not in known:
+        raise ValueError(f"got the data set {dataset!r}; numbers are published for {', '.join(known)}")
+    points = [point for entry in entries if entry["dataset"] == dataset for point in _points(entry)]
+    return [point for point in points if point["metric"] in metrics]
 
 
 def recognise(images: Mapping[str, tuple[int, int]]) -> str | None:
-    """Return `kodak` for the 24 images of that set at their own size, else None.
+    """Return the name of the data set that these images are, whole and at their own sizes; None for any other set.
 
-    `images` are names to width and height.
+    `images` are names to width and height. Known by the names of their files are `kodak` and `div2k-valid`.
     """
-    names = {f"kodim{number:02}" for number in range(1, KODAK + 1)}
-    right = set(images) == names and {tuple(sorted(size)) for size in images.values()} == {(512, 768)}
-    return "kodak" if right else None
+    names = set(images)
+    if names == {f"kodim{number:02}" for number in range(1, 25)}:
+        return "kodak" if {tuple(sorted(size)) for size in images.values()} == {(512, 768)} else None
+    if names == {f"{number:04}" for number in range(801, 901)}:
+        return "div2k-valid" if {max(size) for size in images.values()} == {2040} else None
+    return None
 
 
 def _points(entry: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress
 from torch import multiprocessing
 
+from ulcompress import ranks
 from ulcompress.evaluation.contestants import Contestant
 from ulcompress.evaluation.metrics import Metric, PairMetric, Sample, SetMetric, build
 from ulcompress.evaluation.plan import Plan
@@ -181,11 +182,9 @@ def _gathered(outcomes: list[Outcome]) -> list[Outcome]:
 
     distributed.init_process_group("gloo", timeout=PATIENCE)
     try:
-        shares: list[Any] = [None] * distributed.get_world_size()
-        distributed.all_gather_object(shares, outcomes)
+        return ranks.gathered(outcomes)
     finally:
         distributed.destroy_process_group()
-    return [outcome for share in shares for outcome in share]
 
 
 @contextmanager

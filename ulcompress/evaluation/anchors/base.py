@@ -26,9 +26,14 @@ class Anchor(ABC):
     """For tables and file suffixes, such as `avif`."""
     qualities: Sequence[Any]
     """Its own settings, from the one of the smallest files to that of the largest."""
+    reach: int = 0
+    """How many qualities beyond one that is too large may still give a file that is not."""
 
     def check(self) -> None:  # noqa: B027, most need nothing
         """Raise ValueError, in one line that says what would do, where it cannot be used here."""
+
+    def prepare(self, quality: Any) -> None:  # noqa: B027, most need nothing
+        """Load what a quality needs, so that it is no part of the time for an image."""
 
     @abstractmethod
     def encode(self, image: Image.Image, quality: Any) -> bytes:
@@ -71,8 +76,8 @@ def match(anchor: Anchor, image: Image.Image, budget_bytes: int) -> Match:
 
     Where even the lowest quality is, the image is reduced with Lanczos before and enlarged after, by the factor of
     those in `FACTORS` that gives the best PSNR. Where nothing fits, the smallest file found is returned, marked by
-    `fits`. Colour profiles and metadata are left out. Where sizes do not grow with quality everywhere, the result fits
-    and the next quality does not, but a higher one still might.
+    `fits`. Colour profiles and metadata are left out. No quality is coded twice. Where sizes fall at some step of the
+    quality, those beyond the end of the bisection are tried too, as far as the anchor's `reach`.
     """
     image = to_rgb(image)
     bare = Image.frombytes("RGB", image.size, image.tobytes())
@@ -91,20 +96,27 @@ def _within(anchor: Anchor, image: Image.Image, budget: int, factor: int) -> Mat
     small = image
     if factor > 1:
         small = image.resize((-(-width // factor), -(-height // factor)), Image.Resampling.LANCZOS)
-    code = cache(lambda quality: timed(lambda: anchor.encode(small, quality)))
-    quality = _highest(lambda quality: len(code(quality)[0]), anchor.qualities, budget)
+
+    @cache
+    def code(quality: Any) -> tuple[bytes, float]:
+        anchor.prepare(quality)
+        return timed(lambda: anchor.encode(small, quality))
+
+    quality = _highest(lambda quality: len(code(quality)[0]), anchor.qualities, budget, anchor.reach)
     data, encode_seconds = code(quality)
     shown, decode_seconds = timed(lambda: _enlarged(anchor.decode(data), image.size))
     fits = len(data) <= budget
     return Match(anchor.name, quality, data, shown, factor, fits, encode_seconds, decode_seconds)
 
 
-def _highest(size: Callable[[Any], int], qualities: Sequence[Any], budget: int) -> Any:
+def _highest(size: Callable[[Any], int], qualities: Sequence[Any], budget: int, reach: int) -> Any:
     """Return the highest quality whose size is not above the budget, the lowest one where there is none."""
     if size(qualities[0]) > budget:
         return qualities[0]
-    # The bisection ends right above a quality that it has tried, so that one fits even where sizes are not monotone.
-    return qualities[bisect_right(qualities, budget, lo=1, key=size) - 1]
+    # The bisection ends at a quality that is too large, right above one that fits, even where sizes are not monotone.
+    end = bisect_right(qualities, budget, lo=1, key=size)
+    beyond = reversed(qualities[end + 1 : end + 1 + reach])
+    return next((quality for quality in beyond if size(quality) <= budget), qualities[end - 1])
 
 
 def _enlarged(image: Image.Image, size: tuple[int, int]) -> Image.Image:

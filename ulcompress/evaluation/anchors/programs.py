@@ -1,4 +1,4 @@
-"""Codecs that are programs on the path: BPG, and VTM, the reference software of VVC."""
+"""Codecs that are programs on this machine: BPG, and VTM, the reference software of VVC."""
 
 from __future__ import annotations
 
@@ -19,44 +19,56 @@ BT709 = np.array([[0.2126, 0.7152, 0.0722], [-0.114572, -0.385428, 0.5], [0.5, -
 """From RGB to luma and the two differences of colour, Rec. ITU-R BT.709, full range."""
 DEEP = 1023
 """Largest value of 10 bits."""
+SIZE = struct.Struct(">HH")
+"""Width and height in front of a stream of VTM."""
 
 
 class BPG(Anchor):
-    """Bellard's BPG, HEVC intra in a small container: 4:4:4, 8 bits, the encoder's default effort."""
+    """Bellard's BPG, HEVC intra in a small container: 4:4:4, 8 bits, by the slowest search of its own encoder.
+
+    The programs are `bpgenc` and `bpgdec` on the path, or what the environment variables BPGENC and BPGDEC name.
+    """
 
     name = "bpg"
     qualities = range(51, -1, -1)
     """Quantiser parameters."""
 
     def check(self) -> None:
-        """Raise ValueError where `bpgenc` or `bpgdec` is not on the path."""
-        _find("bpgenc", "BPG, bellard.org/bpg")
-        _find("bpgdec", "BPG, bellard.org/bpg")
+        """Raise ValueError where one of the two programs is missing."""
+        self._encoder()
+        self._decoder()
 
     def encode(self, image: Image.Image, quality: int) -> bytes:
         """Return the file of an RGB image."""
         with TemporaryDirectory() as folder:
             source, target = Path(folder) / "image.png", Path(folder) / "image.bpg"
             image.save(source)
-            _run(["bpgenc", "-f", "444", "-q", str(quality), "-o", str(target), str(source)])
-            return target.read_bytes()
+            options = ["-f", "444", "-m", "9", "-q", str(quality)]
+            return _run([self._encoder(), *options, "-o", str(target), str(source)], target)
 
     def decode(self, data: bytes) -> Image.Image:
         """Return the RGB image of a file."""
         with TemporaryDirectory() as folder:
             source, target = Path(folder) / "image.bpg", Path(folder) / "image.png"
             source.write_bytes(data)
-            _run(["bpgdec", "-o", str(target), str(source)])
+            _run([self._decoder(), "-o", str(target), str(source)], target)
             with Image.open(target) as image:
                 return image.convert("RGB")
 
+    def _encoder(self) -> str:
+        return _find("BPGENC", ["bpgenc"], "BPG (bellard.org/bpg)")
+
+    def _decoder(self) -> str:
+        return _find("BPGDEC", ["bpgdec"], "BPG (bellard.org/bpg)")
+
 
 class VTM(Anchor):
-    """VTM intra on 10-bit 4:4:4 YCbCr of BT.709.
+    """VTM intra on 4:4:4 YCbCr of BT.709 in 10 bits, as CompressAI's benchmark uses it, there with 8.
 
-    Its stream does not say how large the image is before padding; 4 bytes in front of it do, and are counted. The
-    programs are `EncoderApp` and `DecoderApp` on the path, the configuration is VTM's `encoder_intra_vtm.cfg`, which
-    the environment variable `VTM_CONFIG` names. An image takes minutes.
+    What it decodes is bare pixels, so the size of the image is put in front of its stream: 4 bytes, which are counted.
+    The programs are `EncoderApp` and `DecoderApp` (or `EncoderAppStatic` and `DecoderAppStatic`) on the path, or what
+    the environment variables VTM_ENCODER and VTM_DECODER name; VTM_CONFIG names the configuration, VTM's
+    `encoder_intra_vtm.cfg`. An image takes minutes.
     """
 
     name = "vtm"
@@ -65,54 +77,74 @@ class VTM(Anchor):
 
     def check(self) -> None:
         """Raise ValueError where a program or the configuration is missing."""
-        _find("EncoderApp", "VTM, vcgit.hhi.fraunhofer.de/jvet/VVCSoftware_VTM")
-        _find("DecoderApp", "VTM, vcgit.hhi.fraunhofer.de/jvet/VVCSoftware_VTM")
-        if not Path(os.environ.get("VTM_CONFIG", "")).is_file():
-            raise ValueError("VTM needs its encoder_intra_vtm.cfg; name the file in the variable VTM_CONFIG")
+        self._encoder()
+        self._decoder()
+        self._config()
 
     def encode(self, image: Image.Image, quality: int) -> bytes:
         """Return the size of an RGB image and its stream."""
         with TemporaryDirectory() as folder:
             source, target = Path(folder) / "image.yuv", Path(folder) / "image.vvc"
-            source.write_bytes(_to_planes(image))
+            source.write_bytes(to_planes(image))
+            files = ["-c", self._config(), "-i", str(source), "-b", str(target), "-o", os.devnull]
+            # Sides that are no multiple of the smallest block are padded, and the stream says by how much.
             size = ["-wdt", str(image.width), "-hgt", str(image.height), "--ConformanceWindowMode=1"]
-            depth = ["--InputBitDepth=10", "--InputChromaFormat=444", "--InternalBitDepth=10"]
-            one = ["-f", "1", "-fr", "1", "-q", str(quality)]
-            files = ["-c", os.environ["VTM_CONFIG"], "-i", str(source), "-b", str(target), "-o", os.devnull]
-            _run(["EncoderApp", *files, *size, *depth, *one])
-            return struct.pack(">HH", *image.size) + target.read_bytes()
+            depth = ["--InputBitDepth=10", "--InternalBitDepth=10", "--InputChromaFormat=444"]
+            one = ["-f", "1", "-fr", "1", "-q", str(quality), "--SEIDecodedPictureHash=0"]
+            return SIZE.pack(*image.size) + _run([self._encoder(), *files, *size, *depth, *one], target)
 
     def decode(self, data: bytes) -> Image.Image:
         """Return the RGB image of a size and a stream."""
         with TemporaryDirectory() as folder:
             source, target = Path(folder) / "image.vvc", Path(folder) / "image.yuv"
-            source.write_bytes(data[4:])
-            _run(["DecoderApp", "-b", str(source), "-o", str(target), "-d", "10"])
-            width, height = struct.unpack(">HH", data[:4])
-            return _from_planes(target.read_bytes(), width, height)
+            source.write_bytes(data[SIZE.size :])
+            planes = _run([self._decoder(), "-b", str(source), "-o", str(target), "-d", "10"], target)
+            return from_planes(planes, SIZE.unpack_from(data))
+
+    def _encoder(self) -> str:
+        return _find("VTM_ENCODER", ["EncoderApp", "EncoderAppStatic"], "VTM (vcgit.hhi.fraunhofer.de/jvet)")
+
+    def _decoder(self) -> str:
+        return _find("VTM_DECODER", ["DecoderApp", "DecoderAppStatic"], "VTM (vcgit.hhi.fraunhofer.de/jvet)")
+
+    def _config(self) -> str:
+        path = os.environ.get("VTM_CONFIG", "")
+        if not Path(path).is_file():
+            raise ValueError(f"VTM_CONFIG is {path!r}; let it name the file encoder_intra_vtm.cfg that comes with VTM")
+        return path
 
 
-def _to_planes(image: Image.Image) -> bytes:
-    """Return luma, blue and red difference, each (H, W) in 10 bits, little-endian 16-bit words."""
-    rgb = np.asarray(image.convert("RGB"), dtype=np.float64) / 255
+def to_planes(image: Image.Image) -> bytes:
+    """Return luma, blue and red difference of an RGB image, (3, H, W) in 10 bits, little-endian 16-bit words."""
+    rgb = np.asarray(image, dtype=np.float64) / 255
     values = (rgb @ BT709.T + [0, 0.5, 0.5]).transpose(2, 0, 1)
     return np.rint(values * DEEP).clip(0, DEEP).astype("<u2").tobytes()
 
 
-def _from_planes(data: bytes, width: int, height: int) -> Image.Image:
-    planes = np.frombuffer(data, dtype="<u2", count=3 * width * height).reshape(3, height, width)
-    values = planes.transpose(1, 2, 0) / DEEP - [0, 0.5, 0.5]
-    rgb = values @ np.linalg.inv(BT709).T
+def from_planes(data: bytes, size: tuple[int, int]) -> Image.Image:
+    """Return the RGB image, of a width and height, that `to_planes` describes; ValueError for another size."""
+    width, height = size
+    if len(data) != 6 * width * height:
+        raise ValueError(f"got {len(data)} bytes of pixels for {width} x {height} in 4:4:4 and 10 bits; is this VTM?")
+    planes = np.frombuffer(data, dtype="<u2").reshape(3, height, width)
+    rgb = (planes.transpose(1, 2, 0) / DEEP - [0, 0.5, 0.5]) @ np.linalg.inv(BT709).T
     return Image.fromarray(np.rint(rgb * 255).clip(0, 255).astype(np.uint8))
 
 
-def _find(program: str, source: str) -> None:
-    if shutil.which(program) is None:
-        raise ValueError(f"{program} is not on the path; build or install it ({source}), or leave this anchor out")
+def _find(variable: str, programs: Sequence[str], source: str) -> str:
+    """Return the path of a program that an environment variable names, or else of the first one on the path."""
+    wanted = [os.environ[variable]] if variable in os.environ else programs
+    for program in wanted:
+        if found := shutil.which(program):
+            return found
+    raise ValueError(f"{wanted[0]} is not there; put {source} on the path, let {variable} name it, or leave it out")
 
 
-def _run(command: Sequence[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
+def _run(command: Sequence[str], target: Path) -> bytes:
+    """Run a program and return the file that it writes; ValueError where it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if done.returncode or not target.is_file():
         said = (done.stderr or done.stdout).strip().splitlines()
-        raise ValueError(f"{command[0]} ended with {done.returncode}: {said[-1] if said else 'it said nothing'}")
+        name = Path(command[0]).name
+        raise ValueError(f"{name} ended with {done.returncode}: {said[-1] if said else 'it said nothing'}")
+    return target.read_bytes()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from functools import lru_cache
+from pathlib import Path
 
 from PIL import Image
 
@@ -12,49 +14,76 @@ from ulcompress.conditioning import SynthesisTransform
 from ulcompress.decoders import BaseReconstruction
 from ulcompress.encoders import AnalysisTransform
 from ulcompress.evaluation.anchors.base import Anchor
-from ulcompress.hyperprior import CompressAIModel
+from ulcompress.hyperprior import CompressAIModel, compressai
 from ulcompress.images import to_pil
 from ulcompress.quantizers import StringQuantizer
 
-QUALITIES = {"cheng2020-anchor": 6, "cheng2020-attn": 6}
-"""Highest quality of the models that have fewer than eight."""
+HIGHEST = {
+    "bmshj2018-factorized": 8,
+    "bmshj2018-hyperprior": 8,
+    "mbt2018-mean": 8,
+    "mbt2018": 8,
+    "cheng2020-anchor": 6,
+    "cheng2020-attn": 6,
+}
+"""Models whose weights are published, and the highest quality of each."""
+HEAD = struct.Struct(">BHH")
+"""Quality, height and width, which the model's strings do not tell."""
+KEPT = 4
+"""Models that stay in memory: those that a bisection for a similar budget asks for again."""
 
 
 class ZooAnchor(Anchor):
     """A model of CompressAI's zoo with its published weights, trained for squared error, and its own coder.
 
-    Its strings are in a .ulc file, whose header of 10 bytes counts as that of every other format does.
+    A file is quality and size of the image, 5 bytes, and the strings that the model's coder makes, with their lengths
+    and a check, some 4 bytes more.
     """
 
-    def __init__(self, *, name: str, highest: int | None = None):
-        """Take a model of `CompressAIModel` by name, with qualities up to the highest that the zoo has."""
+    def __init__(self, *, name: str, weights: Path | None = None):
+        """Take a model by name.
+
+        Args:
+            name: One of `HIGHEST`.
+            weights: A folder with the files of the zoo under the names that they have there; None downloads them, to
+                where torch.hub keeps such files and finds them again.
+        """
         self.name = name
-        self.qualities = range(1, 1 + (highest or QUALITIES.get(name, 8)))
+        self.qualities = range(1, 1 + HIGHEST[name])
+        self.weights = weights
+        self._loaded = lru_cache(maxsize=KEPT)(self._load)
 
     def check(self) -> None:
-        """Raise ValueError where the weights are neither here nor to be had."""
-        self.codec(self.qualities[0])
+        """Raise ValueError where the weights of the lowest quality are neither here nor to be had."""
+        self.prepare(self.qualities[0])
 
-    def codec(self, quality: int) -> Codec:
-        """Return the model of a quality as a codec of ours."""
-        return _codec(self.name, quality)
+    def prepare(self, quality: int) -> None:
+        """Load the model of a quality, with the tables of its coder; ValueError where its weights are missing."""
+        self._loaded(quality)
 
     def encode(self, image: Image.Image, quality: int) -> bytes:
-        """Return the file of an RGB image, its quality in front, which the strings do not tell."""
-        return bytes([quality]) + self.codec(quality).compress(image)
+        """Return the file of an RGB image."""
+        return HEAD.pack(quality, image.height, image.width) + self._loaded(quality).compress(image, header=False)
 
     def decode(self, data: bytes) -> Image.Image:
         """Return the RGB image of a file."""
-        return to_pil(self.codec(data[0]).decompress(data[1:]))
+        quality, *size = HEAD.unpack_from(data)
+        return to_pil(self._loaded(quality).decompress(data[HEAD.size :], size=(size[0], size[1])))
+
+    def _load(self, quality: int) -> Codec:
+        file = None if self.weights is None else str(self.weights / file_name(self.name, quality))
+        model = CompressAIModel(name=self.name, quality=quality, weights=file)
+        codec = Codec(
+            autoencoder=PixelSpace(),
+            encoder=AnalysisTransform(model=model),
+            quantizer=StringQuantizer(model=model),
+            conditioning={"base": SynthesisTransform(model=model)},
+            decoder=BaseReconstruction(),
+        ).eval()
+        _ = codec.fingerprint  # makes the tables
+        return codec
 
 
-@lru_cache(maxsize=8)
-def _codec(name: str, quality: int) -> Codec:
-    model = CompressAIModel(name=name, quality=quality)
-    return Codec(
-        autoencoder=PixelSpace(),
-        encoder=AnalysisTransform(model=model),
-        quantizer=StringQuantizer(model=model),
-        conditioning={"base": SynthesisTransform(model=model)},
-        decoder=BaseReconstruction(),
-    ).eval()
+def file_name(name: str, quality: int) -> str:
+    """Return the name of the file in which the zoo publishes the weights of a model for squared error."""
+    return compressai().zoo.image.model_urls[name]["mse"][quality].rpartition("/")[2]

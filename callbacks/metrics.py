@@ -1,0 +1,127 @@
+"""The metrics of an evaluation while a codec is trained, on images that went through files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities.seed import isolate_rng
+
+from ulcompress import ranks
+from ulcompress.codec import Codec
+from ulcompress.evaluation.contestants import rounded
+from ulcompress.evaluation.metrics import FIDELITY, METRICS, PairMetric, Sample, SetMetric, build
+from ulcompress.evaluation.run import apply
+from ulcompress.evaluation.store import Points
+from ulcompress.training import CodecModule
+
+TABLE = "rate-distortion-realism"
+
+
+class MetricLogger(Callback):
+    """Codes validation images to bytes and back every few validation epochs, and logs what `evaluate` would say.
+
+    `metric/bpp` is that of the bytes, `metric/<name>` one of `METRICS`, FID and KID among them, over the images of all
+    processes. W&B gets a table `rate-distortion-realism` too, with a row for every time. The random numbers of the run
+    stay as they are.
+    """
+
+    def __init__(
+        self,
+        *,
+        metrics: Sequence[str] = FIDELITY,
+        weights: str | None = None,
+        images: int = 32,
+        every_n_epochs: int = 1,
+    ):
+        """Choose what is measured.
+
+        Args:
+            metrics: Names, as `ulcompress evaluate --metrics` takes them.
+            weights: Folder with files of the metrics' weights; what is not there is downloaded.
+            images: How many, the first ones of each process. FID of few is far from that of many.
+            every_n_epochs: Of validation; measuring takes longer than a training step.
+
+        Raises:
+            ValueError: A metric is unknown, or a number below 1; when training starts, weights are missing.
+        """
+        if min(images, every_n_epochs) < 1:
+            raise ValueError(f"got images={images} and every_n_epochs={every_n_epochs}; give at least 1")
+        if unknown := set(metrics) - set(METRICS):
+            raise ValueError(f"got the metric {min(unknown)!r}; known are {', '.join(METRICS)}")
+        self.names = list(metrics)
+        self.weights = weights
+        self.images = images
+        self.every_n_epochs = every_n_epochs
+        self._found: list[tuple[float, dict[str, float], Points]] = []
+        self._rows: list[list[float | int]] = []
+        self._epoch = -1
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Load the metrics' networks; ValueError where that cannot be, or where no codec is trained."""
+        _codec(pl_module)
+        folder = Path(self.weights) if self.weights is not None else None
+        self._metrics, missing = build(self.names, folder, str(trainer.strategy.root_device))
+        if missing:
+            raise ValueError(f"MetricLogger: {missing[0].name}: {missing[0].reason}")
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin anew."""
+        self._found = []
+        self._epoch += not trainer.sanity_checking
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Measure the images of a batch until there are enough."""
+        if trainer.sanity_checking or self._epoch % self.every_n_epochs:
+            return
+        codec = _codec(pl_module)
+        with isolate_rng():
+            for image, caption in list(zip(batch.images, batch.captions, strict=True))[
+                : self.images - len(self._found)
+            ]:
+                data = codec.compress(image, caption if codec.takes_captions else None)
+                sample = Sample(rounded(image), rounded(codec.decompress(data)), caption)
+                bpp = 8 * len(data) / image[0].numel()
+                self._found.append((bpp, *apply(self._metrics, sample)))
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the numbers over the images of all processes."""
+        found = ranks.gathered(self._found)
+        if not found:
+            return
+        values = {"bpp": float(np.mean([bpp for bpp, _, _ in found]))} | self._values(found)
+        known = {f"metric/{name}": value for name, value in values.items() if math.isfinite(value)}
+        pl_module.log_dict(known, rank_zero_only=True)
+        self._rows.append([trainer.global_step, *values.values()])
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger) and trainer.is_global_zero:
+                logger.log_table(TABLE, columns=["step", *values], data=self._rows)
+
+    def _values(self, found: Sequence[tuple[float, dict[str, float], Points]]) -> dict[str, float]:
+        values = {}
+        for metric in self._metrics:
+            if isinstance(metric, PairMetric):
+                numbers = [value for _, pair, _ in found if math.isfinite(value := pair[metric.name])]
+                values[metric.name] = float(np.mean(numbers)) if numbers else math.nan
+            elif isinstance(metric, SetMetric):
+                values[metric.name] = metric.compute([points[metric.name] for _, _, points in found])
+        return values
+
+
+def _codec(module: LightningModule) -> Codec:
+    if not isinstance(module, CodecModule):
+        raise ValueError(f"MetricLogger got a {type(module).__name__}; use it with CodecModule, or leave it out")
+    return module.codec
