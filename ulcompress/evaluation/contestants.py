@@ -209,8 +209,8 @@ class AnchorContestant(Contestant):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Its name; the budget is part of what the runner compares."""
-        return {"anchor": self.anchor.name}
+        """Its name and options; the budget is part of what the runner compares."""
+        return {"anchor": self.anchor.name, **self.anchor.identity}
 
     def code(self, image: Tensor, caption: str | None, budget: int | None) -> Coded:
         """Match the budget."""

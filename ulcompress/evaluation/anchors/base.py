@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -28,6 +28,11 @@ class Anchor(ABC):
     """Its own settings, from the one of the smallest files to that of the largest."""
     reach: int = 0
     """How many qualities beyond one that is too large may still give a file that is not."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """All that decides a file beside image and quality, as plain data."""
+        return {}
 
     def check(self) -> None:  # noqa: B027, most need nothing
         """Raise ValueError, in one line that says what would do, where it cannot be used here."""

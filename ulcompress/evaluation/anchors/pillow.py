@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 
 from PIL import Image
@@ -67,6 +68,11 @@ class PillowAnchor(Anchor):
         self.format = FORMATS[name]
         self.qualities = self.format.qualities
         self.reach = self.format.reach
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Options, and the version of what writes the format."""
+        return {"options": dict(self.format.options), self.format.wheel: version(self.format.wheel)}
 
     def check(self) -> None:
         """Raise ValueError where the format cannot be written."""
