@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from ulcompress import ranks
 from ulcompress.codec import Codec
 from ulcompress.evaluation.contestants import rounded
-from ulcompress.evaluation.metrics import FIDELITY, METRICS, PairMetric, Sample, SetMetric, build
+from ulcompress.evaluation.metrics import FIDELITY, METRICS, Pair, PairMetric, SetMetric, build
 from ulcompress.evaluation.run import apply
 from ulcompress.evaluation.store import Points
 from ulcompress.training import CodecModule
@@ -93,9 +93,9 @@ class MetricLogger(Callback):
                 : self.images - len(self._found)
             ]:
                 data = codec.compress(image, caption if codec.takes_captions else None)
-                sample = Sample(rounded(image), rounded(codec.decompress(data)), caption)
+                pair = Pair(rounded(image), rounded(codec.decompress(data)), caption)
                 bpp = 8 * len(data) / image[0].numel()
-                self._found.append((bpp, *apply(self._metrics, sample)))
+                self._found.append((bpp, *apply(self._metrics, pair)))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the numbers over the images of all processes."""

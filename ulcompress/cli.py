@@ -400,7 +400,7 @@ def _plan(options: argparse.Namespace, out: Path):
     """Turn the options of `evaluate` into what is to be done."""
     from ulcompress.evaluation.contestants import Setting
     from ulcompress.evaluation.metrics import FIDELITY
-    from ulcompress.evaluation.plan import Entry, Plan, name_images
+    from ulcompress.evaluation.plan import Curve, Plan, name_images
     from ulcompress.images import find_images
 
     _optimizer(options)  # refuses options that make no search
@@ -409,7 +409,7 @@ def _plan(options: argparse.Namespace, out: Path):
     images = name_images(find_images(options.inputs))
     return Plan(
         images=images,
-        entries=tuple(Entry.parse(text) for text in options.codec or ["mini"]),
+        curves=tuple(Curve.parse(text) for text in options.codec or ["mini"]),
         out=out,
         captions=_captions_beside(images) if options.captions else {},
         settings=tuple(settings),

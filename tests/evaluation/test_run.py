@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ulcompress.evaluation import Entry, Outcome, Plan, Setting, gather, name_images, run, write_results
+from ulcompress.evaluation import Curve, Outcome, Plan, Setting, gather, name_images, run, write_results
 from ulcompress.evaluation.contestants import CodecContestant
 from ulcompress.evaluation.store import Record, Store, slug
 from ulcompress.images import read_image
@@ -40,7 +40,7 @@ def images(tmp_path):
 def plan(codec, images, tmp_path):
     return Plan(
         images=images,
-        entries=(Entry("tiny", (codec,)),),
+        curves=(Curve("tiny", (codec,)),),
         out=tmp_path / "out",
         settings=(Setting(), Setting(steps=1)),
         anchors=("jpeg",),
@@ -236,12 +236,12 @@ def test_settings():
             Setting.parse(text)
 
 
-def test_entries(tmp_path):
-    assert Entry.parse("mini") == Entry("mini", ("mini",))
-    assert Entry.parse(str(tmp_path)) == Entry(tmp_path.name, (str(tmp_path),))
-    assert Entry.parse("ours=runs/low,runs/high") == Entry("ours", ("runs/low", "runs/high"))
+def test_curves(tmp_path):
+    assert Curve.parse("mini") == Curve("mini", ("mini",))
+    assert Curve.parse(str(tmp_path)) == Curve(tmp_path.name, (str(tmp_path),))
+    assert Curve.parse("ours=runs/low,runs/high") == Curve("ours", ("runs/low", "runs/high"))
     with pytest.raises(ValueError, match="or NAME=CODEC,CODEC"):
-        Entry.parse("ours=")
+        Curve.parse("ours=")
 
 
 def test_names_of_images(tmp_path):
@@ -255,7 +255,7 @@ def test_what_cannot_be_is_refused_before_anything_is_done(plan):
     for change, message in (
         ({"anchors": ("gif",)}, "got the anchor 'gif'; known are jpeg"),
         ({"metrics": ("psnrr",)}, "got the metric 'psnrr'"),
-        ({"entries": (Entry("x", ("nothing",)),)}, "no codec 'nothing'"),
+        ({"curves": (Curve("x", ("nothing",)),)}, "no codec 'nothing'"),
         ({"settings": (Setting(), Setting())}, "two contestants of the name 'tiny'"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -5,9 +5,9 @@ from ulcompress.evaluation.demo import demo
 from ulcompress.evaluation.features import PooledFeatures
 from ulcompress.evaluation.frechet import FrechetDistance
 from ulcompress.evaluation.measurement import Measurement
-from ulcompress.evaluation.metrics import METRICS, Metric, PairMetric, Sample, SetMetric, ms_ssim, psnr
+from ulcompress.evaluation.metrics import METRICS, Metric, Pair, PairMetric, SetMetric, ms_ssim, psnr
 from ulcompress.evaluation.picture import Panel, side_by_side
-from ulcompress.evaluation.plan import Entry, Plan, name_images
+from ulcompress.evaluation.plan import Curve, Plan, name_images
 from ulcompress.evaluation.results import gather, write_results
 from ulcompress.evaluation.run import Outcome, run
 from ulcompress.evaluation.seams import seam_ratio
@@ -21,18 +21,18 @@ __all__ = [
     "CodecContestant",
     "Coded",
     "Contestant",
+    "Curve",
     "Delta",
-    "Entry",
     "FrechetDistance",
     "Match",
     "Measurement",
     "Metric",
     "Outcome",
+    "Pair",
     "PairMetric",
     "Panel",
     "Plan",
     "PooledFeatures",
-    "Sample",
     "SetMetric",
     "Setting",
     "choose_seed",

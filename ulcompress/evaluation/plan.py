@@ -15,15 +15,15 @@ from ulcompress.optimization import OnlineOptimizer
 
 
 @dataclass(frozen=True)
-class Entry:
+class Curve:
     """One or several codecs that make a curve."""
 
-    curve: str
+    name: str
     codecs: tuple[str, ...]
     """Named as for `ulcompress.load`."""
 
     @classmethod
-    def parse(cls, text: str) -> Entry:
+    def parse(cls, text: str) -> Curve:
         """Read `mini`, `runs/my-codec` or `NAME=runs/low,runs/high`; ValueError where nothing is named."""
         curve, equals, codecs = text.partition("=")
         if not equals:
@@ -40,7 +40,7 @@ class Plan:
 
     images: Mapping[str, Path]
     """By the name that results have for them."""
-    entries: tuple[Entry, ...]
+    curves: tuple[Curve, ...]
     out: Path
     """Folder of the results."""
     captions: Mapping[str, str] = field(default_factory=dict)
@@ -69,11 +69,11 @@ class Plan:
         optimizer = self._optimizer()
         anchors = [_anchor(name) for name in self.anchors]
         found: list[Contestant] = []
-        for entry in self.entries:
-            for codec in entry.codecs:
+        for curve in self.curves:
+            for codec in curve.codecs:
                 for setting in self.settings:
                     ours = CodecContestant(
-                        codec=codec, curve=entry.curve, setting=setting, device=self.device, optimizer=optimizer
+                        codec=codec, curve=curve.name, setting=setting, device=self.device, optimizer=optimizer
                     )
                     found += [ours, *(AnchorContestant(anchor=a, matched_to=ours.name) for a in anchors)]
         _refuse_twice("contestants", [contestant.name for contestant in found])

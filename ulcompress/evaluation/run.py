@@ -20,7 +20,7 @@ from torch import multiprocessing
 
 from ulcompress import ranks
 from ulcompress.evaluation.contestants import Contestant
-from ulcompress.evaluation.metrics import Metric, PairMetric, Sample, SetMetric, build
+from ulcompress.evaluation.metrics import Metric, Pair, PairMetric, SetMetric, build
 from ulcompress.evaluation.plan import Plan
 from ulcompress.evaluation.store import Points, Record, Store, digest
 from ulcompress.images import read_image
@@ -58,8 +58,8 @@ def run(plan: Plan, *, processes: int = 1) -> list[Outcome]:
         ValueError: A codec or anchor cannot be used; before anything is measured.
     """
     contestants = plan.contestants()
-    for entry in plan.entries:
-        for codec in entry.codecs:
+    for curve in plan.curves:
+        for codec in curve.codecs:
             locate(codec)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     total = len(contestants) * len(_share(plan, rank, world).images)
@@ -122,7 +122,7 @@ def _one(
                 store.keep_file(contestant, name, coded.data)
                 store.keep_image(contestant.name, name, kept)
                 store.keep_image("original", name, original)
-        numbers, points = apply(wanting, Sample(original, kept, caption))
+        numbers, points = apply(wanting, Pair(original, kept, caption))
     except ValueError as error:  # of the image, or of the codec about it
         return Outcome(contestant.name, name, error=" ".join(str(error).split()))
     store.save(
@@ -131,10 +131,10 @@ def _one(
     return Outcome(contestant.name, name)
 
 
-def apply(metrics: Sequence[Metric], sample: Sample) -> tuple[dict[str, float], Points]:
+def apply(metrics: Sequence[Metric], pair: Pair) -> tuple[dict[str, float], Points]:
     """Return the numbers of a pair by metric, and its points for the metrics of sets."""
-    numbers = {metric.name: metric(sample) for metric in metrics if isinstance(metric, PairMetric)}
-    points = {metric.name: metric.points(sample) for metric in metrics if isinstance(metric, SetMetric)}
+    numbers = {metric.name: metric(pair) for metric in metrics if isinstance(metric, PairMetric)}
+    points = {metric.name: metric.points(pair) for metric in metrics if isinstance(metric, SetMetric)}
     return numbers, points
 
 

@@ -80,5 +80,4 @@ def _read(weights: str, name: str) -> dict[str, Tensor]:
             state = load_file(weights)
         return {key: value.float() for key, value in state.items()}
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{weights!r} cannot be read ({reason}); give {name}'s state dictionary") from error
+        raise ValueError(f"{weights!r} cannot be read as a state dictionary of torchvision's {name}") from error

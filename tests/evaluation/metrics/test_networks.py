@@ -14,7 +14,7 @@ from torchmetrics.functional.image import learned_perceptual_image_patch_similar
 from torchmetrics.functional.image.dists import DISTSNetwork
 
 from ulcompress.evaluation.frechet import cut, frechet_distance, frechet_of_points
-from ulcompress.evaluation.metrics import FIDELITY, METRICS, MeanIoU, Sample, SetDistance, build
+from ulcompress.evaluation.metrics import FIDELITY, METRICS, MeanIoU, Pair, SetDistance, build
 from ulcompress.evaluation.metrics.sets import SUBSET, kernel_distance
 from ulcompress.evaluation.metrics.weights import MissingWeights, hashes
 
@@ -23,7 +23,7 @@ def sample(height=70, width=90, caption=None):
     generator = torch.Generator().manual_seed(0)
     original = torch.rand(3, height, width, generator=generator)
     restored = (original + 0.2 * torch.randn(3, height, width, generator=generator)).clamp(0, 1)
-    return Sample(original, (restored * 255).round() / 255, caption)
+    return Pair(original, (restored * 255).round() / 255, caption)
 
 
 def vgg16_features():
@@ -75,7 +75,7 @@ def test_lpips_is_that_of_torchmetrics(weights, monkeypatch):
         pair.restored[None], pair.original[None], net_type="squeeze", normalize=True
     )
     assert metric(pair) == pytest.approx(float(expected), rel=1e-4) and metric(pair) > 0
-    assert metric(Sample(pair.original, pair.original)) == pytest.approx(0, abs=1e-6)
+    assert metric(Pair(pair.original, pair.original)) == pytest.approx(0, abs=1e-6)
     assert math.isnan(metric(sample(20, 90)))
     assert metric.files == hashes(weights / "squeezenet1_1.safetensors") and len(*metric.files.values()) == 64
 
@@ -210,8 +210,8 @@ def test_mean_iou_is_its_closed_form():
     def labels(rows):
         return torch.tensor(rows, dtype=torch.float32)[None].expand(3, -1, -1)
 
-    first = metric.points(Sample(labels([[0, 0], [1, 1]]), labels([[0, 1], [1, 1]])))
-    second = metric.points(Sample(labels([[2, 0]]), labels([[0, 0]])))
+    first = metric.points(Pair(labels([[0, 0], [1, 1]]), labels([[0, 1], [1, 1]])))
+    second = metric.points(Pair(labels([[2, 0]]), labels([[0, 0]])))
     # Class 0: 1 + 1 of 2 + 2; class 1: 2 of 3; class 2: none of 1; class 3 is nowhere.
     assert metric.compute([first, second]) == pytest.approx((2 / 4 + 2 / 3 + 0) / 3)
 
@@ -224,7 +224,7 @@ def test_miou_of_torchvision(weights, monkeypatch):
     torch.save(network.state_dict(), weights / "deeplabv3_resnet50_coco-cd0a2569.pth")
     metric = METRICS["miou"](weights, "cpu")
     pair = sample(64, 64)
-    assert metric.compute([metric.points(Sample(pair.original, pair.original))]) == 1
+    assert metric.compute([metric.points(Pair(pair.original, pair.original))]) == 1
     assert 0 <= metric.compute([metric.points(pair)]) <= 1
 
 
@@ -264,7 +264,7 @@ def test_clip_score_is_the_cosine_of_the_embeddings(weights):
         text = model.get_text_features(**tokenizer(["a red cup"], return_tensors="pt")).pooler_output
     assert image(pair) == pytest.approx(100 * max(0, float(F.cosine_similarity(restored, original))), abs=1e-3)
     assert caption(pair) == pytest.approx(100 * max(0, float(F.cosine_similarity(restored, text))), abs=1e-3)
-    assert image(Sample(pair.original, pair.original)) == pytest.approx(100, abs=1e-3)
+    assert image(Pair(pair.original, pair.original)) == pytest.approx(100, abs=1e-3)
     assert math.isnan(caption(sample()))
     assert set(image.files) == {"model.safetensors"}
 
@@ -280,7 +280,7 @@ def test_ssimulacra2_names_what_computed_it(monkeypatch, tmp_path):
     for name, image in (("a.png", pair.original), ("b.png", pair.restored)):
         write_image(image, tmp_path / name)
     assert metric(pair) == compute_ssimulacra2(str(tmp_path / "a.png"), str(tmp_path / "b.png")) < 50
-    assert metric(Sample(pair.original, pair.original)) == pytest.approx(100, abs=0.01)
+    assert metric(Pair(pair.original, pair.original)) == pytest.approx(100, abs=0.01)
     program = tmp_path / "ssimulacra2"
     program.write_text("#!/bin/sh\necho 12.5\n")
     program.chmod(0o755)

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ulcompress.evaluation.metrics.base import Metric, PairMetric, Sample, SetMetric
+from ulcompress.evaluation.metrics.base import Metric, Pair, PairMetric, SetMetric
 from ulcompress.evaluation.metrics.clip import CLIPSimilarity, clip
 from ulcompress.evaluation.metrics.fidelity import MSSSIM, PSNR, ms_ssim, psnr
 from ulcompress.evaluation.metrics.perceptual import Perceptual, dists, feature_distance, lpips
@@ -80,9 +80,9 @@ __all__ = [
     "Metric",
     "Missing",
     "MissingWeights",
+    "Pair",
     "PairMetric",
     "Perceptual",
-    "Sample",
     "SetDistance",
     "SetMetric",
     "build",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Sample:
+class Pair:
     """An image and what a codec made of it."""
 
     original: Tensor
@@ -45,7 +45,7 @@ class PairMetric(Metric):
     scope = "image"
 
     @abstractmethod
-    def __call__(self, sample: Sample) -> float:
+    def __call__(self, pair: Pair) -> float:
         """Return the number; NaN where it is not defined for this image."""
 
 
@@ -55,7 +55,7 @@ class SetMetric(Metric):
     scope = "set"
 
     @abstractmethod
-    def points(self, sample: Sample) -> dict[str, np.ndarray]:
+    def points(self, pair: Pair) -> dict[str, np.ndarray]:
         """Return what has to be kept of one pair, arrays by name; without rows where the image is too small."""
 
     @abstractmethod

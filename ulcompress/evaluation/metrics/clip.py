@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ulcompress.devices import move
-from ulcompress.evaluation.metrics.base import PairMetric, Sample
+from ulcompress.evaluation.metrics.base import Pair, PairMetric
 from ulcompress.evaluation.metrics.weights import MissingWeights, hashes
 from ulcompress.images import to_pil
 
@@ -41,12 +41,12 @@ class CLIPSimilarity(PairMetric):
         self.files = files
 
     @torch.no_grad()
-    def __call__(self, sample: Sample) -> float:
+    def __call__(self, pair: Pair) -> float:
         """Return 0 to 100; NaN where there is no caption to compare with."""
-        if self.to == "caption" and not sample.caption:
+        if self.to == "caption" and not pair.caption:
             return float("nan")
-        other = self._image(sample.original) if self.to == "image" else self._text(sample.caption or "")
-        cosine = torch.cosine_similarity(self._image(sample.restored), other)
+        other = self._image(pair.original) if self.to == "image" else self._text(pair.caption or "")
+        cosine = torch.cosine_similarity(self._image(pair.restored), other)
         return 100 * max(0.0, float(cosine))
 
     def _image(self, image: Tensor) -> Tensor:

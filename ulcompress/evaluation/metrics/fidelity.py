@@ -7,7 +7,7 @@ from importlib.metadata import version
 from torch import Tensor
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure, peak_signal_noise_ratio
 
-from ulcompress.evaluation.metrics.base import PairMetric, Sample
+from ulcompress.evaluation.metrics.base import Pair, PairMetric
 
 SMALLEST_SIDE = 176
 """In pixels, for MS-SSIM: a window of 11 pixels must fit into the coarsest of its five scales."""
@@ -22,9 +22,9 @@ class PSNR(PairMetric):
     def __init__(self):
         self.files = {}
 
-    def __call__(self, sample: Sample) -> float:
+    def __call__(self, pair: Pair) -> float:
         """Return decibels; infinite for equal images."""
-        return psnr(sample.restored, sample.original)
+        return psnr(pair.restored, pair.original)
 
 
 class MSSSIM(PairMetric):
@@ -39,11 +39,11 @@ class MSSSIM(PairMetric):
             f"{version('torchmetrics')}; images with a side below {SMALLEST_SIDE} pixels have none"
         )
 
-    def __call__(self, sample: Sample) -> float:
+    def __call__(self, pair: Pair) -> float:
         """Return at most 1; NaN for a small image."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # the protocol says so once
-            return ms_ssim(sample.restored, sample.original)
+            return ms_ssim(pair.restored, pair.original)
 
 
 def psnr(restored: Tensor, original: Tensor) -> float:

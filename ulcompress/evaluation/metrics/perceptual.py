@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ulcompress.evaluation.metrics.base import PairMetric, Sample
+from ulcompress.evaluation.metrics.base import Pair, PairMetric
 from ulcompress.evaluation.metrics.weights import BACKBONES, backbone, fetch, hashes, only_cached
 from ulcompress.losses import LPIPS, FeatureDistance
 from ulcompress.losses.lpips import BACKBONES as LPIPS_BACKBONES
@@ -33,12 +33,12 @@ class Perceptual(PairMetric):
         self.files = files
 
     @torch.no_grad()
-    def __call__(self, sample: Sample) -> float:
+    def __call__(self, pair: Pair) -> float:
         """Return the distance; NaN for an image with a side below 32 pixels."""
-        if min(sample.original.shape[1:]) < SMALLEST_SIDE:
+        if min(pair.original.shape[1:]) < SMALLEST_SIDE:
             return float("nan")
         device = next((p.device for p in self.distance.parameters()), torch.device("cpu"))
-        return float(self.distance(sample.restored[None].to(device), sample.original[None].to(device)))
+        return float(self.distance(pair.restored[None].to(device), pair.original[None].to(device)))
 
 
 def lpips(net: str, folder: Path | None, device: str) -> Perceptual:

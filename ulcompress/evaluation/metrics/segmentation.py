@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ulcompress.evaluation.metrics.base import Sample, SetMetric
+from ulcompress.evaluation.metrics.base import Pair, SetMetric
 from ulcompress.evaluation.metrics.weights import fetch, hashes
 from ulcompress.losses.backbone import ImageNetScale
 
@@ -31,9 +31,9 @@ class MeanIoU(SetMetric):
         self.files = files
 
     @torch.no_grad()
-    def points(self, sample: Sample) -> dict[str, np.ndarray]:
+    def points(self, pair: Pair) -> dict[str, np.ndarray]:
         """Return the pixels of `intersection` and `union` of each class, (1, classes)."""
-        restored, original = self.labels(sample.restored[None]), self.labels(sample.original[None])
+        restored, original = self.labels(pair.restored[None]), self.labels(pair.original[None])
         counts = {
             "intersection": torch.bincount(original[original == restored], minlength=self.classes),
             "union": torch.bincount(original.flatten(), minlength=self.classes)

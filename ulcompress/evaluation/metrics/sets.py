@@ -13,7 +13,7 @@ from torchmetrics.image.kid import poly_mmd
 
 from ulcompress.evaluation.features import PooledFeatures
 from ulcompress.evaluation.frechet import cut, frechet_of_points
-from ulcompress.evaluation.metrics.base import Sample, SetMetric
+from ulcompress.evaluation.metrics.base import Pair, SetMetric
 from ulcompress.evaluation.metrics.weights import backbone, fetch, hashes
 
 Features = Callable[[Tensor], Tensor]
@@ -57,10 +57,10 @@ class SetDistance(SetMetric):
         self.files = files
 
     @torch.no_grad()
-    def points(self, sample: Sample) -> dict[str, np.ndarray]:
+    def points(self, pair: Pair) -> dict[str, np.ndarray]:
         """Return the features of all patches, `restored` and `original`, (N, C) float32."""
-        pair = {"restored": sample.restored, "original": sample.original}
-        return {kind: self._features(image) for kind, image in pair.items()}
+        sides = {"restored": pair.restored, "original": pair.original}
+        return {kind: self._features(image) for kind, image in sides.items()}
 
     def compute(self, points: Sequence[Mapping[str, np.ndarray]]) -> float:
         """Return the distance; NaN with fewer than two samples."""

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ulcompress.evaluation.metrics.base import PairMetric, Sample
+from ulcompress.evaluation.metrics.base import Pair, PairMetric
 from ulcompress.images import write_image
 
 SMALLEST_SIDE = 8
@@ -31,13 +31,13 @@ class SSIMULACRA2(PairMetric):
         self.label = "SSIMULACRA 2" if self.program else "SSIMULACRA 2 (port)"
         self.protocol = f"SSIMULACRA 2, {'program of libjxl on the path' if self.program else port}, 8-bit RGB files"
 
-    def __call__(self, sample: Sample) -> float:
+    def __call__(self, pair: Pair) -> float:
         """Return at most 100; NaN for an image with a side below 8 pixels."""
-        if min(sample.original.shape[1:]) < SMALLEST_SIDE:
+        if min(pair.original.shape[1:]) < SMALLEST_SIDE:
             return math.nan
         with TemporaryDirectory() as folder:
             paths = [Path(folder) / name for name in ("original.png", "restored.png")]
-            for path, image in zip(paths, (sample.original, sample.restored), strict=True):
+            for path, image in zip(paths, (pair.original, pair.restored), strict=True):
                 write_image(image, path)
             return self._by_program(paths) if self.program else self._by_port(paths)
 
