@@ -50,6 +50,10 @@ class Condition:
         """Return a copy with some fields changed."""
         return replace(self, **changes)
 
+    def of(self, rows: Tensor) -> Condition:
+        """Return the condition of the images with these indices, (n,)."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in self.provided})
+
 
 @dataclass(frozen=True)
 class HyperSymbols:

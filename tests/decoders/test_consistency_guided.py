@@ -246,3 +246,21 @@ def test_a_configuration_builds_an_equal_decoder(consistency_guided, condition_f
     again.load_state_dict(decoder.state_dict())
     condition = condition_for(decoder, (12, 12))
     assert torch.equal(again.eval().sample(condition, (12, 12), seed=1), decoder.sample(condition, (12, 12), seed=1))
+
+
+def test_in_training_later_steps_see_what_the_first_one_made(consistency_guided, condition_for):
+    """The x_t of the second step, as training draws it, is that of a real sampling with the same noise."""
+    decoder = consistency_guided(own_estimates=1.0, schedule=NoiseSchedule(prediction="sample", training_times=2))
+    condition = condition_for(decoder, (8, 8), count=6)
+    seen = []
+    decoder.denoiser.register_forward_pre_hook(lambda _, inputs: seen.append((inputs[0], inputs[1])))
+    torch.manual_seed(3)
+    decoder.loss(2 * torch.rand(6, 3, 8, 8) - 1, condition)
+    (first, _), (noisy, times) = seen
+    later = (times < 999).nonzero()[:, 0]
+    assert 0 < len(later) < 6 and len(first) == len(later)
+    seen.clear()
+    for row, noise in zip(later, first, strict=True):
+        decoder.boundary.noise_of = lambda shape, seed, noise=noise: noise[None]
+        decoder.sample(condition.of(row[None]), (8, 8), seed=0, steps=2)
+        torch.testing.assert_close(seen[-1][0][0], noisy[row], atol=1e-4, rtol=1e-4)

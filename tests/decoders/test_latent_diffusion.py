@@ -57,3 +57,20 @@ def test_no_steps_are_refused(latent_diffusion, condition_for):
     decoder = latent_diffusion()
     with pytest.raises(ValueError, match="steps must be 1 to 1000, got 0"):
         decoder.sample(condition_for(decoder, (2, 2)), (2, 2), seed=0, steps=0)
+
+
+def test_in_training_later_steps_see_what_the_first_one_made(latent_diffusion, condition_for):
+    """The x_t of the second step, as training draws it, is that of a real sampling with the same noise."""
+    decoder = latent_diffusion(own_estimates=1.0, schedule=NoiseSchedule(training_times=2))
+    condition = condition_for(decoder, (8, 8), count=6)
+    seen = []
+    decoder.denoiser.register_forward_pre_hook(lambda _, inputs: seen.append((inputs[0], inputs[1])))
+    torch.manual_seed(3)
+    decoder.loss(torch.randn(6, 4, 8, 8), condition)
+    (first, _), (noisy, times) = seen
+    later = (times < 999).nonzero()[:, 0]
+    assert 0 < len(later) < 6 and len(first) == len(later)
+    for row, noise in zip(later, first, strict=True):
+        decoder.boundary.noise_of = lambda shape, seed, noise=noise: noise[None]
+        decoder.sample(condition.of(row[None]), (8, 8), seed=0, steps=2)
+        torch.testing.assert_close(seen[-1][0][0], noisy[row], atol=1e-4, rtol=1e-4)

@@ -84,3 +84,43 @@ def test_training_starts_from_a_saved_codec(fitted):
     saved = ulcompress.load("saved").state_dict()
     trained = dict(module.codec.named_parameters())
     assert all(torch.equal(saved[name], value) for name, value in trained.items())
+
+
+ADVERSARIAL = [
+    *("--model.adversarial", "AdversarialLoss"),
+    *("--model.adversarial.discriminator", "PatchDiscriminator", "--model.adversarial.discriminator.widths", "[8]"),
+]
+
+
+def test_a_discriminator_is_trained_beside_the_codec(fitted):
+    first = torch.load(fitted(*ADVERSARIAL, "--trainer.max_steps", "1"), weights_only=True)
+    last = torch.load("run/step=1.ckpt", weights_only=True)
+    Path("run/last.ckpt").unlink()
+    second = torch.load(fitted(*ADVERSARIAL), weights_only=True)
+    assert all(torch.equal(first["state_dict"][name], value) for name, value in last["state_dict"].items())
+    weights = [name for name in first["state_dict"] if name.startswith("adversarial.") and "original" in name]
+    states = (first["current_model_state"], second["current_model_state"])
+    assert weights and all(not torch.equal(states[0][name], states[1][name]) for name in weights)
+    metrics = Path("log/version_0/metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"train/adversarial", "train/discriminator", "train/squared_error"} <= set(metrics)
+
+
+def test_an_exported_codec_has_no_discriminator(fitted):
+    run(["export", fitted(*ADVERSARIAL), "saved"])
+    assert not any("adversarial" in name for name in ulcompress.load("saved").state_dict())
+
+
+def test_the_decoder_of_the_autoencoder_can_be_trained_alone(fitted):
+    options = ["--model.trained", "[autoencoder.network.decoder]", "--model.weights", "{'squared_error': 1.0}"]
+    states = []
+    for steps in ("1", "2"):
+        checkpoint = fitted(*ADVERSARIAL, *options, "--trainer.max_steps", steps)
+        states.append(torch.load(checkpoint, weights_only=True)["current_model_state"])
+        Path(checkpoint).unlink()
+    moved = {n for n in states[0] if not torch.equal(states[0][n], states[1][n]) and "autoencoder" in n}
+    assert moved and all(name.startswith("codec.autoencoder.network.decoder.") for name in moved)
+
+
+def test_an_unknown_trained_part_is_refused(tiny_codec):
+    with pytest.raises(ValueError, match="no part 'autoencoder.nothing'"):
+        CodecModule(codec=tiny_codec, trained=["autoencoder.nothing"])

@@ -9,6 +9,7 @@ from ulcompress.decoders.base import Decoder
 from ulcompress.decoders.consistency import ConsistencyEncoder
 from ulcompress.decoders.guided_unet import GuidedUNet
 from ulcompress.diffusion import DDIM, BoundaryControl, NoiseSchedule, Sampler
+from ulcompress.diffusion.rehearsal import rehearsed
 from ulcompress.padding import pad_to_multiple
 from ulcompress.records import Condition, Denoised
 
@@ -41,6 +42,7 @@ class ConsistencyGuidedDecoder(Decoder):
         guidance: float = 1.0,
         snr_clip: float | None = 5.0,
         terminal_share: float = 0.0,
+        own_estimates: float = 0.0,
         residual: bool = True,
         boundary: BoundaryControl | None = None,
     ):
@@ -59,6 +61,8 @@ class ConsistencyGuidedDecoder(Decoder):
             snr_clip: Weigh each training sample by its signal-to-noise ratio clipped at this value; None weighs all
                 times alike.
             terminal_share: Share of training samples at the very time at which sampling starts.
+            own_estimates: Share of the other training samples in which x_t shows what the decoder made of the image in
+                one step, as it will in sampling; without, each further step adds to the faults of the one before.
             residual: The network's output is added to the base, so that an untrained decoder returns the base.
             boundary: Initial noise and overlapped patches, in pixels; by default a canvas of noise and patches of 256
                 that overlap by 64.
@@ -92,6 +96,7 @@ class ConsistencyGuidedDecoder(Decoder):
         self.guidance = guidance
         self.snr_clip = snr_clip
         self.terminal_share = terminal_share
+        self.own_estimates = own_estimates
         self.residual = residual
 
     def loss(self, target: Tensor, condition: Condition) -> Denoised:
@@ -100,8 +105,19 @@ class ConsistencyGuidedDecoder(Decoder):
         clean, base = (pad_to_multiple(image, self.denoiser.multiple) for image in (target, _centred(condition)))
         times = self._draw(len(target), target.device)
         noise = torch.randn_like(clean)
+        features = self._features(base)
+        if self.own_estimates > 0:
+            noise = rehearsed(
+                self.schedule,
+                clean,
+                noise,
+                times,
+                first=self.first,
+                share=self.own_estimates,
+                estimate=lambda rows: self._one_step(noise[rows], base[rows], _of(features, rows), condition.of(rows)),
+            )
         noisy = self.schedule.noisy(clean, noise, times)
-        prediction = self._predict(noisy, times, base, self._features(base), condition)
+        prediction = self._predict(noisy, times, base, features, condition)
         error = (prediction - self.schedule.target(clean, noise, times)).square()
         error = error[..., :height, :width].mean((1, 2, 3))
         if self.snr_clip is not None:
@@ -146,6 +162,12 @@ class ConsistencyGuidedDecoder(Decoder):
         sample = self.sampler.sample(self.schedule, predict, first, steps, start=self.start)
         return sample[..., : shape[0], : shape[1]]
 
+    def _one_step(self, noise: Tensor, base: Tensor, features: Sequence[Tensor] | None, condition: Condition) -> Tensor:
+        """Return the first estimate of a sampling."""
+        times = torch.full((len(noise),), self.first, device=noise.device)
+        noisy = self.schedule.noisy(base, noise, times)
+        return self.schedule.estimate(self._predict(noisy, times, base, features, condition), noisy, times)
+
     def _draw(self, count: int, device: torch.device) -> Tensor:
         """Draw random training times up to the start, (count,)."""
         length = self.schedule.length
@@ -189,6 +211,10 @@ def _centred(condition: Condition) -> Tensor:
     """Return the base in [-1, 1]."""
     assert condition.base is not None
     return 2 * condition.base - 1
+
+
+def _of(features: Sequence[Tensor] | None, rows: Tensor) -> list[Tensor] | None:
+    return None if features is None else [level[rows] for level in features]
 
 
 def _accepted(denoiser: GuidedUNet) -> frozenset[str]:

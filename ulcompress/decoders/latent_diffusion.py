@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from ulcompress.decoders.base import Decoder
 from ulcompress.decoders.unet import UNet
 from ulcompress.diffusion import DDIM, BoundaryControl, NoiseSchedule, Sampler
+from ulcompress.diffusion.rehearsal import rehearsed
 from ulcompress.records import Condition, Denoised
 
 
@@ -31,6 +32,7 @@ class LatentDiffusionDecoder(Decoder):
         steps: int = 20,
         guidance: float = 1.0,
         terminal_share: float = 0.0,
+        own_estimates: float = 0.0,
         min_snr: float | None = None,
         boundary: BoundaryControl | None = None,
     ):
@@ -44,6 +46,8 @@ class LatentDiffusionDecoder(Decoder):
             guidance: Default scale of the guidance on text; 1 is none and costs half the time.
             terminal_share: Share of training samples at the last time step, where the network sees pure noise and
                 learns the mean of the latent given its condition; this trains the encoder quickly.
+            own_estimates: Share of the other training samples in which x_t shows what the decoder made of the latent in
+                one step, as it will in sampling; without, each further step adds to the faults of the one before.
             min_snr: Weigh each sample by its signal-to-noise ratio clipped at this value, 5 for instance; None weighs
                 all times alike.
             boundary: Initial noise and overlapped patches, in latent positions; by default a canvas of noise and
@@ -67,16 +71,29 @@ class LatentDiffusionDecoder(Decoder):
         self.steps = steps
         self.guidance = guidance
         self.terminal_share = terminal_share
+        self.own_estimates = own_estimates
         self.boundary = boundary if boundary is not None else BoundaryControl(patch=96, overlap=16)
 
     def loss(self, target: Tensor, condition: Condition) -> Denoised:
         """Return the mean squared error of the prediction for latents, (B, C, h, w), at random times."""
+        condition = _on_grid(condition, target.shape[-2:])
+        last = self.schedule.length - 1
         times = self.schedule.draw(len(target), target.device)
         terminal = torch.rand(len(target), device=target.device) < self.terminal_share
-        times = torch.where(terminal, self.schedule.length - 1, times)
+        times = torch.where(terminal, last, times)
         noise = torch.randn_like(target)
+        if self.own_estimates > 0:
+            noise = rehearsed(
+                self.schedule,
+                target,
+                noise,
+                times,
+                first=last,
+                share=self.own_estimates,
+                estimate=lambda rows: self._one_step(noise[rows], condition.of(rows)),
+            )
         noisy = self.schedule.noisy(target, noise, times)
-        prediction = self.denoiser(noisy, times, _on_grid(condition, target.shape[-2:])).float()
+        prediction = self.denoiser(noisy, times, condition).float()
         error = (prediction - self.schedule.target(target, noise, times)).square().mean((1, 2, 3))
         if self.min_snr is not None:
             error = error * self.schedule.min_snr_weight(times, self.min_snr)
@@ -107,6 +124,11 @@ class LatentDiffusionDecoder(Decoder):
             return self.boundary.merge(in_one, *shape)
 
         return self.sampler.sample(self.schedule, predict, noise, steps)
+
+    def _one_step(self, noise: Tensor, condition: Condition) -> Tensor:
+        """Return the first estimate of a sampling."""
+        times = torch.full((len(noise),), self.schedule.length - 1, device=noise.device)
+        return self.schedule.estimate(self.denoiser(noise, times, condition).float(), noise, times)
 
     def _guided(self, noisy: Tensor, times: Tensor, condition: Condition, scale: float) -> Tensor:
         prediction = self.denoiser(noisy, times, condition)

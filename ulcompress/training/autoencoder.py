@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 
 from ulcompress.autoencoders import KLAutoencoder
-from ulcompress.losses import PerceptualDistance
+from ulcompress.losses import AdversarialLoss, PerceptualDistance
 from ulcompress.training.base import TrainingModule
 from ulcompress.training.optimizer import WarmupAdamW
 
 
 class AutoencoderModule(TrainingModule):
-    """Trains a KL autoencoder on absolute error, a small KL term and, when given, a perceptual distance.
+    """Trains a KL autoencoder on absolute error, a small KL term and, when given, a perceptual and an adversarial one.
 
-    Source: Rombach et al., CVPR 2022, section 3.1 and appendix G, without the adversarial term.
+    Source: Rombach et al., CVPR 2022, section 3.1 and appendix G; the weight of the adversarial term is constant here.
     """
 
     def __init__(
@@ -23,6 +23,7 @@ class AutoencoderModule(TrainingModule):
         autoencoder: KLAutoencoder,
         perceptual: PerceptualDistance | None = None,
         perceptual_images: int | None = None,
+        adversarial: AdversarialLoss | None = None,
         weights: dict[str, float] | None = None,
         optimizer: WarmupAdamW | None = None,
         seed: int = 0,
@@ -33,7 +34,9 @@ class AutoencoderModule(TrainingModule):
             autoencoder: What is trained.
             perceptual: A distance that is added as the term `perceptual`.
             perceptual_images: Take it on this many images of a batch, which saves time; None for all.
-            weights: Of the terms `absolute_error`, `kl` (nats a latent element) and `perceptual`.
+            adversarial: A discriminator that is trained beside the autoencoder, on the same images; adds the terms
+                `adversarial` and `discriminator` to the training loss.
+            weights: Of the terms `absolute_error`, `kl` (nats a latent element) and those of the losses above.
             optimizer: Of the trained parameters; `WarmupAdamW` with its defaults if None.
             seed: Of the noise in training and validation.
         """
@@ -41,7 +44,8 @@ class AutoencoderModule(TrainingModule):
         self.autoencoder = autoencoder
         self.perceptual = perceptual
         self.perceptual_images = perceptual_images
-        self.weights = {"absolute_error": 1.0, "kl": 1e-4, "perceptual": 0.1} | (weights or {})
+        self.adversarial = adversarial
+        self.weights = {"absolute_error": 1.0, "kl": 1e-4, "perceptual": 0.1, "adversarial": 0.01} | (weights or {})
 
     def _terms(self, images: Tensor, stage: str) -> dict[str, Tensor]:
         posterior = self.autoencoder.posterior(images)
@@ -55,9 +59,11 @@ class AutoencoderModule(TrainingModule):
             "absolute_error": (restored - images).abs().mean(),
             "kl": posterior.kl().mean() / raw[0].numel(),
         }
+        count = self.perceptual_images
         if self.perceptual is not None:
-            count = self.perceptual_images
             terms["perceptual"] = self.perceptual(restored[:count], images[:count]).mean()
+        if self.adversarial is not None and stage == "train":
+            terms |= self.adversarial(restored[:count], images[:count])
         if stage == "val":
             error = (restored.clamp(0, 1) - images).square().mean((1, 2, 3))
             psnr = (-10 * error.clamp_min(1e-10).log10()).mean()

@@ -58,7 +58,9 @@ class TrainingModule(Recorded, LightningModule):
 
     def weighted_sum(self, terms: dict[str, Tensor], weights: dict[str, float], stage: str, size: int) -> Tensor:
         """Log the terms of `size` images under `stage/` and return their weighted sum; the default weight is 1."""
-        total = torch.stack([weights.get(name, 1.0) * value for name, value in terms.items()]).sum()
+        # Terms of no weight are only logged: a zero gradient would cost a whole backward pass.
+        weighed = {name: value for name, value in terms.items() if weights.get(name, 1.0) != 0}
+        total = torch.stack([weights.get(name, 1.0) * value for name, value in weighed.items()]).sum()
         values = {f"{stage}/{name}": value.detach() for name, value in terms.items()}
         self.log_dict(values, sync_dist=stage != "train", batch_size=size)
         self.log(f"{stage}/loss", total.detach(), prog_bar=True, sync_dist=stage != "train", batch_size=size)

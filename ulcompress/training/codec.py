@@ -7,11 +7,14 @@ from torch import Tensor, nn
 
 from ulcompress import pretrained
 from ulcompress.codec import Codec
-from ulcompress.losses import PerceptualDistance
+from ulcompress.losses import AdversarialLoss, PerceptualDistance
 from ulcompress.quantizers.usage import perplexity, usage
 from ulcompress.records import CodecOutput
 from ulcompress.training.base import TrainingModule, load_stage
 from ulcompress.training.optimizer import WarmupAdamW
+
+
+DEFAULT_WEIGHTS = {"diffusion": 1.0, "commitment": 0.0, "squared_error": 0.0, "perceptual": 1.0, "adversarial": 0.1}
 
 
 class CodecModule(TrainingModule):
@@ -27,9 +30,11 @@ class CodecModule(TrainingModule):
         start: str | None = None,
         start_parts: list[str] | None = None,
         frozen: list[str] | None = None,
+        trained: list[str] | None = None,
         autoencoder_checkpoint: str | None = None,
         perceptual: PerceptualDistance | None = None,
         perceptual_images: int | None = None,
+        adversarial: AdversarialLoss | None = None,
         weights: dict[str, float] | None = None,
         optimizer: WarmupAdamW | None = None,
         seed: int = 0,
@@ -42,13 +47,18 @@ class CodecModule(TrainingModule):
                 a training is continued.
             start_parts: Slots that take their weights from `start`, such as `decoder` or `conditioning.text`, where
                 not all parts are the same; None for all.
-            frozen: Slots that are not trained, such as `encoder` or `conditioning.base`; the autoencoder never is.
+            frozen: Slots that are not trained, such as `encoder` or `conditioning.base`; the autoencoder is one of them.
+            trained: Parts within those that are trained all the same, such as `autoencoder.network.decoder`: what turns
+                latents into pixels may follow the terms on images, while latents stay what they are.
             autoencoder_checkpoint: Lightning checkpoint of `AutoencoderModule` from which a new training takes the
                 autoencoder's weights; not read when a training is continued.
             perceptual: A distance between the image and the decoded estimate of the latent, with its gradient through
                 the autoencoder's decoder; added as the term `perceptual`.
-            perceptual_images: Take it on this many images of a batch, which saves time; None for all.
-            weights: Of the loss terms and of `rate/<stream>` (bpp); a rate without a weight is only logged.
+            perceptual_images: Take the terms on images for this many of a batch, which saves time; None for all.
+            adversarial: A discriminator that is trained beside the codec, on the same images as `perceptual`; adds the
+                terms `adversarial` and `discriminator` to the training loss.
+            weights: Of the loss terms and of `rate/<stream>` (bpp); a rate without a weight is only logged, and so is
+                `squared_error`, of the decoded estimate.
             optimizer: Of the trained parameters; `WarmupAdamW` with its defaults if None.
             seed: Of the noise in training and validation.
         """
@@ -56,12 +66,15 @@ class CodecModule(TrainingModule):
         self.codec = codec
         for part in ["autoencoder", *(frozen or [])]:
             _part(codec, part).requires_grad_(False).eval()
+        for part in trained or []:
+            _part(codec, part).requires_grad_(True)
         self.start = start
         self.start_parts = start_parts
         self.autoencoder_checkpoint = autoencoder_checkpoint
         self.perceptual = perceptual
         self.perceptual_images = perceptual_images
-        self.weights = {"diffusion": 1.0, "commitment": 0.0, "perceptual": 1.0} | (weights or {})
+        self.adversarial = adversarial
+        self.weights = DEFAULT_WEIGHTS | (weights or {})
 
     def setup(self, stage: str) -> None:
         """Take weights from earlier stages when a new training starts."""
@@ -83,10 +96,17 @@ class CodecModule(TrainingModule):
         terms = dict(output.losses)
         for name, bits in output.bits.items():
             terms[f"rate/{name}"] = bits.mean().to(self.device) / pixels
-        if self.perceptual is not None:
+        if self.perceptual is not None or self.adversarial is not None:
             count = self.perceptual_images
-            restored = self.codec.autoencoder.decode(output.estimate[:count])
-            terms["perceptual"] = self.perceptual(restored, batch.images[:count]).mean()
+            terms |= self._image_terms(self.codec.autoencoder.decode(output.estimate[:count]), batch.images[:count])
+        return terms
+
+    def _image_terms(self, restored: Tensor, images: Tensor) -> dict[str, Tensor]:
+        terms = {"squared_error": (restored - images).square().mean()}
+        if self.perceptual is not None:
+            terms["perceptual"] = self.perceptual(restored, images).mean()
+        if self.adversarial is not None and self.training:
+            terms |= self.adversarial(restored, images)
         return terms
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:

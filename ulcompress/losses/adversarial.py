@@ -1,0 +1,50 @@
+"""What a discriminator adds to a loss, and what it learns from."""
+
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from ulcompress.losses.discriminator import PatchDiscriminator
+from ulcompress.part import Part
+
+
+@final
+class AdversarialLoss(Part):
+    """Trains a discriminator beside what it judges, in one backward pass and with one optimiser.
+
+        restored ─┬─────────────► discriminator, constant ─► adversarial (moves what restores)
+                  └─► detached ─► discriminator ─┐
+        images ─────────────────► discriminator ─┴─► discriminator (moves the discriminator)
+
+    Neither term has a gradient to what the other moves, so their sum may be minimised as one loss.
+    Source of the hinge: Lim and Ye, Geometric GAN, 2017, equations 6 and 7.
+    """
+
+    def __init__(self, *, discriminator: PatchDiscriminator | None = None, ramp_steps: int = 0):
+        """Take the discriminator.
+
+        Args:
+            discriminator: What is trained to tell the images apart; `PatchDiscriminator` with its defaults if None.
+            ramp_steps: Training steps over which the term `adversarial` grows from nothing to its full size, so that
+                the discriminator has learnt something before anyone follows it.
+        """
+        super().__init__()
+        self.discriminator = discriminator if discriminator is not None else PatchDiscriminator()
+        self.ramp_steps = ramp_steps
+        self.steps: Tensor
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, restored: Tensor, images: Tensor) -> dict[str, Tensor]:
+        """Return the terms `adversarial` and `discriminator` of one training step, both images (B, 3, H, W)."""
+        constant = {name: value.detach() for name, value in self.discriminator.named_parameters()}
+        adversarial = -functional_call(self.discriminator, constant, (restored,)).mean()
+        false, true = self.discriminator(torch.cat([restored.detach(), images])).chunk(2)
+        ramp = min(1.0, int(self.steps) / self.ramp_steps) if self.ramp_steps else 1.0
+        self.steps += 1
+        return {
+            "adversarial": ramp * adversarial.float(),
+            "discriminator": (F.relu(1 + false).mean() + F.relu(1 - true).mean()).float(),
+        }
