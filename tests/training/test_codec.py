@@ -122,5 +122,5 @@ def test_the_decoder_of_the_autoencoder_can_be_trained_alone(fitted):
 
 
 def test_an_unknown_trained_part_is_refused(tiny_codec):
-    with pytest.raises(ValueError, match="no part 'autoencoder.nothing'"):
+    with pytest.raises(ValueError, match=r"no part 'autoencoder\.nothing'"):
         CodecModule(codec=tiny_codec, trained=["autoencoder.nothing"])

@@ -13,7 +13,6 @@ from ulcompress.records import CodecOutput
 from ulcompress.training.base import TrainingModule, load_stage
 from ulcompress.training.optimizer import WarmupAdamW
 
-
 DEFAULT_WEIGHTS = {"diffusion": 1.0, "commitment": 0.0, "squared_error": 0.0, "perceptual": 1.0, "adversarial": 0.1}
 
 
@@ -47,7 +46,7 @@ class CodecModule(TrainingModule):
                 a training is continued.
             start_parts: Slots that take their weights from `start`, such as `decoder` or `conditioning.text`, where
                 not all parts are the same; None for all.
-            frozen: Slots that are not trained, such as `encoder` or `conditioning.base`; the autoencoder is one of them.
+            frozen: Slots that are not trained, such as `encoder` or `conditioning.base`, beside the autoencoder.
             trained: Parts within those that are trained all the same, such as `autoencoder.network.decoder`: what turns
                 latents into pixels may follow the terms on images, while latents stay what they are.
             autoencoder_checkpoint: Lightning checkpoint of `AutoencoderModule` from which a new training takes the
