@@ -126,14 +126,13 @@ def _root(covariance: Tensor) -> Tensor:
 def frechet_of_points(points: Tensor, others: Tensor) -> float:
     """Return the squared Fréchet distance of the Gaussians of two sets of points, (N, C) and (M, C), at least 0.
 
-    The product of the two roots has the singular values of the product of the two sets, so that no matrix larger than
-    N by M is taken apart.
+    The product of the two roots has the singular values of the product of the two sets of centred points, and so of
+    that of their triangular factors: no matrix larger than C by C, or N by M, is taken apart, and no root is needed.
     """
     mean, other_mean = points.mean(0), others.mean(0)
     centred = (points - mean) / (len(points) - 1) ** 0.5
     other_centred = (others - other_mean) / (len(others) - 1) ** 0.5
-    if min(len(points), len(others)) < points.shape[1]:
-        cross = torch.linalg.svdvals(centred @ other_centred.T).sum()
-        spread = centred.square().sum() + other_centred.square().sum() - 2 * cross
-        return max(0.0, float((mean - other_mean).square().sum() + spread))
-    return frechet_distance(mean, centred.T @ centred, other_mean, other_centred.T @ other_centred)
+    factor, other_factor = (torch.linalg.qr(part, mode="r").R for part in (centred, other_centred))
+    cross = torch.linalg.svdvals(factor @ other_factor.T).sum()
+    spread = centred.square().sum() + other_centred.square().sum() - 2 * cross
+    return max(0.0, float((mean - other_mean).square().sum() + spread))
