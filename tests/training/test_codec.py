@@ -124,3 +124,14 @@ def test_the_decoder_of_the_autoencoder_can_be_trained_alone(fitted):
 def test_an_unknown_trained_part_is_refused(tiny_codec):
     with pytest.raises(ValueError, match=r"no part 'autoencoder\.nothing'"):
         CodecModule(codec=tiny_codec, trained=["autoencoder.nothing"])
+
+
+def test_arguments_that_a_checkpoint_replaces_are_told(fitted, capsys):
+    checkpoint = fitted()
+    fitted("--trainer.max_steps", "3", "--ckpt_path", checkpoint)
+    assert "as in the checkpoint" not in capsys.readouterr().err
+    more = ["--model.weights", "{'diffusion': 3.0}", "--model.optimizer.learning_rate", "0.5"]
+    fitted("--trainer.max_steps", "4", "--ckpt_path", checkpoint, *more)
+    told = [line for line in capsys.readouterr().err.splitlines() if "as in the checkpoint" in line]
+    assert len(told) == 2
+    assert "model.init_args.optimizer.learning_rate is 0.001, as in the checkpoint, not 0.5" in told[1]

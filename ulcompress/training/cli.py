@@ -1,9 +1,11 @@
 """Lightning's command line over the parts of ulcompress: fit, validate, test."""
 
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import lightning.pytorch as pl
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, Namespace
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 import callbacks  # noqa: F401  (imported classes can be named without their path)
@@ -20,6 +22,35 @@ class CodecCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Let no run depend on an unseeded start."""
         parser.set_defaults({"seed_everything": 0})
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Keep what was asked for, to compare it with what a checkpoint makes of it."""
+        super().parse_arguments(parser, args)
+        self.asked = self.config.clone()
+
+    def before_instantiate_classes(self) -> None:
+        """Tell where a checkpoint's own arguments have replaced those that were asked for, which Lightning does not."""
+        asked, taken = (_model_arguments(config) for config in (self.asked, self.config))
+        for name, value in asked.items():
+            if taken.get(name) != value:
+                print(
+                    f"ulcompress: {name} is {taken.get(name)}, as in the checkpoint, not {value}; to go on with "
+                    "other values, export the checkpoint and give the codec as --model.start",
+                    file=sys.stderr,
+                )
+
+
+def _model_arguments(config: Namespace) -> dict[str, Any]:
+    """Return the arguments of the model by their full name."""
+    return dict(_flat("model", config[config.subcommand].model.as_dict()))
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, dict):
+        yield name, value
+        return
+    for key, inner in value.items():
+        yield from _flat(f"{name}.{key}", inner)
 
 
 def main(arguments: list[str]) -> None:
