@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import shlex
 import sys
 import time
@@ -133,6 +134,10 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--out", type=Path, help="folder of the results; what is there already is not done again")
     evaluate.add_argument("--keep", action="store_true", help="keep compressed files and restored images there")
     evaluate.add_argument("--devices", type=_positive, default=1, metavar="N", help="processes that share the images")
+    evaluate.add_argument(
+        "--threads", type=_positive, metavar="N", help="of torch in every process (default: cores by processes)"
+    )
+    evaluate.add_argument("--dataset", metavar="NAME", help="whose published points are shown (default: recognised)")
     evaluate.set_defaults(action=_evaluate)
 
     choose = verbs.add_parser("choose-seed", help="give a codec the noise that restores reference images best")
@@ -376,6 +381,8 @@ def _info(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     if options.keep and options.out is None:
         raise ValueError("--keep needs a folder to keep files in; give --out")
+    if options.out is None and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ValueError("torchrun needs a folder that its processes share; give --out")
     with nullcontext(options.out) if options.out is not None else TemporaryDirectory() as out:
         return _evaluate_to(options, Path(out))
 
@@ -385,11 +392,11 @@ def _evaluate_to(options: argparse.Namespace, out: Path) -> int:
     from ulcompress.evaluation.run import is_first, run
 
     plan = _plan(options, out)
-    outcomes = run(plan, processes=options.devices)
+    outcomes = run(plan)
     if not is_first():
         return 0
     command = shlex.join(["ulcompress", *sys.argv[1:]])
-    results = gather(plan, outcomes, reference=options.reference, command=command)
+    results = gather(plan, outcomes, command=command)
     print(summary_markdown(results))
     if options.out is not None:
         print("\n".join(map(str, write_results(results, out))))
@@ -417,6 +424,10 @@ def _plan(options: argparse.Namespace, out: Path):
         metrics=tuple(options.metrics or FIDELITY),
         weights=options.weights,
         device=options.device,
+        processes=options.devices,
+        threads=options.threads,
+        reference=options.reference,
+        dataset=options.dataset,
         keep=options.keep,
         online_variables=tuple(options.online_variables) if options.online_variables else None,
         online_perceptual=options.online_perceptual,

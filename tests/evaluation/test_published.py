@@ -3,7 +3,7 @@ from itertools import groupby, pairwise
 import pytest
 
 from ulcompress.evaluation.metrics import METRICS
-from ulcompress.evaluation.published import published, recognise
+from ulcompress.evaluation.published import datasets, published, recognise
 
 DATASETS = ("kodak", "kodak-512", "clic2020-test", "clic-professional", "div2k-valid", "coco-30k-512")
 RANGES = {"psnr": (10, 38), "ms-ssim": (0.2, 1), "dists": (0.02, 0.35), "lpips-alex": (0.04, 0.7)} | {
@@ -65,6 +65,16 @@ def test_a_set_that_nobody_knows_has_no_points_and_a_wrong_name_is_refused():
     assert published(None, METRICS) == []
     with pytest.raises(ValueError, match="got the data set 'kodac'; numbers are published for kodak, kodak-512"):
         published("kodac", METRICS)
+
+
+def test_another_ms_ssim_than_ours_is_left_out():
+    for dataset in ("kodak", "clic-professional"):
+        own = [point for point in published(dataset, METRICS) if point["system"] == "CGDM"]
+        assert {point["metric"] for point in own} == {"lpips-vgg", "dists", "psnr"}
+
+
+def test_data_sets():
+    assert set(datasets()) == set(DATASETS)
 
 
 def test_kodak_is_recognised_whole_and_at_its_size():

@@ -11,11 +11,14 @@ from PIL import Image
 
 from ulcompress.evaluation import Curve, Outcome, Plan, Setting, gather, name_images, run, write_results
 from ulcompress.evaluation.contestants import CodecContestant
+from ulcompress.evaluation.results import summary_markdown
+from ulcompress.evaluation.run import processes_of, threads_of
 from ulcompress.evaluation.store import Record, Store, slug
 from ulcompress.images import read_image
 from ulcompress.pretrained import load
 
 METRICS = ("psnr", "ms-ssim")
+KEPT = ("files", "images", "originals")
 
 
 @pytest.fixture
@@ -45,13 +48,14 @@ def plan(codec, images, tmp_path):
         settings=(Setting(), Setting(steps=1)),
         anchors=("jpeg",),
         metrics=METRICS,
+        threads=1,
         keep=True,
     )
 
 
 def numbers(results):
     """All that must not differ between two runs."""
-    times = ("encode_seconds", "decode_seconds", "peak_memory")
+    times = ("encode_seconds", "decode_seconds", "working_memory")
     rows = [{key: value for key, value in row.items() if key not in times} for row in results["results"]]
     return rows, [{key: value for key, value in row.items() if key not in times} for row in results["summary"]]
 
@@ -130,12 +134,27 @@ def test_another_metric_needs_no_second_coding_where_images_are_kept(plan, monke
     assert set(results["results"][0]["metrics"]) == set(METRICS)
 
 
-def test_two_processes_give_the_numbers_of_one(plan):
-    expected = numbers(gather(plan, run(plan)))
-    plan = replace(plan, out=plan.out.with_name("two"))
-    outcomes = run(plan, processes=2)
-    assert len(outcomes) == 12 and not any(outcome.error for outcome in outcomes)
-    assert numbers(gather(plan, outcomes)) == expected
+def test_two_processes_with_as_many_threads_give_the_numbers_of_one(plan):
+    plan = replace(plan, curves=(Curve.parse("mini"),), settings=(Setting(steps=1),))
+    one = gather(plan, run(plan))
+    plan = replace(plan, out=plan.out.with_name("two"), processes=2)
+    outcomes = run(plan)
+    two = gather(plan, outcomes)
+    assert len(outcomes) == 6 and not any(outcome.error for outcome in outcomes)
+    assert numbers(two) == numbers(one)
+    assert [(r["machine"]["processes"], r["machine"]["threads"]) for r in (one, two)] == [(1, 1), (2, 1)]
+
+
+def test_threads_are_set_for_the_run_alone(plan, monkeypatch):
+    seen, code = [], CodecContestant.code
+    monkeypatch.setattr(CodecContestant, "code", lambda *a: seen.append(torch.get_num_threads()) or code(*a))
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    run(replace(plan, anchors=(), settings=(Setting(),), threads=3))
+    assert set(seen) == {3} and torch.get_num_threads() == 1
+    assert [threads_of(replace(plan, threads=None, processes=count)) for count in (1, 2, 9)] == [6, 3, 1]
+    monkeypatch.setenv("WORLD_SIZE", "6")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert (processes_of(plan), threads_of(replace(plan, threads=None))) == (6, 2)
 
 
 def test_torchrun_gives_the_numbers_of_one(plan, codec, tmp_path):
@@ -153,7 +172,18 @@ def test_torchrun_gives_the_numbers_of_one(plan, codec, tmp_path):
         "-m",
         "ulcompress",
     ]
-    options = ["--codec", f"tiny={codec}", "--setting", "steps=1", "--anchor", "jpeg", "--out", str(tmp_path / "run")]
+    options = [
+        "--threads",
+        "1",
+        "--codec",
+        f"tiny={codec}",
+        "--setting",
+        "steps=1",
+        "--anchor",
+        "jpeg",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     photos = [str(path) for path in plan.images.values()]
     done = subprocess.run([*command, "evaluate", *photos, *options, "--keep"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -172,6 +202,107 @@ def test_images_that_one_cannot_code_are_left_out_for_all(plan, tmp_path):
         image.write_bytes(b"no image")
     with pytest.raises(ValueError, match="no image was coded by all"):
         gather(plan, run(plan))
+
+
+def test_an_image_that_nobody_can_code_counts_as_left_out(plan, tmp_path):
+    plan = replace(plan, settings=(Setting(),))
+    plan.images["b"].unlink()
+    text = summary_markdown(gather(plan, run(plan)))
+    assert text.startswith("2 images, 1 left out;") and "left out: b through tiny: FileNotFoundError: " in text
+
+
+def test_whatever_stops_an_image_does_not_stop_the_others(plan, monkeypatch):
+    code = CodecContestant.code
+
+    def failing(self, image, *rest):
+        if image.shape[1] == 33:
+            raise RuntimeError("out of memory\nat once")
+        return code(self, image, *rest)
+
+    monkeypatch.setattr(CodecContestant, "code", failing)
+    outcomes = run(replace(plan, settings=(Setting(),)))
+    errors = [(outcome.image, outcome.error) for outcome in outcomes if outcome.error]
+    assert errors == [("b", "RuntimeError: out of memory at once"), ("b", "tiny has no file of it to match")]
+
+
+def test_a_contestant_that_fails_on_every_image_is_told_and_costs_the_others_nothing(plan):
+    plan = replace(plan, settings=(Setting(), Setting(steps=5000)), reference="jpeg")
+    results = gather(plan, run(plan))
+    assert [row["contestant"] for row in results["summary"]] == ["tiny", "jpeg at tiny"]
+    assert results["summary"][0]["images"] == 3
+    failed = {one["name"]: one["error"] for one in results["failed"]}
+    assert list(failed) == ["tiny steps=5000", "jpeg at tiny steps=5000"]
+    assert "steps must be 1 to 1000" in failed["tiny steps=5000"]
+    text = summary_markdown(results)
+    assert "tiny steps=5000 failed on every image: " in text and "left out: " not in text
+
+
+def test_nothing_that_was_kept_outlives_its_record(plan):
+    plan = replace(plan, settings=(Setting(),))
+    run(plan)
+    kept = {path.relative_to(plan.out) for kind in KEPT for path in (plan.out / kind).rglob("*.*")}
+    assert len(kept) == 2 * 6 + 3
+    Image.new("RGB", (60, 40), "red").save(plan.images["a"])
+    run(replace(plan, keep=False))
+    left = {path.relative_to(plan.out) for kind in KEPT for path in (plan.out / kind).rglob("*.*")}
+    assert {path.stem for path in kept - left} == {"a"} and len(kept - left) == 5
+    row = next(row for row in gather(plan, [])["results"] if row["image"] == "a")
+    assert row["file"] is row["restored"] is None
+    run(replace(plan, captions={"b": "a red cup"}, keep=False))
+    assert (plan.out / "originals" / "b.png").is_file() and not list((plan.out / "images" / "tiny").glob("b.*"))
+
+
+def test_a_codec_of_the_name_original_is_not_taken_for_the_originals(plan, tiny_codec, tmp_path):
+    tiny_codec.save(tmp_path / "original")
+    plan = replace(plan, curves=(Curve.parse(str(tmp_path / "original")),), settings=(Setting(),), anchors=())
+    results = gather(plan, run(plan))
+    assert results["images"][0]["original"] == "originals/a.png"
+    assert results["results"][0]["restored"] == "images/original/a.png"
+    assert torch.equal(read_image(plan.out / "originals" / "a.png"), read_image(plan.images["a"]))
+
+
+def test_originals_that_are_wanting_are_kept_without_another_coding(plan, monkeypatch):
+    plan = replace(plan, settings=(Setting(),), anchors=())
+    run(plan)
+    (plan.out / "originals" / "a.png").unlink()
+    monkeypatch.setattr(CodecContestant, "code", lambda *_: pytest.fail("coded again"))
+    run(plan)
+    assert (plan.out / "originals" / "a.png").is_file()
+
+
+def test_an_image_for_which_one_has_no_number_is_left_out_of_the_metric_for_all(plan):
+    plan = replace(plan, settings=(Setting(),))
+    run(plan)
+    store = Store(plan.out)
+    record = store.record("tiny", "a")
+    store.save("tiny", "a", record.measured({"psnr": math.nan}, {}), {})
+    results = gather(plan, [])
+    for row in results["summary"]:
+        own = [r["metrics"]["psnr"] for r in results["results"] if r["contestant"] == row["contestant"]]
+        assert row["metrics"]["psnr"]["value"] == pytest.approx(np.mean(own[1:])) and own[1] is not None
+        assert row["metrics"]["psnr"]["images"] == 2 and row["images"] == 3
+    assert "PSNR (dB) is of 2 images" in summary_markdown(results)
+
+
+def test_files_over_budget_are_marked_in_the_table(plan):
+    plan = replace(plan, settings=(Setting(),), metrics=("psnr",))
+    results = gather(plan, run(plan))
+    over = sum(not row["fits"] for row in results["results"])
+    assert over and f"({over} over budget)" in summary_markdown(results)
+
+
+def test_published_points_of_a_named_data_set_are_shown(plan):
+    plan = replace(plan, settings=(Setting(),), anchors=(), dataset="kodak")
+    results = gather(plan, run(plan))
+    assert results["dataset"] == "kodak" and {point["dataset"] for point in results["published"]} == {"kodak"}
+
+
+def test_torchrun_without_a_folder_is_refused(plan, monkeypatch, capsys):
+    from ulcompress.cli import run as command
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert command(["evaluate", str(plan.images["a"])]) == 1
+    assert "torchrun needs a folder that its processes share; give --out" in capsys.readouterr().err
 
 
 def test_captions_are_sent_and_are_part_of_what_is_known(plan, codec):
@@ -204,7 +335,8 @@ def test_metrics_of_sets_are_over_all_images(plan, squeezenet, tmp_path):
     from ulcompress.evaluation.frechet import frechet_of_points
 
     clouds = [torch.from_numpy(np.concatenate([p[kind] for p in points])).double() for kind in ("restored", "original")]
-    assert results["summary"][0]["metrics"][name]["value"] == pytest.approx(frechet_of_points(*clouds))
+    value = results["summary"][0]["metrics"][name]
+    assert value["value"] == pytest.approx(frechet_of_points(*clouds)) and value["low"] is value["high"] is None
     assert next(m for m in results["metrics"] if m["name"] == "lpips-vgg")["missing"].startswith("vgg16-397923af.pth")
     assert results["metrics"][0]["files"]
 
@@ -214,7 +346,8 @@ def _refuse(*_, **__):
 
 
 def test_results_are_written(plan):
-    results = gather(plan, run(plan), reference="tiny")
+    plan = replace(plan, reference="tiny")
+    results = gather(plan, run(plan))
     written = write_results(results, plan.out)
     assert [path.name for path in written] == ["results.json", "summary.csv", "summary.md", "index.html"]
     assert json.loads(written[0].read_text()) == results
@@ -222,16 +355,18 @@ def test_results_are_written(plan):
     assert len(lines) == 5 and lines[0].startswith("contestant,images,bytes,bpp")
     assert "| jpeg at tiny |" in written[2].read_text()
     assert {delta["reference"] for delta in results["bjontegaard"]} == {"tiny"}
-    assert all("points" in delta["refused"] for delta in results["bjontegaard"])
-    with pytest.raises(ValueError, match="the curves are tiny, jpeg"):
-        gather(plan, [], reference="avif")
+    assert {delta["metric"]: "points" in delta["refused"] for delta in results["bjontegaard"]} == {
+        "psnr": True,
+        "ms-ssim": False,  # none of the images is large enough
+    }
+    assert "working memory (MiB)" in written[2].read_text()
 
 
 def test_settings():
     setting = Setting.parse("steps=4,without=syntax+text")
     assert setting == Setting(steps=4, without=("syntax", "text")) and Setting.parse(str(setting)) == setting
     assert Setting(steps=2, guidance=3.0) | Setting(steps=4) == Setting(steps=4, guidance=3.0)
-    for text in ("step=4", "steps", "steps=four", ""):
+    for text in ("step=4", "steps", "steps=four", "", "guidance=nan", "guidance=inf", "online=0", "steps=-1"):
         with pytest.raises(ValueError, match="got the setting"):
             Setting.parse(text)
 
@@ -240,6 +375,9 @@ def test_curves(tmp_path):
     assert Curve.parse("mini") == Curve("mini", ("mini",))
     assert Curve.parse(str(tmp_path)) == Curve(tmp_path.name, (str(tmp_path),))
     assert Curve.parse("ours=runs/low,runs/high") == Curve("ours", ("runs/low", "runs/high"))
+    (tmp_path / "a=b").mkdir()
+    assert Curve.parse(str(tmp_path / "a=b")) == Curve("a=b", (str(tmp_path / "a=b"),))
+    assert Curve.parse("runs/rate=3,cut") == Curve("runs/rate=3,cut", ("runs/rate=3,cut",))
     with pytest.raises(ValueError, match="or NAME=CODEC,CODEC"):
         Curve.parse("ours=")
 
@@ -247,8 +385,11 @@ def test_curves(tmp_path):
 def test_names_of_images(tmp_path):
     paths = [tmp_path / name for name in ("x/0.png", "y/0.png")]
     assert list(name_images(paths)) == ["x/0", "y/0"]
-    with pytest.raises(ValueError, match="two images of the name '0'"):
-        name_images([tmp_path / "x/0.png", tmp_path / "x/0.jpg"])
+    twins = [tmp_path / name for name in ("x/0.png", "x/0.jpg", "x/1.png")]
+    assert list(name_images(twins)) == ["0.png", "0.jpg", "1"]
+    assert list(name_images([*twins, tmp_path / "y/0.png"])) == ["x/0.png", "x/0.jpg", "x/1", "y/0"]
+    with pytest.raises(ValueError, match=r"two images of the name '0\.png'"):
+        name_images(twins[:1] * 2)
 
 
 def test_what_cannot_be_is_refused_before_anything_is_done(plan):
@@ -257,6 +398,9 @@ def test_what_cannot_be_is_refused_before_anything_is_done(plan):
         ({"metrics": ("psnrr",)}, "got the metric 'psnrr'"),
         ({"curves": (Curve("x", ("nothing",)),)}, "no codec 'nothing'"),
         ({"settings": (Setting(), Setting())}, "two contestants of the name 'tiny'"),
+        ({"settings": (Setting(without=("syntax",)),)}, "sends no 'syntax'; it sends text"),
+        ({"reference": "avif"}, "got the reference 'avif'; the curves are tiny, jpeg"),
+        ({"dataset": "kodac"}, "got the data set 'kodac'; numbers are published for kodak"),
     ):
         with pytest.raises(ValueError, match=message):
             run(replace(plan, **change))

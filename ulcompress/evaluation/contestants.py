@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from ulcompress.codec import Codec
 from ulcompress.evaluation.anchors import Anchor, match
-from ulcompress.evaluation.memory import peak_memory
+from ulcompress.evaluation.memory import working_memory
 from ulcompress.evaluation.timing import timed
 from ulcompress.images import from_pil, to_pil
 from ulcompress.optimization import OnlineOptimizer
@@ -34,8 +35,8 @@ class Coded:
     """Wall-clock time from pixels to bytes; of an anchor that of the coding which was taken, without the search."""
     decode_seconds: float
     """Wall-clock time from bytes to pixels."""
-    peak_memory: int | None = None
-    """In bytes; see `peak_memory`."""
+    working_memory: int | None = None
+    """In bytes; see `memory.working_memory`."""
     quality: float | str | None = None
     """An anchor's own setting."""
     factor: float = 1.0
@@ -56,6 +57,15 @@ class Setting:
     """Steps of a search for a better code of each image."""
     without: tuple[str, ...] = ()
     """Streams that are left out."""
+
+    def __post_init__(self):
+        """Raise ValueError for numbers that no codec takes."""
+        if self.steps is not None and self.steps < 0:
+            raise ValueError(f"got the setting steps={self.steps}; give 0 or more")
+        if self.guidance is not None and not math.isfinite(self.guidance):
+            raise ValueError(f"got the setting guidance={self.guidance}; give a finite number")
+        if self.online is not None and self.online < 1:
+            raise ValueError(f"got the setting online={self.online}; give 1 or more")
 
     @classmethod
     def parse(cls, text: str) -> Setting:
@@ -183,13 +193,14 @@ class CodecContestant(Contestant):
             restored, decode_seconds = timed(lambda: codec.decompress(data, steps=steps, guidance=guidance))
             return data, encode_seconds, restored, decode_seconds
 
-        (data, encode_seconds, restored, decode_seconds), memory = peak_memory(through_file, codec.device)
+        (data, encode_seconds, restored, decode_seconds), memory = working_memory(through_file, codec.device)
         return Coded(data, rounded(restored), encode_seconds, decode_seconds, memory)
 
     def _encode(self, codec: Codec, image: Tensor, caption: str | None) -> bytes:
         code = codec.encode(image, caption, without=self.setting.without)
         if self.optimizer is not None and self.setting.online:
-            code = self.optimizer.refine(codec, image, code, steps=self.setting.online)
+            decoding = {"decode_steps": self.setting.steps, "guidance": self.setting.guidance}
+            code = self.optimizer.refine(codec, image, code, steps=self.setting.online, **decoding)
         return codec.write(code)
 
 
@@ -215,13 +226,13 @@ class AnchorContestant(Contestant):
     def code(self, image: Tensor, caption: str | None, budget: int | None) -> Coded:
         """Match the budget."""
         assert budget is not None, "the runner codes what an anchor is matched to before it"
-        best, memory = peak_memory(lambda: match(self.anchor, to_pil(image), budget), torch.device("cpu"))
+        best, memory = working_memory(lambda: match(self.anchor, to_pil(image), budget), torch.device("cpu"))
         return Coded(
             data=best.data,
             restored=from_pil(best.restored),
             encode_seconds=best.encode_seconds,
             decode_seconds=best.decode_seconds,
-            peak_memory=memory,
+            working_memory=memory,
             quality=best.quality,
             factor=best.factor,
             fits=best.fits,

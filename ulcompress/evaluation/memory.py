@@ -1,4 +1,4 @@
-"""The peak memory of a call."""
+"""The working memory of a call."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ RESET_PEAK = "5"
 """What `/proc/self/clear_refs` takes to forget the peak so far; proc(5)."""
 
 
-def peak_memory(function: Callable[[], T], device: torch.device) -> tuple[T, int | None]:
-    """Call a function; return its result and the most memory in bytes that was held meanwhile.
+def working_memory(function: Callable[[], T], device: torch.device) -> tuple[T, int | None]:
+    """Call a function; return its result and by how many bytes the memory at its peak was above that before the call.
 
-    On a CUDA device that is what torch has allocated there, weights included; otherwise what the whole process has
-    resident, for which Linux is asked. None where nobody can tell.
+    On a CUDA device that is what torch has allocated there; otherwise what the whole process has resident, for which
+    Linux is asked. What was held before, such as weights, does not count. None where nobody can tell.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        return function(), torch.cuda.max_memory_allocated(device)
-    known = _forget_peak()
+        before = torch.cuda.memory_allocated(device)
+        return function(), torch.cuda.max_memory_allocated(device) - before
+    before = _resident_peak() if _forget_peak() else None
     result = function()
-    return result, _resident_peak() if known else None
+    peak = _resident_peak()
+    return result, None if before is None or peak is None else peak - before
 
 
 def _forget_peak() -> bool:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os.path import commonpath
 from pathlib import Path
 
 from ulcompress.evaluation.anchors import ANCHORS
 from ulcompress.evaluation.contestants import AnchorContestant, CodecContestant, Contestant, Setting
+from ulcompress.evaluation.metrics import known_names
+from ulcompress.evaluation.published import datasets
 from ulcompress.losses import FeatureDistance
 from ulcompress.optimization import OnlineOptimizer
+from ulcompress.pretrained import load, locate
 
 
 @dataclass(frozen=True)
@@ -24,10 +28,15 @@ class Curve:
 
     @classmethod
     def parse(cls, text: str) -> Curve:
-        """Read `mini`, `runs/my-codec` or `NAME=runs/low,runs/high`; ValueError where nothing is named."""
-        curve, equals, codecs = text.partition("=")
-        if not equals:
-            return cls(Path(text).name if Path(text).is_dir() else text, (text,))
+        """Read `mini`, `runs/my-codec` or `NAME=runs/low,runs/high`; ValueError where nothing is named.
+
+        A directory that is there, and a path whose first part has no `=`, is one codec.
+        """
+        if Path(text).is_dir():
+            return cls(Path(text).name, (text,))
+        if "=" not in text.replace(os.sep, "/").partition("/")[0]:
+            return cls(text, (text,))
+        curve, _, codecs = text.partition("=")
         found = tuple(codec for codec in codecs.split(",") if codec)
         if not curve or not found:
             raise ValueError(f"got the codec {text!r}; write a name or directory, or NAME=CODEC,CODEC for a curve")
@@ -54,6 +63,14 @@ class Plan:
     weights: Path | None = None
     """Folder of the metrics' weights."""
     device: str = "cpu"
+    processes: int = 1
+    """That share the images; `torchrun` has its own number of them."""
+    threads: int | None = None
+    """Of torch in every process; None divides the cores among the processes."""
+    reference: str | None = None
+    """Curve against which Bjøntegaard deltas are computed; None takes the first anchor's, or else the first codec's."""
+    dataset: str | None = None
+    """Data set whose published points are shown; None recognises it."""
     keep: bool = False
     """Whether compressed files and restored images stay."""
     online_variables: tuple[str, ...] | None = None
@@ -79,6 +96,20 @@ class Plan:
         _refuse_twice("contestants", [contestant.name for contestant in found])
         return found
 
+    def check(self) -> None:
+        """Raise ValueError, in one line, for what can be known to fail before anything is measured."""
+        curves = dict.fromkeys(contestant.curve for contestant in self.contestants())
+        if self.reference is not None and self.reference not in curves:
+            raise ValueError(f"got the reference {self.reference!r}; the curves are {', '.join(curves)}")
+        if self.dataset is not None and self.dataset not in datasets():
+            raise ValueError(f"got the data set {self.dataset!r}; numbers are published for {', '.join(datasets())}")
+        known_names(self.metrics)
+        without = {name for setting in self.settings for name in setting.without}
+        for codec in (codec for curve in self.curves for codec in curve.codecs):
+            locate(codec)
+            if without:
+                _check_streams(codec, without)
+
     def _optimizer(self) -> OnlineOptimizer | None:
         if not any(setting.online for setting in self.settings):
             return None
@@ -89,12 +120,14 @@ class Plan:
 def name_images(paths: Sequence[Path]) -> dict[str, Path]:
     """Give every image a name: that of its file without suffix, with folders in front where two would be alike.
 
-    Raises ValueError where even that leaves two alike.
+    Files of one folder that differ in their suffix alone keep it. Raises ValueError where even that leaves two alike.
     """
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):
         top = Path(commonpath([path.resolve().parent for path in paths]))
-        names = [path.resolve().relative_to(top).with_suffix("").as_posix() for path in paths]
+        whole = [path.resolve().relative_to(top) for path in paths]
+        count = Counter(path.with_suffix("") for path in whole)
+        names = [(path if count[path.with_suffix("")] > 1 else path.with_suffix("")).as_posix() for path in whole]
     _refuse_twice("images", names)
     return dict(zip(names, paths, strict=True))
 
@@ -105,6 +138,14 @@ def _anchor(name: str):
     anchor = ANCHORS[name]()
     anchor.check()
     return anchor
+
+
+def _check_streams(codec: str, names: Iterable[str]) -> None:
+    conditioners = load(codec, encoder_only=True).conditioners
+    sent = [name for name, conditioner in conditioners.items() if conditioner.sends]
+    for name in sorted(set(names) - set(sent)):
+        told = ", ".join(sent) or "no side information"
+        raise ValueError(f"this codec sends no {name!r}; it sends {told}: {codec}")
 
 
 def _refuse_twice(what: str, names: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,17 @@ def published(dataset: str | None, metrics: Collection[str]) -> list[dict[str, A
     """
     if dataset is None:
         return []
+    if dataset not in datasets():
+        raise ValueError(f"got the data set {dataset!r}; numbers are published for {', '.join(datasets())}")
     entries = yaml.safe_load(FILE.read_text())
-    known = dict.fromkeys(entry["dataset"] for entry in entries)
-    if dataset not in known:
-        raise ValueError(f"got the data set {dataset!r}; numbers are published for {', '.join(known)}")
     points = [point for entry in entries if entry["dataset"] == dataset for point in _points(entry)]
     return [point for point in points if point["metric"] in metrics]
+
+
+@cache
+def datasets() -> tuple[str, ...]:
+    """Return the names of the data sets for which numbers are published."""
+    return tuple(dict.fromkeys(entry["dataset"] for entry in yaml.safe_load(FILE.read_text())))
 
 
 def recognise(images: Mapping[str, tuple[int, int]]) -> str | None:

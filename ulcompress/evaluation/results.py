@@ -9,7 +9,6 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -24,22 +23,20 @@ from ulcompress.evaluation.metrics import Metric, Missing, SetMetric, build
 from ulcompress.evaluation.page import write_page
 from ulcompress.evaluation.plan import Plan
 from ulcompress.evaluation.published import published, recognise
-from ulcompress.evaluation.run import Outcome
+from ulcompress.evaluation.run import Outcome, processes_of, threads_of
 from ulcompress.evaluation.store import Store
 from ulcompress.files import write_whole
 
-FORMAT = 1
+FORMAT = 2
 PACKAGES = (
     "ulcompress", "torch", "torchvision", "diffusers", "transformers", "compressai", "torchmetrics", "torch-fidelity",
     "pillow", "numpy",
 )  # fmt: skip
 """Whose versions are recorded."""
-NUMBERS = ("bytes", "bpp", "encode_seconds", "decode_seconds", "peak_memory")
+NUMBERS = ("bytes", "bpp", "encode_seconds", "decode_seconds", "working_memory")
 """What is averaged over images beside the metrics."""
-SET_RESAMPLES = 100
-"""Of metrics of sets and of Bjøntegaard deltas, which are costly."""
-MOST_SAMPLES = 4000
-"""Up to which a metric of sets gets an interval."""
+DELTA_RESAMPLES = 100
+"""Of Bjøntegaard deltas, which are costly."""
 
 
 def write_results(results: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -55,24 +52,23 @@ def write_results(results: Mapping[str, Any], folder: Path) -> list[Path]:
     return [*(folder / name for name in texts), write_page(results, folder)]
 
 
-def gather(
-    plan: Plan, outcomes: Sequence[Outcome], *, reference: str | None = None, command: str = ""
-) -> dict[str, Any]:
+def gather(plan: Plan, outcomes: Sequence[Outcome], *, command: str = "") -> dict[str, Any]:
     """Collect what the store of a plan holds into the content of `results.json`: plain data, no NaN.
 
-    Means are over the images that every contestant has coded, so that all are of the same images.
+    Means are over the images that every contestant has coded, so that all are of the same images; those that a metric
+    of pairs is not defined for, through any contestant, are left out of it for all. A contestant that has coded none
+    is only told.
 
     Args:
         plan: As it was run.
         outcomes: Of the run; the failures among them are told.
-        reference: Curve against which Bjøntegaard deltas are computed; None takes the first anchor's, or else the first
-            codec's.
         command: What the user typed.
 
     Raises:
-        ValueError: No image was coded by all contestants, or there is no such reference.
+        ValueError: No image was coded by all contestants that coded any, or the plan cannot be.
     """
-    return _Gathering(plan, outcomes).content(reference, command)
+    plan.check()
+    return _Gathering(plan, outcomes).content(command)
 
 
 class _Gathering:
@@ -81,27 +77,30 @@ class _Gathering:
     def __init__(self, plan: Plan, outcomes: Sequence[Outcome]):
         self.plan = plan
         self.store = Store(plan.out)
-        self.contestants = plan.contestants()
+        contestants = plan.contestants()
         self.metrics, self.missing = build(plan.metrics, plan.weights, "cpu")
         self.failures = [outcome for outcome in outcomes if outcome.error is not None]
         failed = {(outcome.contestant, outcome.image) for outcome in self.failures}
-        found = {(c.name, image): self.store.record(c.name, image) for c in self.contestants for image in plan.images}
+        found = {(c.name, image): self.store.record(c.name, image) for c in contestants for image in plan.images}
         self.records = {key: record for key, record in found.items() if record is not None and key not in failed}
+        having = {name for name, _ in self.records}
+        self.contestants = [contestant for contestant in contestants if contestant.name in having]
+        self.failed = [contestant for contestant in contestants if contestant.name not in having]
         self.images = [i for i in plan.images if all((c.name, i) in self.records for c in self.contestants)]
-        if not self.images:
+        if not self.records or not self.images:
             raise ValueError("no image was coded by all contestants, so there is nothing to compare")
         self.sizes = {image: (record.width, record.height) for (_, image), record in self.records.items()}
 
-    def content(self, reference: str | None, command: str) -> dict[str, Any]:
+    def content(self, command: str) -> dict[str, Any]:
         """Return the whole."""
-        dataset = recognise({image: self.sizes[image] for image in self.images})
+        dataset = self.plan.dataset or recognise({image: self.sizes[image] for image in self.images})
         return {
             "format": FORMAT,
             "command": command,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "dataset": dataset,
             "versions": versions(),
-            "machine": {"cpu": _processor(), "cores": os.cpu_count(), "device": _device(self.plan.device)},
+            "machine": _machine(self.plan),
             "metrics": [*map(_metric, self.metrics), *map(_missing, self.missing)],
             "contestants": [self._contestant(contestant) for contestant in self.contestants],
             "images": [self._image(name) for name in self.plan.images if name in self.sizes],
@@ -109,11 +108,12 @@ class _Gathering:
                 self._result(c, image) for c in self.contestants for image in self.sizes if self._has(c, image)
             ],
             "summary": [self._summary(contestant) for contestant in self.contestants],
+            "failed": [self._failed(contestant) for contestant in self.failed],
             "failures": [
                 {"contestant": f.contestant, "image": f.image, "error": f.error}
                 for f in sorted(self.failures, key=lambda f: (f.contestant, f.image))
             ],
-            "bjontegaard": self._deltas(self._reference(reference)),
+            "bjontegaard": self._deltas(self._reference()),
             "published": published(dataset, [metric.name for metric in self.metrics]),
         }
 
@@ -124,9 +124,14 @@ class _Gathering:
         names = ("name", "curve", "kind", "matched_to", "fingerprint")
         return {name: getattr(contestant, name) for name in names} | {"settings": dict(contestant.settings)}
 
+    def _failed(self, contestant: Contestant) -> dict[str, Any]:
+        """Return name and curve of a contestant without any record, and why it has none of the first image."""
+        errors = (failure.error for failure in self.failures if failure.contestant == contestant.name)
+        return {"name": contestant.name, "curve": contestant.curve, "error": next(errors, None)}
+
     def _image(self, name: str) -> dict[str, Any]:
         width, height = self.sizes[name]
-        told = {"caption": self.plan.captions.get(name), "original": self.store.image_path("original", name)}
+        told = {"caption": self.plan.captions.get(name), "original": self.store.original_path(name)}
         return {"name": name, "file": self.plan.images[name].name, "width": width, "height": height, **told}
 
     def _result(self, contestant: Contestant, image: str) -> dict[str, Any]:
@@ -147,35 +152,39 @@ class _Gathering:
         found = [getattr(r, number) if number in NUMBERS else r.metrics.get(number) for r in records]
         return np.array([np.nan if value is None else value for value in found], dtype=float)
 
+    def _defined(self, metric: Metric) -> np.ndarray:
+        """Tell of each image, (count,), whether all contestants have a number of this metric of pairs."""
+        return np.all([np.isfinite(self._numbers(c, metric.name)) for c in self.contestants], axis=0)
+
     def _summary(self, contestant: Contestant) -> dict[str, Any]:
         means = {number: _mean(self._numbers(contestant, number)) for number in NUMBERS}
         metrics = {metric.name: self._value(contestant, metric) for metric in self.metrics}
-        return {"contestant": contestant.name, "images": len(self.images), **means, "metrics": metrics}
+        over = sum(not self.records[contestant.name, image].fits for image in self.images)
+        told = {"contestant": contestant.name, "images": len(self.images), "over_budget": over}
+        return told | means | {"metrics": metrics}
 
     def _value(self, contestant: Contestant, metric: Metric) -> dict[str, Any] | None:
-        """Return a metric's `value` with the ends of its interval, `low` and `high`; None where there is none."""
+        """Return a metric's `value`, of how many `images`, with the ends of its interval, `low` and `high`.
+
+        None where there is no value. A metric of sets has no interval: among draws with replacement an image is there
+        twice, which moves such a distance off itself.
+        """
         if isinstance(metric, SetMetric):
             points = self._points(contestant, metric)
-            value = _finite(metric.compute(points))
-            samples = sum(len(next(iter(of_image.values()))) for of_image in points)
-            statistic = partial(_of_some, metric, points)
-            ends = interval(statistic, len(points), resamples=SET_RESAMPLES) if samples <= MOST_SAMPLES else None
+            value, count, ends = _finite(metric.compute(points)), len(points), None
         else:
-            numbers = self._numbers(contestant, metric.name)
-            value, ends = _mean(numbers), mean_interval(numbers)
+            numbers = self._numbers(contestant, metric.name)[self._defined(metric)]
+            value, count, ends = _mean(numbers), len(numbers), mean_interval(numbers)
         low, high = ends or (None, None)
-        return None if value is None else {"value": value, "low": low, "high": high}
+        return None if value is None else {"value": value, "images": count, "low": low, "high": high}
 
     def _points(self, contestant: Contestant, metric: Metric) -> list[dict[str, np.ndarray]]:
         points = [self.store.points(contestant.name, image, metric.name) for image in self.images]
         return [of_image for of_image in points if of_image]
 
-    def _reference(self, name: str | None) -> str:
-        curves = list(dict.fromkeys(contestant.curve for contestant in self.contestants))
-        if name is not None and name not in curves:
-            raise ValueError(f"got the reference {name!r}; the curves are {', '.join(curves)}")
+    def _reference(self) -> str:
         anchors = [contestant.curve for contestant in self.contestants if contestant.kind == "anchor"]
-        return name or (anchors or curves)[0]
+        return self.plan.reference or (anchors or [self.contestants[0].curve])[0]
 
     def _deltas(self, reference: str) -> list[dict[str, Any]]:
         curves: dict[str, list[Contestant]] = {}
@@ -184,26 +193,30 @@ class _Gathering:
         pairs = [metric for metric in self.metrics if metric.scope == "image"]
         return [
             {"reference": reference, "curve": curve, "metric": metric.name, "method": METHOD}
-            | self._delta(curves[reference], curves[curve], metric)
+            | self._delta(curves.get(reference, []), curves[curve], metric)
             for curve in curves
             if curve != reference
             for metric in pairs
         ]
 
     def _delta(self, reference: Sequence[Contestant], curve: Sequence[Contestant], metric: Metric) -> dict[str, Any]:
+        defined = self._defined(metric)
         numbers = [
-            [(self._numbers(c, "bpp"), self._numbers(c, metric.name)) for c in contestants]
+            [(self._numbers(c, "bpp")[defined], self._numbers(c, metric.name)[defined]) for c in contestants]
             for contestants in (reference, curve)
         ]
+        if not defined.any():
+            return {"rate_percent": None, "low": None, "high": None, "refused": f"no image has {metric.label}"}
 
         def of(chosen: np.ndarray):
             points = [[(bpp[chosen].mean(), values[chosen].mean()) for bpp, values in part] for part in numbers]
             return rate_delta(points[0], points[1], better=metric.better)
 
-        delta = of(np.arange(len(self.images)))
+        count = int(defined.sum())
+        delta = of(np.arange(count))
         ends = None
         if delta.rate_percent is not None:
-            ends = interval(lambda chosen: _number(of(chosen).rate_percent), len(self.images), resamples=SET_RESAMPLES)
+            ends = interval(lambda chosen: _number(of(chosen).rate_percent), count, resamples=DELTA_RESAMPLES)
         low, high = ends or (None, None)
         return {"rate_percent": delta.rate_percent, "low": low, "high": high, "refused": delta.refused}
 
@@ -211,12 +224,11 @@ class _Gathering:
 def summary_markdown(results: Mapping[str, Any]) -> str:
     """Return the table of the contestants, what is missing, and the Bjøntegaard deltas that there are."""
     metrics = [metric for metric in results["metrics"] if metric["missing"] is None]
-    headings = ["codec", "bytes", "bpp", *(m["label"] for m in metrics), "encode (s)", "decode (s)", "memory (MiB)"]
+    labels = [metric["label"] for metric in metrics]
+    headings = ["codec", "bytes", "bpp", *labels, "encode (s)", "decode (s)", "working memory (MiB)"]
     rows = [[row["contestant"], *_cells(row, metrics)] for row in results["summary"]]
     text = f"{_count(results)}; files on the disk, means over images.\n\n{_table(headings, rows)}"
-    for metric in results["metrics"]:
-        if metric["missing"] is not None:
-            text += f"\n{metric['name']} is missing: {metric['missing']}\n"
+    text += "".join(f"\n{line}\n" for line in _remarks(results))
     deltas = [
         [d["curve"], d["reference"], d["metric"], _percent(d)]
         for d in results["bjontegaard"]
@@ -226,6 +238,22 @@ def summary_markdown(results: Mapping[str, Any]) -> str:
         text += "\nBjøntegaard deltas of the rate, with 95 % intervals over images:\n\n"
         text += _table(["curve", "reference", "at equal", "rate"], deltas)
     return text
+
+
+def _remarks(results: Mapping[str, Any]) -> list[str]:
+    """Return what a reader of the table has to know beside it, a line each."""
+    rows = results["summary"]
+    lines = []
+    for metric in results["metrics"]:
+        count = next((value["images"] for row in rows if (value := row["metrics"].get(metric["name"]))), None)
+        if metric["missing"] is not None:
+            lines.append(f"{metric['name']} is missing: {metric['missing']}")
+        elif count is not None and count < rows[0]["images"]:
+            lines.append(f"{metric['label']} is of {count} images, for which it is defined")
+    lines += [f"{one['name']} failed on every image: {one['error']}" for one in results["failed"]]
+    failed = {one["name"] for one in results["failed"]}
+    left_out = [failure for failure in results["failures"] if failure["contestant"] not in failed]
+    return lines + [f"left out: {f['image']} through {f['contestant']}: {f['error']}" for f in left_out]
 
 
 def summary_csv(results: Mapping[str, Any]) -> str:
@@ -263,10 +291,6 @@ def _missing(metric: Missing) -> dict[str, Any]:
     return {"name": metric.name, "label": metric.name, **unknown, "files": {}, "missing": metric.reason}
 
 
-def _of_some(metric: SetMetric, points: Sequence[Mapping[str, np.ndarray]], chosen: np.ndarray) -> float:
-    return metric.compute([points[index] for index in chosen])
-
-
 def _mean(numbers: np.ndarray) -> float | None:
     known = numbers[np.isfinite(numbers)]
     return float(known.mean()) if len(known) else None
@@ -278,6 +302,11 @@ def _finite(value: float) -> float | None:
 
 def _number(value: float | None) -> float:
     return np.nan if value is None else value
+
+
+def _machine(plan: Plan) -> dict[str, Any]:
+    shared = {"processes": processes_of(plan), "threads": threads_of(plan)}
+    return {"cpu": _processor(), "cores": os.cpu_count(), "device": _device(plan.device), **shared}
 
 
 def _processor() -> str:
@@ -294,15 +323,17 @@ def _device(name: str) -> str:
 
 def _count(results: Mapping[str, Any]) -> str:
     images = results["summary"][0]["images"]
-    left_out = len(results["images"]) - images
+    known = {image["name"] for image in results["images"]} | {failure["image"] for failure in results["failures"]}
+    left_out = len(known) - images
     return f"{images} image{'s' * (images != 1)}{f', {left_out} left out' if left_out else ''}"
 
 
 def _cells(row: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> list[str]:
     values = [row["metrics"][metric["name"]] for metric in metrics]
-    memory = row["peak_memory"]
+    memory = row["working_memory"]
+    over = f" ({row['over_budget']} over budget)" if row["over_budget"] else ""
     return [
-        f"{row['bytes']:.0f}",
+        f"{row['bytes']:.0f}{over}",
         f"{row['bpp']:.4f}",
         *("" if value is None else _short(value["value"]) for value in values),
         f"{row['encode_seconds']:.2f}",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -24,7 +25,6 @@ from ulcompress.evaluation.metrics import Metric, Pair, PairMetric, SetMetric, b
 from ulcompress.evaluation.plan import Plan
 from ulcompress.evaluation.store import Points, Record, Store, digest
 from ulcompress.images import read_image
-from ulcompress.pretrained import locate
 
 PATIENCE = timedelta(days=7)
 """Of a process of `torchrun` that has ended, for the others."""
@@ -47,21 +47,21 @@ class Outcome:
 Tell = Callable[[Outcome], None]
 
 
-def run(plan: Plan, *, processes: int = 1) -> list[Outcome]:
+def run(plan: Plan) -> list[Outcome]:
     """Do what a plan says and is not done yet, under a progress bar; return the outcomes, failures among them.
 
-    Under `torchrun` every process takes its share and the first one returns when all have ended; otherwise `processes`
-    of them are started here. Images are dealt out one by one, so that a process has all contestants of its images.
-    Ctrl-C ends it; what was measured stays, and the next run goes on from there.
+    Under `torchrun` every process takes its share and the first one returns when all have ended; otherwise as many as
+    the plan says are started here. Images are dealt out one by one, so that a process has all contestants of its
+    images. Ctrl-C ends it; what was measured stays, and the next run goes on from there. With as many threads in each,
+    any number of processes gives the same numbers.
 
     Raises:
-        ValueError: A codec or anchor cannot be used; before anything is measured.
+        ValueError: A codec or anchor cannot be used, or the plan asks for what is not there; before anything is
+            measured.
     """
+    plan.check()
     contestants = plan.contestants()
-    for curve in plan.curves:
-        for codec in curve.codecs:
-            locate(codec)
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    rank, world = int(os.environ.get("RANK", 0)), started_outside()
     total = len(contestants) * len(_share(plan, rank, world).images)
     outcomes: list[Outcome] = []
     with _progress(total, quiet=rank > 0) as advance:
@@ -70,10 +70,11 @@ def run(plan: Plan, *, processes: int = 1) -> list[Outcome]:
             outcomes.append(outcome)
             advance(outcome)
 
-        if processes > 1 and world == 1:
-            _spawn(plan, processes, tell)
+        if plan.processes > 1 and world == 1:
+            _spawn(plan, tell)
         else:
-            measure_share(plan, rank, world, tell)
+            with _threads(threads_of(plan)):
+                measure_share(plan, rank, world, tell)
     return _gathered(outcomes) if world > 1 else outcomes
 
 
@@ -82,53 +83,87 @@ def is_first() -> bool:
     return int(os.environ.get("RANK", 0)) == 0
 
 
+def started_outside() -> int:
+    """Return how many processes `torchrun` has started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def processes_of(plan: Plan) -> int:
+    """Return how many processes share the images of a plan."""
+    world = started_outside()
+    return world if world > 1 else plan.processes
+
+
+def threads_of(plan: Plan) -> int:
+    """Return how many threads torch has in every process: what the plan says, or its part of the cores."""
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", processes_of(plan)))
+    return plan.threads or max(1, (os.cpu_count() or 1) // here)
+
+
 def measure_share(plan: Plan, rank: int, world: int, tell: Tell) -> None:
     """Do one of `world` shares of a plan in this process."""
     share = _share(plan, rank, world)
     store = Store(plan.out)
     metrics, _ = build(plan.metrics, plan.weights, share.device)
-    contestants = share.contestants()
-    digests = {name: hashlib.sha256(Path(path).read_bytes()).hexdigest() for name, path in share.images.items()}
-    for contestant in contestants:
+    contents = cache(lambda path: hashlib.sha256(Path(path).read_bytes()).hexdigest())
+    failed: set[tuple[str, str]] = set()
+    for contestant in share.contestants():
+        identity = contestant.identity
         for name, path in share.images.items():
-            tell(_one(share, store, contestant, metrics, name, path, digests[name]))
+            outcome = Outcome(contestant.name, name)
+            try:
+                if (contestant.matched_to, name) in failed:
+                    raise ValueError(f"{contestant.matched_to} has no file of it to match")
+                decided = {"image": contents(path), **identity}
+                outcome = replace(outcome, known=_measure(share, store, contestant, metrics, name, decided))
+            except Exception as error:  # of this image: whatever it is, the others go on
+                failed.add((contestant.name, name))
+                outcome = replace(outcome, error=_told(error))
+            tell(outcome)
 
 
-def _one(
-    plan: Plan, store: Store, contestant: Contestant, metrics: Sequence[Metric], name: str, path: Path, content: str
-) -> Outcome:
+def _measure(
+    plan: Plan, store: Store, contestant: Contestant, metrics: Sequence[Metric], name: str, decided: Mapping[str, Any]
+) -> bool:
+    """Do what is wanting of one image, and tell whether that was nothing; `decided` is what decided its coding."""
     budget = None
     if contestant.matched_to is not None:
         ours = store.record(contestant.matched_to, name)
-        if ours is None:
-            return Outcome(contestant.name, name, error=f"{contestant.matched_to} has no file of it to match")
+        assert ours is not None, "what it is matched to was coded before it, and did not fail"
         budget = ours.bytes
     caption = plan.captions.get(name)
-    identity = digest({"image": content, "budget": budget, "caption": caption, **contestant.identity})
+    identity = digest({"budget": budget, "caption": caption, **decided})
     record = store.record(contestant.name, name)
     if record is not None and record.identity != identity:
         record = None
     wanting = [metric for metric in metrics if record is None or record.protocols.get(metric.name) != how(metric)]
     kept = store.image(contestant.name, name)
-    if record is not None and not wanting and (kept is not None or not plan.keep):
-        return Outcome(contestant.name, name, known=True)
-    try:
-        original = read_image(path)
-        if record is None or kept is None:
-            coded = contestant.code(original, caption, budget)
-            record, kept = Record.of(coded, identity), coded.restored
-            wanting = list(metrics)
-            if plan.keep:
-                store.keep_file(contestant, name, coded.data)
-                store.keep_image(contestant.name, name, kept)
-                store.keep_image("original", name, original)
-        numbers, points = apply(wanting, Pair(original, kept, caption))
-    except ValueError as error:  # of the image, or of the codec about it
-        return Outcome(contestant.name, name, error=" ".join(str(error).split()))
-    store.save(
-        contestant.name, name, record.measured(numbers, {metric.name: how(metric) for metric in wanting}), points
-    )
-    return Outcome(contestant.name, name)
+    complete = not plan.keep or (kept is not None and store.original_path(name) is not None)
+    if record is not None and not wanting and complete:
+        return True
+    original = read_image(plan.images[name])
+    if record is None or kept is None:
+        coded = contestant.code(original, caption, budget)
+        record, kept = Record.of(coded, identity), coded.restored
+        wanting = list(metrics)
+        # What was kept of another coding, and of another image under this name, would be taken for this one's.
+        store.forget(contestant, name)
+        store.forget_other_original(name, original)
+        if plan.keep:
+            store.keep_file(contestant, name, coded.data)
+            store.keep_image(contestant.name, name, kept)
+    if plan.keep and store.original_path(name) is None:
+        store.keep_original(name, original)
+    numbers, points = apply(wanting, Pair(original, kept, caption))
+    protocols = {metric.name: how(metric) for metric in wanting}
+    store.save(contestant.name, name, record.measured(numbers, protocols), points)
+    return False
+
+
+def _told(error: Exception) -> str:
+    """Return an error in one line, with its type unless that says nothing to users."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
 def apply(metrics: Sequence[Metric], pair: Pair) -> tuple[dict[str, float], Points]:
@@ -150,11 +185,21 @@ def _share(plan: Plan, rank: int, world: int) -> Plan:
     return replace(plan, images=dict(list(plan.images.items())[rank::world]), device=device)
 
 
-def _spawn(plan: Plan, processes: int, tell: Tell) -> None:
+@contextmanager
+def _threads(count: int):
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _spawn(plan: Plan, tell: Tell) -> None:
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    threads = max(1, torch.get_num_threads() // processes)
-    workers = [context.Process(target=_work, args=(plan, rank, processes, threads, queue)) for rank in range(processes)]
+    processes = plan.processes
+    workers = [context.Process(target=_work, args=(plan, rank, processes, queue)) for rank in range(processes)]
     for worker in workers:
         worker.start()
     try:
@@ -171,8 +216,8 @@ def _spawn(plan: Plan, processes: int, tell: Tell) -> None:
         raise ValueError(f"{len(failed)} of {processes} processes ended early; what is measured is kept, run it again")
 
 
-def _work(plan: Plan, rank: int, world: int, threads: int, queue: Any) -> None:
-    torch.set_num_threads(threads)
+def _work(plan: Plan, rank: int, world: int, queue: Any) -> None:
+    torch.set_num_threads(threads_of(plan))
     measure_share(plan, rank, world, queue.put)
 
 

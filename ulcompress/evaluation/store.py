@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ulcompress.evaluation.contestants import Coded, Contestant
@@ -36,7 +37,7 @@ class Record:
     """Size of the compressed file."""
     encode_seconds: float
     decode_seconds: float
-    peak_memory: int | None
+    working_memory: int | None
     """In bytes."""
     quality: float | str | None
     factor: float
@@ -57,7 +58,7 @@ class Record:
             bytes=len(coded.data),
             encode_seconds=coded.encode_seconds,
             decode_seconds=coded.decode_seconds,
-            peak_memory=coded.peak_memory,
+            working_memory=coded.working_memory,
             quality=coded.quality,
             factor=coded.factor,
             fits=coded.fits,
@@ -80,7 +81,8 @@ class Store:
     records/CONTESTANT/IMAGE.json   a `Record`
     points/CONTESTANT/IMAGE.npz     features for the metrics of sets
     files/CONTESTANT/IMAGE.ulc      if kept
-    images/CONTESTANT/IMAGE.png     if kept; the originals are those of the contestant `original`
+    images/CONTESTANT/IMAGE.png     if kept
+    originals/IMAGE.png             if kept
     """
 
     def __init__(self, folder: Path):
@@ -110,30 +112,48 @@ class Store:
         arrays = self._arrays(contestant, image).items()
         return {name.removeprefix(prefix): array for name, array in arrays if name.startswith(prefix)}
 
+    def forget(self, contestant: Contestant, image: str) -> None:
+        """Remove all that is known and kept of an image through a contestant."""
+        name = contestant.name
+        self._path("records", name, image, ".json").unlink(missing_ok=True)  # first: without it nothing is believed
+        self._path("points", name, image, ".npz").unlink(missing_ok=True)
+        self._file(contestant, image).unlink(missing_ok=True)
+        self._image(name, image).unlink(missing_ok=True)
+
     def keep_file(self, contestant: Contestant, image: str, data: bytes) -> None:
         """Keep a compressed file."""
-        self._write(self._path("files", contestant.name, image, contestant.suffix), data)
+        self._write(self._file(contestant, image), data)
 
     def keep_image(self, contestant: str, image: str, pixels: Tensor) -> None:
-        """Keep an image, RGB (3, H, W) in [0, 1]."""
-        path = self._path("images", contestant, image, ".png")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}")
-        write_image(pixels, partial)
-        partial.replace(path)
+        """Keep a restored image, RGB (3, H, W) in [0, 1]."""
+        _write_png(pixels, self._image(contestant, image))
+
+    def keep_original(self, image: str, pixels: Tensor) -> None:
+        """Keep what was coded, RGB (3, H, W) in [0, 1]."""
+        _write_png(pixels, self._original(image))
+
+    def forget_other_original(self, image: str, pixels: Tensor) -> None:
+        """Remove the kept original of an image where it is not RGB (3, H, W) in [0, 1] of these pixels."""
+        path = self._original(image)
+        if path.is_file() and not torch.equal(read_image(path), pixels):
+            path.unlink()
 
     def image(self, contestant: str, image: str) -> Tensor | None:
-        """Return a kept image, RGB (3, H, W) in [0, 1]; None where there is none."""
-        path = self._path("images", contestant, image, ".png")
+        """Return a kept restored image, RGB (3, H, W) in [0, 1]; None where there is none."""
+        path = self._image(contestant, image)
         return read_image(path) if path.is_file() else None
 
     def image_path(self, contestant: str, image: str) -> str | None:
-        """Return where an image is kept, relative to the folder, with `/`; None where it is not."""
-        return self._relative(self._path("images", contestant, image, ".png"))
+        """Return where a restored image is kept, relative to the folder, with `/`; None where it is not."""
+        return self._relative(self._image(contestant, image))
+
+    def original_path(self, image: str) -> str | None:
+        """Return where an original is kept, relative to the folder, with `/`; None where it is not."""
+        return self._relative(self._original(image))
 
     def file_path(self, contestant: Contestant, image: str) -> str | None:
         """Return where a compressed file is kept, relative to the folder, with `/`; None where it is not."""
-        return self._relative(self._path("files", contestant.name, image, contestant.suffix))
+        return self._relative(self._file(contestant, image))
 
     def _relative(self, path: Path) -> str | None:
         return path.relative_to(self.folder).as_posix() if path.is_file() else None
@@ -145,12 +165,28 @@ class Store:
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
 
+    def _file(self, contestant: Contestant, image: str) -> Path:
+        return self._path("files", contestant.name, image, contestant.suffix)
+
+    def _image(self, contestant: str, image: str) -> Path:
+        return self._path("images", contestant, image, ".png")
+
+    def _original(self, image: str) -> Path:
+        return self.folder / "originals" / f"{slug(image)}.png"
+
     def _path(self, kind: str, contestant: str, image: str, suffix: str) -> Path:
         return self.folder / kind / slug(contestant) / f"{slug(image)}{suffix}"
 
     def _write(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, data)
+
+
+def _write_png(pixels: Tensor, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}")
+    write_image(pixels, partial)
+    partial.replace(path)
 
 
 def slug(name: str) -> str:

@@ -90,6 +90,33 @@ def test_a_reduced_image_takes_its_own_highest_quality(photo):
     assert found.factor > 1 and found.quality > 0 and len(found.data) <= 700
 
 
+class Coarse(Raw):
+    """Pixels in 1 to 8 bits, by quality; the padding makes the files as long as is asked for."""
+
+    def encode(self, image, quality):
+        step = 256 >> (quality + 1)
+        return super().encode(image.point([value // step * step for value in range(256)] * 3), quality)
+
+
+@pytest.mark.parametrize("quality", range(8))
+def test_a_poor_quality_at_full_size_gives_way_to_a_better_picture_of_a_reduced_one(photo, quality):
+    anchor = Coarse([100 * step for step in range(8)])
+    found = match(anchor, photo, pixels(photo) + 100 * quality)
+    assert found.fits
+    if quality < 4:  # a file of half the sides has room for all 8 bits
+        assert found.factor == 2 and found.quality == 7
+        full = anchor.decode(anchor.encode(photo, quality))
+        assert psnr(from_pil(found.restored), from_pil(photo)) > psnr(from_pil(full), from_pil(photo))
+    else:
+        assert (found.factor, found.quality) == (1, quality)
+        assert {size for size, _ in anchor.coded} == {photo.size}
+
+
+def test_a_poor_quality_at_full_size_stays_where_no_reduced_one_is_better(photo):
+    found = match(Raw([0, 10, 20, 30]), photo, pixels(photo) + 5)
+    assert (found.quality, found.factor) == (0, 1)
+
+
 def test_a_budget_that_nothing_reaches_gives_the_smallest_file_marked(photo):
     found = match(Raw([50, 60]), photo, 10)
     assert not found.fits and len(found.data) == 8 + 50 + 3 * 2 * 2

@@ -105,6 +105,21 @@ def test_an_image_goes_through_the_programs_and_leaves_no_file(name, request, ph
     assert len(used) == 4 and not any(os.path.exists(word) for word in used)
 
 
+@pytest.mark.parametrize(("name", "program"), [("bpg", "bpgenc"), ("bpg", "bpgdec"), ("vtm", "EncoderApp")])
+def test_another_program_is_another_anchor(name, program, request, install):
+    anchor = request.getfixturevalue(name)
+    before = anchor.identity
+    assert anchor.identity == before
+    install(program, "another version")
+    assert anchor.identity != before
+
+
+def test_another_configuration_is_another_anchor(vtm, tmp_path):
+    before = vtm.identity
+    (tmp_path / "intra.cfg").write_text("others")
+    assert vtm.identity != before
+
+
 @pytest.mark.parametrize("name", ["bpg", "vtm"])
 def test_qualities_go_from_small_files_to_large_ones(name, request, photo):
     anchor = request.getfixturevalue(name)

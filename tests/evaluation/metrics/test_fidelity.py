@@ -5,7 +5,8 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio as reference_psnr
 
-from ulcompress.evaluation import ms_ssim, psnr
+from ulcompress.evaluation import Pair, ms_ssim, psnr
+from ulcompress.evaluation.metrics import PSNR
 
 
 def noisy_pair(side):
@@ -18,6 +19,11 @@ def test_psnr_of_a_constant_error_is_its_closed_form():
     original = torch.full((3, 5, 7), 0.25)
     assert psnr(original + 0.1, original) == pytest.approx(20, abs=1e-4)
     assert psnr(original, original) == math.inf
+
+
+def test_the_metric_ends_at_100_db_so_that_means_are_finite():
+    original = torch.rand(3, 8, 8)
+    assert PSNR()(Pair(original, original)) == 100 and "at most 100 dB" in PSNR().protocol
 
 
 def test_psnr_agrees_with_scikit_image():

@@ -19,8 +19,8 @@ def results():
         numbers = np.random.default_rng(0)
         return {
             "format": 1, "command": "ulcompress evaluate images", "created": "2026-11-24T12:00:00+00:00",
-            "dataset": None, "versions": {"ulcompress": "0.1.0"}, "failures": [],
-            "machine": {"cpu": "a processor", "cores": 2, "device": "cpu"},
+            "dataset": None, "versions": {"ulcompress": "0.1.0"}, "failures": [], "failed": [],
+            "machine": {"cpu": "a processor", "cores": 2, "device": "cpu", "processes": 1, "threads": 2},
             "metrics": [
                 {"name": name, "label": label, "better": better, "scope": scope, "protocol": f"how {name} is found",
                  "files": {"net.pth": "0" * 64}, "missing": None}
@@ -34,20 +34,21 @@ def results():
             ],
             "images": [
                 {"name": name, "file": f"{name}.png", "width": 96, "height": 64, "caption": None,
-                 "original": f"images/original/{name}.png" if kept else None}
+                 "original": f"originals/{name}.png" if kept else None}
                 for name in names
             ],
             "results": [
                 {"contestant": contestant, "image": name, "bytes": 100 + index, "bpp": 0.1 + index / 1000,
-                 "encode_seconds": 0.1, "decode_seconds": 0.2, "peak_memory": None, "quality": None, "factor": 1.0,
+                 "encode_seconds": 0.1, "decode_seconds": 0.2, "working_memory": None, "quality": None, "factor": 1.0,
                  "fits": True, "metrics": {"psnr": round(float(numbers.uniform(18, 26)), 3), "lpips-alex": None},
                  "file": None, "restored": f"images/{place}/{name}.png" if kept else None}
                 for place, (contestant, _, _) in enumerate(CONTESTANTS)
                 for index, name in enumerate(names)
             ],
             "summary": [
-                {"contestant": contestant, "images": images, "bytes": 100.0, "bpp": 0.05 * (1 + place),
-                 "encode_seconds": 0.1, "decode_seconds": 0.2, "peak_memory": None,
+                {"contestant": contestant, "images": images, "over_budget": 0,
+                 "bytes": 100.0, "bpp": 0.05 * (1 + place), "encode_seconds": 0.1, "decode_seconds": 0.2,
+                 "working_memory": None,
                  "metrics": {"psnr": {"value": 20.5 + place, "low": 19.0, "high": 22.0}, "lpips-alex": None,
                              "fid": {"value": 90.0 - place, "low": None, "high": None}}}
                 for place, (contestant, _, _) in enumerate(CONTESTANTS)

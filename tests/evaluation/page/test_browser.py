@@ -27,13 +27,13 @@ def open_page(browser, page):
     """Return a function that opens a page and watches for errors and failed requests."""
     complaints, opened = [], []
 
-    def open_(*arguments, width=1200, height=900, address=None, **options):
+    def open_(*arguments, width=1200, height=900, address=None, first=".point", **options):
         tab = browser.new_page(viewport={"width": width, "height": height}, has_touch=width < 600)
         tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         tab.on("pageerror", lambda error: complaints.append(str(error)))
         tab.on("requestfailed", lambda request: complaints.append(request.url))
         tab.goto(address or page(*arguments, **options))
-        tab.wait_for_selector(".point")
+        tab.wait_for_selector(first)
         opened.append(tab)
         return tab
 
@@ -116,7 +116,7 @@ def test_images_sides_and_zoom_are_in_the_address(open_page):
     tab.select_option("#right", "mini steps=8")
     tab.select_option("#zoom", "4")
     assert tab.locator("#canvas").bounding_box()["width"] == 4 * 96
-    assert tab.locator("#left-image").get_attribute("src") == "images/original/image001.png"
+    assert tab.locator("#left-image").get_attribute("src") == "originals/image001.png"
     again = open_page(address=tab.url)
     assert again.locator("#image").input_value() == "1" and again.locator("#zoom").input_value() == "4"
     assert again.locator("#right").input_value() == "mini steps=8"
@@ -167,12 +167,96 @@ def test_a_phone(open_page):
     assert clip(tab) < start
 
 
+def drag(tab, start, end):
+    """Move a finger from a place to another."""
+    client = tab.context.new_cdp_session(tab)
+    for kind, places in (("touchStart", [start]), ("touchMove", [end]), ("touchEnd", [])):
+        points = [{"x": x, "y": y} for x, y in places]
+        client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+
+def test_a_finger_moves_the_zoomed_image_and_the_knob_the_border(open_page):
+    tab = open_page(width=390, height=800)
+    tab.select_option("#zoom", "4")
+    stage = tab.locator(SLIDER)
+    stage.scroll_into_view_if_needed()
+    assert stage.evaluate("node => getComputedStyle(node).touchAction") == "pan-x pan-y"
+    box, knob = stage.bounding_box(), tab.locator("#handle").bounding_box()
+    drag(tab, (box["x"] + 30, box["y"] + 40), (box["x"] + 10, box["y"] + 40))
+    assert stage.get_attribute("aria-valuenow") == "50"
+    middle = knob["y"] + knob["height"] / 2
+    drag(tab, (knob["x"] + 1, middle), (knob["x"] + 1 + box["width"] / 4, middle))
+    assert stage.get_attribute("aria-valuenow") == "75"
+
+
+def test_shift_and_arrow_keys_move_the_zoomed_image(open_page):
+    tab = open_page(width=390, height=800)
+    tab.select_option("#zoom", "4")
+    tab.focus(SLIDER)
+    tab.keyboard.press("Shift+ArrowRight")
+    assert tab.evaluate("document.getElementById('stage').scrollLeft") > 0
+    assert tab.locator(SLIDER).get_attribute("aria-valuenow") == "50"
+
+
+def test_without_any_metric_the_rest_is_there(open_page):
+    def bare(content):
+        for metric in content["metrics"]:
+            metric |= {"missing": "a file is wanted"}
+        for row in content["summary"] + content["results"]:
+            row["metrics"] = {}
+        return content | {"bjontegaard": [], "published": []}
+
+    tab = open_page(change=bare, first="#summary tbody tr")
+    assert "nothing to show" in tab.locator("#chart").inner_text()
+    assert tab.locator("#summary tbody tr").count() == 4 and tab.locator("#left-caption").inner_text()
+
+
+def test_published_points_join_those_of_their_source_alone(open_page):
+    def more(content):
+        points = content["published"]
+        for point in points:
+            points = [*points, point | {"source": "another paper"}, point | {"system": "mini"}]
+        return content | {"published": points}
+
+    tab = open_page(change=more)
+    assert tab.locator("path.curve").count() == 2 + 3
+    assert tab.locator("path.curve[stroke-dasharray='3 4']").count() == 3
+
+
+def test_old_browsers_without_group_by_show_the_page(open_page, results, tmp_path):
+    from ulcompress.evaluation.page import write_page
+
+    path = write_page(results(kept=False), tmp_path)
+    path.write_text(path.read_text().replace("<script>", "<script>delete Map.groupBy;", 1))
+    assert "too few points" in open_page(address=path.as_uri()).locator("#refusals").text_content()
+
+
+def test_what_failed_on_every_image_is_told(open_page):
+    failed = [{"name": "broken", "curve": "broken", "error": "RuntimeError: no"}]
+    tab = open_page(change=lambda content: content | {"failed": failed})
+    assert tab.locator("#failed").inner_text() == "Failed on every image: broken."
+
+
+def test_a_codec_of_the_name_original_has_its_own_images(open_page):
+    def renamed(content):
+        for row in content["contestants"]:
+            row["name"] = "original" if row["name"] == "mini" else row["name"]
+        for row in content["results"] + content["summary"]:
+            row["contestant"] = "original" if row["contestant"] == "mini" else row["contestant"]
+        return content
+
+    tab = open_page(change=renamed)
+    assert tab.locator("#left-image").get_attribute("src") == "images/0/image000.png"
+    tab.select_option("#left", "")
+    assert tab.locator("#left-image").get_attribute("src") == "originals/image000.png"
+
+
 def test_many_images_are_light(open_page):
     requests = []
 
     def many(content):
         for image in content["images"]:
-            image["original"] = "images/original/one.png"
+            image["original"] = "originals/one.png"
         for result in content["results"]:
             result["restored"] = "images/0/one.png"
         return content

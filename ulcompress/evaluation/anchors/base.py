@@ -16,7 +16,7 @@ from ulcompress.evaluation.timing import timed
 from ulcompress.images import from_pil, to_rgb
 
 FACTORS = (2, 3, 4, 6, 8, 12, 16, 24, 32)
-"""By which an image may be reduced where its lowest quality is still too large."""
+"""By which an image may be reduced where full size fits at a poor quality only, or at none."""
 
 
 class Anchor(ABC):
@@ -79,21 +79,23 @@ class Match:
 def match(anchor: Anchor, image: Image.Image, budget_bytes: int) -> Match:
     """Code an image with the highest quality, found by bisection, whose file is not above a budget.
 
-    Where even the lowest quality is, the image is reduced with Lanczos before and enlarged after, by the factor of
-    those in `FACTORS` that gives the best PSNR. Where nothing fits, the smallest file found is returned, marked by
-    `fits`. Colour profiles and metadata are left out. No quality is coded twice. Where sizes fall at some step of the
-    quality, those beyond the end of the bisection are tried too, as far as the anchor's `reach`.
+    Where that is in the lower half of the anchor's qualities, or none fits, the image is also reduced with Lanczos
+    before and enlarged after, by each of `FACTORS`, and what gives the best PSNR of all that fits is taken. Where
+    nothing fits, the smallest file found is returned, marked by `fits`. Colour profiles and metadata are left out. No
+    quality is coded twice at one size. Where sizes fall at some step of the quality, those beyond the end of the
+    bisection are tried too, as far as the anchor's `reach`.
     """
     image = to_rgb(image)
     bare = Image.frombytes("RGB", image.size, image.tobytes())
     full = _within(anchor, bare, budget_bytes, 1)
-    if full.fits:
+    if full.fits and 2 * anchor.qualities.index(full.quality) >= len(anchor.qualities):
         return full
-    reduced = [_within(anchor, bare, budget_bytes, factor) for factor in FACTORS if factor < 2 * max(bare.size)]
-    if fitting := [found for found in reduced if found.fits]:
+    sizes = [factor for factor in FACTORS if factor < 2 * max(bare.size)]
+    found = [full, *(_within(anchor, bare, budget_bytes, factor) for factor in sizes)]
+    if fitting := [one for one in found if one.fits]:
         original = from_pil(bare)
-        return max(fitting, key=lambda found: psnr(from_pil(found.restored), original))
-    return min([full, *reduced], key=lambda found: len(found.data))
+        return max(fitting, key=lambda one: psnr(from_pil(one.restored), original))
+    return min(found, key=lambda one: len(one.data))
 
 
 def _within(anchor: Anchor, image: Image.Image, budget: int, factor: int) -> Match:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import struct
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -32,6 +34,11 @@ class BPG(Anchor):
     name = "bpg"
     qualities = range(51, -1, -1)
     """Quantiser parameters."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What the two programs are, by their content."""
+        return {"encoder": _digest(self._encoder()), "decoder": _digest(self._decoder())}
 
     def check(self) -> None:
         """Raise ValueError where one of the two programs is missing."""
@@ -74,6 +81,12 @@ class VTM(Anchor):
     name = "vtm"
     qualities = range(63, -1, -1)
     """Quantiser parameters."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What the two programs and the configuration are, by their content."""
+        files = {"encoder": self._encoder(), "decoder": self._decoder(), "configuration": self._config()}
+        return {name: _digest(path) for name, path in files.items()}
 
     def check(self) -> None:
         """Raise ValueError where a program or the configuration is missing."""
@@ -138,6 +151,12 @@ def _find(variable: str, programs: Sequence[str], source: str) -> str:
         if found := shutil.which(program):
             return found
     raise ValueError(f"{wanted[0]} is not there; put {source} on the path, let {variable} name it, or leave it out")
+
+
+def _digest(path: str) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _run(command: Sequence[str], target: Path) -> bytes:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -52,6 +55,11 @@ class ZooAnchor(Anchor):
         self.qualities = range(1, 1 + HIGHEST[name])
         self.weights = weights
         self._loaded = lru_cache(maxsize=KEPT)(self._load)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The version of CompressAI, which decides weights and coder."""
+        return {"compressai": version("compressai")}
 
     def check(self) -> None:
         """Raise ValueError where the weights of the lowest quality are neither here nor to be had."""

@@ -56,17 +56,21 @@ def build(names: Sequence[str], folder: Path | None, device: str) -> tuple[list[
     Raises:
         ValueError: A metric is unknown.
     """
-    names = list(METRICS) if "all" in names else list(dict.fromkeys(names))
     found: list[Metric] = []
     missing: list[Missing] = []
-    for name in names:
-        if name not in METRICS:
-            raise ValueError(f"got the metric {name!r}; known are all, {', '.join(METRICS)}")
+    for name in known_names(names):
         try:
             found.append(METRICS[name](folder, device))
         except MissingWeights as error:
             missing.append(Missing(name, " ".join(str(error).split())))
     return found, missing
+
+
+def known_names(names: Sequence[str]) -> list[str]:
+    """Return names of `METRICS`, each once and `all` as all of them; ValueError for an unknown one."""
+    if unknown := [name for name in names if name not in METRICS and name != "all"]:
+        raise ValueError(f"got the metric {unknown[0]!r}; known are all, {', '.join(METRICS)}")
+    return list(METRICS) if "all" in names else list(dict.fromkeys(names))
 
 
 __all__ = [
@@ -86,6 +90,7 @@ __all__ = [
     "SetDistance",
     "SetMetric",
     "build",
+    "known_names",
     "ms_ssim",
     "psnr",
 ]

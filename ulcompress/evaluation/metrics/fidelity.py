@@ -9,22 +9,27 @@ from torchmetrics.functional.image import multiscale_structural_similarity_index
 
 from ulcompress.evaluation.metrics.base import Pair, PairMetric
 
+HIGHEST_PSNR = 100.0
+"""In dB, so that a mean over images stays finite; what lies above is a rounding here and there."""
 SMALLEST_SIDE = 176
 """In pixels, for MS-SSIM: a window of 11 pixels must fit into the coarsest of its five scales."""
 
 
 class PSNR(PairMetric):
-    """Peak signal-to-noise ratio; its mean over images is a mean of decibels."""
+    """Peak signal-to-noise ratio, up to 100 dB; its mean over images is a mean of decibels."""
 
     name, label, better = "psnr", "PSNR (dB)", "higher"
-    protocol = "PSNR over all pixels and RGB channels of the 8-bit images; mean of the images' decibels"
+    protocol = (
+        "PSNR over all pixels and RGB channels of the 8-bit images, "
+        f"at most {HIGHEST_PSNR:.0f} dB; mean of the images' decibels"
+    )
 
     def __init__(self):
         self.files = {}
 
     def __call__(self, pair: Pair) -> float:
-        """Return decibels; infinite for equal images."""
-        return psnr(pair.restored, pair.original)
+        """Return decibels, 100 for equal images."""
+        return min(HIGHEST_PSNR, psnr(pair.restored, pair.original))
 
 
 class MSSSIM(PairMetric):

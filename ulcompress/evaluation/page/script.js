@@ -12,6 +12,7 @@ const metrics = data.metrics.filter((metric) => metric.missing === null);
 const metricOf = Object.fromEntries(metrics.map((metric) => [metric.name, metric]));
 const curves = [...new Set(data.contestants.map((contestant) => contestant.curve))];
 const colour = (curve) => (curves.includes(curve) ? `var(--c${curves.indexOf(curve) % 8})` : "var(--soft)");
+const tintOf = (point) => (point.published ? "var(--soft)" : colour(point.curve));
 const short = (value) => {
   if (value === null || value === undefined) return "";
   const size = Math.abs(value);
@@ -22,7 +23,7 @@ const numbers = {
   bytes: { label: "bytes", better: "lower", format: (value) => value.toFixed(0) },
   encode_seconds: { label: "encode (s)", better: "lower", format: (value) => value.toFixed(2) },
   decode_seconds: { label: "decode (s)", better: "lower", format: (value) => value.toFixed(2) },
-  peak_memory: { label: "memory (MiB)", better: "lower", format: (value) => (value / 2 ** 20).toFixed(0) },
+  working_memory: { label: "working memory (MiB)", better: "lower", format: (value) => (value / 2 ** 20).toFixed(0) },
 };
 for (const metric of metrics) numbers[metric.name] = { label: metric.label, better: metric.better, format: short };
 const show = (name, value) => (value === null || value === undefined ? "" : numbers[name].format(value));
@@ -43,26 +44,35 @@ const option = (select, value, text) => select.append(make("option", { value }, 
     say(metric.label, metric.missing === null ? `${metric.protocol}${hashes ? `. Weights: ${hashes}` : ""}` : `missing: ${metric.missing}`);
   }
   say("Versions", Object.entries(data.versions).map((pair) => pair.join(" ")).join(", "));
-  say("Machine", `${data.machine.cpu}, ${data.machine.cores} cores; codecs on ${data.machine.device}`);
+  const { cpu, cores, device, processes, threads } = data.machine;
+  say("Machine", `${cpu}, ${cores} cores; codecs on ${device}; processes: ${processes}, threads of torch in each: ${threads}`);
+  for (const failed of data.failed) say(`Failed on every image: ${failed.name}`, failed.error);
   for (const failure of data.failures) say(`Left out: ${failure.image} through ${failure.contestant}`, failure.error);
   at("protocols").append(list);
+  at("failed").hidden = !data.failed.length;
+  at("failed").textContent = `Failed on every image: ${data.failed.map((failed) => failed.name).join(", ")}.`;
 }
 
 // Curves.
 const chart = { hidden: new Set(), height: 440, left: 64, right: 20, top: 16, bottom: 52 };
 const PUBLISHED = "published points";
 const REACH = 3; // how far, as a factor of our rates, published points are of interest
-const systems = [...new Set(data.published.map((point) => point.system))];
+const series = new Map(); // of published points, those of one system and source
+for (const point of data.published) {
+  const key = JSON.stringify([point.system, point.source]);
+  if (!series.has(key)) series.set(key, []);
+  series.get(key).push(point);
+}
 const pointsOf = (x, y) => {
   const own = data.summary.map((row, index) => ({
-    curve: data.contestants[index].curve, name: row.contestant, x: valueOf(row, x), y: valueOf(row, y), bpp: row.bpp,
+    curve: data.contestants[index].curve, series: `ours ${data.contestants[index].curve}`, name: row.contestant, x: valueOf(row, x), y: valueOf(row, y), bpp: row.bpp,
     low: row.metrics[y]?.low ?? null, high: row.metrics[y]?.high ?? null, published: false,
   }));
-  const others = systems.flatMap((system) => {
-    const at = (metric) => new Map(data.published.filter((p) => p.system === system && p.metric === metric).map((p) => [p.bpp, p]));
+  const others = [...series].flatMap(([key, known]) => {
+    const at = (metric) => new Map(known.filter((p) => p.metric === metric).map((p) => [p.bpp, p]));
     const ys = at(y), xs = at(x);
     return [...ys.values()].map((p) => ({
-      curve: system, name: system, x: x === "bpp" ? p.bpp : (xs.get(p.bpp)?.value ?? null), y: p.value, bpp: p.bpp,
+      curve: p.system, series: key, name: p.system, x: x === "bpp" ? p.bpp : (xs.get(p.bpp)?.value ?? null), y: p.value, bpp: p.bpp,
       low: null, high: null, published: true, source: `${p.source} (${p.protocol})`,
     }));
   });
@@ -102,6 +112,7 @@ const tell = (text, x, y) => {
 };
 const hush = () => { at("tip").hidden = true; };
 function draw() {
+  if (!metrics.length) { at("chart").textContent = "nothing to show: no metric was measured"; return; }
   const x = at("x-axis").value, y = at("y-axis").value, log = x === "bpp" && at("log").checked;
   at("log").disabled = x !== "bpp";
   const { height, left, right, top, bottom } = chart, width = Math.max(300, at("chart").clientWidth);
@@ -127,11 +138,11 @@ function draw() {
   const better = { higher: "higher is better", lower: "lower is better" };
   svg.append(make("text", { x: (left + width - right) / 2, y: height - 8, "text-anchor": "middle" }, `${numbers[x].label}, ${better[numbers[x].better]}`));
   svg.append(make("text", { x: 16, y: (top + height - bottom) / 2, "text-anchor": "middle", transform: `rotate(-90 16 ${(top + height - bottom) / 2})` }, `${numbers[y].label}, ${better[numbers[y].better]}`));
-  for (const curve of new Set(points.map((point) => point.curve))) {
-    const own = points.filter((point) => point.curve === curve).sort((a, b) => a.bpp - b.bpp);
-    const published = own[0].published;
+  for (const key of new Set(points.map((point) => point.series))) {
+    const own = points.filter((point) => point.series === key).sort((a, b) => a.bpp - b.bpp);
+    const { published } = own[0], tint = tintOf(own[0]);
     const path = own.map((point, index) => `${index ? "L" : "M"}${across.place(point.x).toFixed(1)} ${up.place(point.y).toFixed(1)}`).join("");
-    svg.append(make("path", { class: "curve", d: path, fill: "none", stroke: colour(curve), "stroke-width": published ? 1 : 2, "stroke-dasharray": published ? "3 4" : "none" }));
+    svg.append(make("path", { class: "curve", d: path, fill: "none", stroke: tint, "stroke-width": published ? 1 : 2, "stroke-dasharray": published ? "3 4" : "none" }));
     own.forEach((point) => mark(svg, point, across.place(point.x), up, x, y));
   }
 }
@@ -142,9 +153,9 @@ function mark(svg, point, px, up, x, y) {
   if (x !== "bpp") lines.push(`${point.bpp.toFixed(4)} bpp`);
   if (point.source) lines.push(point.source);
   const group = make("g", { class: "point", tabindex: 0, role: "img", "aria-label": lines.join(", ") });
-  if (point.low !== null) group.append(make("line", { x1: px, x2: px, y1: up.place(point.low), y2: up.place(point.high), stroke: colour(point.curve), "stroke-width": 1.5, opacity: 0.6 }));
+  if (point.low !== null) group.append(make("line", { x1: px, x2: px, y1: up.place(point.low), y2: up.place(point.high), stroke: tintOf(point), "stroke-width": 1.5, opacity: 0.6 }));
   group.append(make("circle", { cx: px, cy: py, r: 14, fill: "transparent" }));
-  group.append(make("circle", { cx: px, cy: py, r: point.published ? 4 : 5.5, fill: point.published ? "var(--paper)" : colour(point.curve), stroke: point.published ? colour(point.curve) : "var(--paper)", "stroke-width": 1.5 }));
+  group.append(make("circle", { cx: px, cy: py, r: point.published ? 4 : 5.5, fill: point.published ? "var(--paper)" : tintOf(point), stroke: point.published ? tintOf(point) : "var(--paper)", "stroke-width": 1.5 }));
   const here = () => { const box = group.lastChild.getBoundingClientRect(); tell(lines.join("\n"), box.x + box.width / 2, box.y); };
   group.addEventListener("pointerenter", here);
   group.addEventListener("pointerleave", hush);
@@ -182,13 +193,14 @@ for (const id of ["x-axis", "y-axis", "log"]) at(id).addEventListener("change", 
 // Images.
 const resultOf = new Map(data.results.map((result) => [`${result.contestant}\n${result.image}`, result]));
 const view = { image: 0, left: "", right: "", zoom: "fit", border: 50 };
-const ORIGINAL = "original";
+const ORIGINAL = ""; // no contestant is named so
+const labelOf = (name) => (name === ORIGINAL ? "original" : name);
 const first = data.contestants[0];
 view.left = first.name;
 view.right = (data.contestants.find((contestant) => contestant.matched_to === first.name) ?? data.contestants[1] ?? { name: ORIGINAL }).name;
 data.images.forEach((image, index) => option(at("image"), index, image.name));
 for (const side of ["left", "right"]) {
-  option(at(side), ORIGINAL, ORIGINAL);
+  option(at(side), ORIGINAL, labelOf(ORIGINAL));
   for (const contestant of data.contestants) option(at(side), contestant.name, contestant.name);
 }
 const pathOf = (image, name) => (name === ORIGINAL ? image.original : (resultOf.get(`${name}\n${image.name}`)?.restored ?? null));
@@ -208,7 +220,7 @@ function look() {
     at(side).value = view[side];
     if (path === null) node.removeAttribute("src");
     else if (node.getAttribute("src") !== encode(path)) node.src = encode(path);
-    node.alt = `${image.name}, ${view[side]}`;
+    node.alt = `${image.name}, ${labelOf(view[side])}`;
     node.hidden = path === null;
     at(`${side}-caption`).textContent = captionOf(image, view[side]);
   }
@@ -219,7 +231,8 @@ function look() {
   at("image").value = view.image;
   at("zoom").value = view.zoom;
   const zoomed = view.zoom !== "fit";
-  at("stage").classList.toggle("zoomed", zoomed && Number(view.zoom) * devicePixelRatio > 1);
+  at("stage").classList.toggle("zoomed", zoomed);
+  at("stage").classList.toggle("pixelated", zoomed && Number(view.zoom) * devicePixelRatio > 1);
   at("canvas").style.width = zoomed ? `${image.width * Number(view.zoom)}px` : "100%";
   at("right-image").style.aspectRatio = `${image.width} / ${image.height}`;
   at("canvas").style.maxWidth = zoomed ? "none" : `calc(78vh * ${image.width} / ${image.height})`;
@@ -235,9 +248,10 @@ function border(percent) {
   const inside = x + stage.scrollLeft - canvas.offsetLeft;
   at("left-image").style.clipPath = `inset(0 ${Math.max(0, canvas.clientWidth - inside)}px 0 0)`;
   at("handle").style.left = `${x + stage.scrollLeft}px`;
-  at("handle").style.height = `${Math.max(canvas.clientHeight, 1)}px`;
+  at("handle").style.top = `${stage.scrollTop}px`; // so that its knob is in view
+  at("handle").style.height = `${Math.max(Math.min(canvas.clientHeight, stage.clientHeight), 1)}px`;
   stage.setAttribute("aria-valuenow", Math.round(view.border));
-  stage.setAttribute("aria-valuetext", `${Math.round(view.border)} % of ${view.left}`);
+  stage.setAttribute("aria-valuetext", `${Math.round(view.border)} % of ${labelOf(view.left)}`);
 }
 function remember() {
   const parts = { image: data.images[view.image].name, left: view.left, right: view.right, zoom: view.zoom };
@@ -264,15 +278,19 @@ for (const side of ["left", "right", "zoom"]) at(side).addEventListener("change"
   };
   stage.addEventListener("pointerdown", (event) => {
     if (event.button || at("canvas").hidden) return;
+    if (view.zoom !== "fit" && event.target !== at("handle")) return; // elsewhere a finger moves the image
     stage.setPointerCapture(event.pointerId);
     follow(event);
   });
   stage.addEventListener("pointermove", (event) => { if (stage.hasPointerCapture(event.pointerId)) follow(event); });
   stage.addEventListener("scroll", () => border(view.border));
+  const PAN = 60; // pixels a key
   let held = null;
   stage.addEventListener("keydown", (event) => {
     const steps = { ArrowLeft: -2, ArrowRight: 2, PageDown: -20, PageUp: 20, Home: -100, End: 100 };
-    if (event.key in steps) border(view.border + steps[event.key]);
+    const pans = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    if (event.shiftKey && event.key in pans) stage.scrollBy(...pans[event.key].map((step) => step * PAN));
+    else if (event.key in steps) border(view.border + steps[event.key]);
     else if (event.key === " ") { held ??= view.border; border(held > 50 ? 0 : 100); }
     else return;
     event.preventDefault();
@@ -331,7 +349,7 @@ function table(node, columns, rows, ready = () => {}) {
   fill();
   return fill;
 }
-const shownNumbers = ["bytes", "bpp", ...metrics.map((metric) => metric.name), "encode_seconds", "decode_seconds", "peak_memory"];
+const shownNumbers = ["bytes", "bpp", ...metrics.map((metric) => metric.name), "encode_seconds", "decode_seconds", "working_memory"];
 const bestOf = (name) => {
   const values = data.summary.map((row) => valueOf(row, name)).filter((value) => value !== null);
   return numbers[name].better === "higher" ? Math.max(...values) : Math.min(...values);
@@ -339,12 +357,17 @@ const bestOf = (name) => {
 table(at("summary"), [
   { label: "codec", text: true, value: (row) => row.contestant, show: (row) => row.contestant },
   ...shownNumbers.map((name) => ({
-    label: numbers[name].label, value: (row) => valueOf(row, name), show: (row) => show(name, valueOf(row, name)),
+    label: numbers[name].label, value: (row) => valueOf(row, name),
+    show: (row) => `${show(name, valueOf(row, name))}${name === "bytes" && row.over_budget ? ` (${row.over_budget} over budget)` : ""}`,
     best: (row) => name in metricOf && data.summary.length > 1 && valueOf(row, name) === bestOf(name),
   })),
 ], () => data.summary);
 const deltas = data.bjontegaard.filter((row) => row.rate_percent !== null);
-const refused = Map.groupBy(data.bjontegaard.filter((row) => row.rate_percent === null), (row) => `${row.curve} against ${row.reference}: ${row.refused}`);
+const refused = new Map();
+for (const row of data.bjontegaard.filter((row) => row.rate_percent === null)) {
+  const reason = `${row.curve} against ${row.reference}: ${row.refused}`;
+  refused.set(reason, [...(refused.get(reason) ?? []), row]);
+}
 if (data.bjontegaard.length) {
   at("deltas-section").hidden = false;
   at("deltas").parentElement.hidden = !deltas.length;
@@ -381,7 +404,7 @@ if (data.bjontegaard.length) {
   const fill = table(at("rows"), [
     { label: "image", text: true, value: (row) => row.image, cell: open },
     { label: "codec", text: true, value: (row) => row.contestant, show: (row) => row.contestant },
-    { label: "quality", value: (row) => row.quality, show: (row) => (row.quality === null ? "" : `${row.quality}${row.factor > 1 ? ` at 1/${row.factor}` : ""}`) },
+    { label: "quality", value: (row) => row.quality, show: (row) => (row.quality === null ? "" : `${row.quality}${row.factor > 1 ? ` at 1/${row.factor}` : ""}${row.fits ? "" : ", over budget"}`) },
     ...["bytes", "bpp", ...pairs, "encode_seconds", "decode_seconds"].map((name) => ({
       label: numbers[name].label, value: (row) => valueIn(row, name), show: (row) => show(name, valueIn(row, name)),
     })),
