@@ -291,3 +291,10 @@ def test_a_small_image_is_padded_for_the_networks_alone(tiny_codec):
     )
     assert tiny_codec.decode(code, seed=0).shape == (3, 1, 20)
     assert seen == [(8, 8)]
+
+
+def test_an_image_that_is_not_finite_is_refused(tiny_codec):
+    image = torch.rand(3, 64, 64)
+    image[1, 2, 3] = float("nan")
+    with pytest.raises(ValueError, match="not finite"):
+        tiny_codec.compress(image)

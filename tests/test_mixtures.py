@@ -162,6 +162,10 @@ def test_the_decoder_sees_all_that_is_sent(name, one_thread):
 
 
 REFUSED = {
+    "a decoder that nobody steers": (
+        lambda: pixels(conditioning={"base": SynthesisTransform(model=MODEL)}),
+        r"ConsistencyGuidedDecoder is steered by a syntax, which none of .* \(SynthesisTransform\) provides",
+    ),
     "a syntax that compares with a base that nobody gives": (
         lambda: latents(conditioning={"spatial": SpatialFeatures(), "syntax": syntax(sees_base=True)}),
         r"NeuralSyntax needs base, which none of the conditioners before it \(SpatialFeatures\) provides; list one",

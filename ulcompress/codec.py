@@ -333,6 +333,8 @@ def _pixels(image: "Tensor | Image.Image") -> Tensor:
         image = from_pil(image)
     if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
         raise ValueError(f"an image must be RGB floats, (3, H, W), got {image.dtype} of shape {tuple(image.shape)}")
+    if not image.isfinite().all():
+        raise ValueError("the image has values that are not finite; give RGB in [0, 1]")
     height, width = image.shape[1:]
     if not (1 <= height <= bitstream.MAX_SIDE and 1 <= width <= bitstream.MAX_SIDE):
         raise ValueError(f"the image is {width} x {height} pixels; sides are 1 to {bitstream.MAX_SIDE}")

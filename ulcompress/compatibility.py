@@ -87,6 +87,12 @@ def _check_fields(conditioning: Mapping[str, Conditioner], decoder: Decoder) -> 
             f"({_names(conditioning.values())}) provides; "
             f"it can use {_list(decoder.accepts)}"
         )
+    if "syntax" in decoder.condition_channels and "syntax" not in _provided(conditioning.values()):
+        raise ValueError(
+            f"{_name(decoder)} is steered by a syntax, which none of the conditioners "
+            f"({_names(conditioning.values())}) provides; list a NeuralSyntax, or build the denoiser without (fusion "
+            "static or concatenate for a GuidedUNet, syntax_channels null for a UNet)"
+        )
     for conditioner in conditioning.values():
         if not conditioner.provides & decoder.accepts:
             raise ValueError(

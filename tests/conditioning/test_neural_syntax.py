@@ -6,7 +6,7 @@ from jsonargparse import ArgumentParser
 
 from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.conditioning import Conditioner, NeuralSyntax, SyntaxGenerator
-from ulcompress.conditioning.neural_syntax import LogisticPrior
+from ulcompress.conditioning.neural_syntax import PACE, LogisticPrior
 from ulcompress.records import Condition, Source
 
 FEATURES = torch.zeros(4, 2, 1, 3)
@@ -42,8 +42,8 @@ def written(conditioner, side):
 @torch.no_grad()
 def trained_prior(conditioner):
     """Give each element a distribution of its own."""
-    conditioner.prior.mean.normal_(0, 3)
-    conditioner.prior.log_scale.normal_(-1, 1)
+    conditioner.prior.mean.normal_(0, 3 / PACE)
+    conditioner.prior.log_scale.normal_(-1 / PACE, 1 / PACE)
     conditioner.prior.refresh()
     return conditioner
 
@@ -98,8 +98,8 @@ def test_bits_in_training_are_those_of_the_tables():
 @pytest.mark.parametrize("log_scale", [-6.0, 0.0, 4.0])
 def test_probabilities_sum_to_one(log_scale):
     prior = LogisticPrior(3, 5)
-    prior.mean.copy_(torch.tensor([0.0, 4.6, -30.0]))
-    prior.log_scale.fill_(log_scale)
+    prior.mean.copy_(torch.tensor([0.0, 4.6, -30.0]) / PACE)
+    prior.log_scale.fill_(log_scale / PACE)
     costs = torch.stack([prior._costs(torch.full((1, 3), float(k)))[0] for k in range(-5, 6)])
     assert torch.exp2(-costs).sum(0).tolist() == pytest.approx([1] * 3, rel=1e-3)
 
@@ -107,8 +107,8 @@ def test_probabilities_sum_to_one(log_scale):
 @torch.no_grad()
 def test_probabilities_are_those_of_the_logistic():
     prior = LogisticPrior(1, 7).train()
-    prior.mean.fill_(0.7)
-    prior.log_scale.fill_(0.3)
+    prior.mean.fill_(0.7 / PACE)
+    prior.log_scale.fill_(0.3 / PACE)
     logistic = torch.sigmoid((torch.arange(-7.5, 8) - 0.7) / torch.tensor(0.3).exp())
     expected = -(logistic.diff() / (logistic[-1] - logistic[0])).log2()
     torch.testing.assert_close(prior.bits(torch.arange(-7.0, 8)[:, None]), expected)
@@ -118,10 +118,10 @@ def test_probabilities_are_those_of_the_logistic():
 def test_the_vector_is_small_on_a_kodak_image_whatever_the_tables():
     """As CGDM's, at most 0.005 bpp of 768 x 512; 15 equally likely integers would take 250 bits."""
     conditioner = syntax(dimension=64)
-    conditioner.prior.log_scale.fill_(9)
+    conditioner.prior.log_scale.fill_(9 / PACE)
     conditioner.prior.refresh()
     assert float(conditioner.bits(torch.full((1, 64), 7.0))) == pytest.approx(250, abs=1)
-    conditioner.prior.log_scale.fill_(-9)
+    conditioner.prior.log_scale.fill_(-9 / PACE)
     conditioner.prior.refresh()
     assert float(conditioner.bits(torch.full((1, 64), 7.0))) < 64 * 16.1 < 0.005 * 768 * 512
 
@@ -223,7 +223,7 @@ def test_training_for_the_rate_alone_shrinks_the_bits():
 def test_tables_follow_in_training_and_never_otherwise():
     conditioner, side = syntax(), torch.zeros(4, 6)
     before = conditioner.prior.counts.clone()
-    conditioner.prior.mean.fill_(2)
+    conditioner.prior.mean.fill_(2 / PACE)
     data = written(conditioner, side[:1])
     conditioner(side, FEATURES, Condition())
     conditioner.bits(side)

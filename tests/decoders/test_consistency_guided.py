@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from ulcompress.decoders import ConsistencyEncoder, ConsistencyGuidedDecoder, Decoder, GuidedUNet
-from ulcompress.diffusion import BoundaryControl, NoiseSchedule
+from ulcompress.diffusion import BoundaryControl, DiffusersSampler, NoiseSchedule
 from ulcompress.diffusion.noise import gaussian_canvas
 from ulcompress.records import Condition
 
@@ -248,19 +248,40 @@ def test_a_configuration_builds_an_equal_decoder(consistency_guided, condition_f
     assert torch.equal(again.eval().sample(condition, (12, 12), seed=1), decoder.sample(condition, (12, 12), seed=1))
 
 
-def test_in_training_later_steps_see_what_the_first_one_made(consistency_guided, condition_for):
-    """The x_t of the second step, as training draws it, is that of a real sampling with the same noise."""
-    decoder = consistency_guided(own_estimates=1.0, schedule=NoiseSchedule(prediction="sample", training_times=2))
+@pytest.mark.parametrize("start", [1.0, 0.5])
+def test_training_sees_what_sampling_will(consistency_guided, condition_for, start):
+    """Every x_t that training draws is one of a real sampling in two steps with the same noise."""
+    decoder = consistency_guided(
+        own_estimates=1.0, start=start, schedule=NoiseSchedule(prediction="sample", training_times=2)
+    )
     condition = condition_for(decoder, (8, 8), count=6)
     seen = []
     decoder.denoiser.register_forward_pre_hook(lambda _, inputs: seen.append((inputs[0], inputs[1])))
     torch.manual_seed(3)
     decoder.loss(2 * torch.rand(6, 3, 8, 8) - 1, condition)
-    (first, _), (noisy, times) = seen
-    later = (times < 999).nonzero()[:, 0]
-    assert 0 < len(later) < 6 and len(first) == len(later)
-    seen.clear()
-    for row, noise in zip(later, first, strict=True):
-        decoder.boundary.noise_of = lambda shape, seed, noise=noise: noise[None]
-        decoder.sample(condition.of(row[None]), (8, 8), seed=0, steps=2)
-        torch.testing.assert_close(seen[-1][0][0], noisy[row], atol=1e-4, rtol=1e-4)
+    (_, _), (noisy, times) = seen
+    torch.manual_seed(3)
+    torch.rand(6, 3, 8, 8), decoder._draw(6, noisy.device)
+    noise = torch.randn(6, 3, 8, 8)
+    assert set(times.tolist()) == {decoder.first, decoder.schedule.time_at(start / 2)}
+    for row in range(6):
+        seen.clear()
+        decoder.boundary.noise_of = lambda shape, seed, row=row: noise[row : row + 1]
+        decoder.sample(condition.of(torch.tensor([row])), (8, 8), seed=0, steps=2)
+        step = int(times[row] < decoder.first)
+        torch.testing.assert_close(seen[step][0][0], noisy[row], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"steps": -3}, "steps must be 0 to 1000"),
+        ({"steps": 600, "start": 0.5}, "steps must be 0 to 500"),
+        ({"terminal_share": 7.0, "snr_clip": None}, "terminal_share is a share"),
+        ({"own_estimates": -1.0}, "own_estimates is a share"),
+        ({"start": 0.5, "sampler": DiffusersSampler()}, "DiffusersSampler starts at pure noise"),
+    ],
+)
+def test_options_out_of_range_are_refused_when_it_is_built(consistency_guided, options, message):
+    with pytest.raises(ValueError, match=message):
+        consistency_guided(**options)

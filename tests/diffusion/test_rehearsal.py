@@ -18,7 +18,8 @@ def drawn():
 def test_x_t_shows_the_estimate_but_where_sampling_starts(schedule):
     clean, noise, times = drawn()
     shown = torch.randn_like(clean)
-    result = rehearsed(schedule, clean, noise, times, first=999, share=1.0, estimate=lambda rows: shown[rows])
+    options = {"begin": torch.zeros_like(clean), "first": 999, "share": 1.0}
+    result = rehearsed(schedule, clean, noise, times, estimate=lambda rows: shown[rows], **options)
     later = times < 999
     seen = schedule.noisy(clean, result, times)
     torch.testing.assert_close(seen[later], schedule.noisy(shown, noise, times)[later])
@@ -27,7 +28,8 @@ def test_x_t_shows_the_estimate_but_where_sampling_starts(schedule):
 
 def test_the_target_is_still_the_clean_one(schedule):
     clean, noise, times = drawn()
-    result = rehearsed(schedule, clean, noise, times, first=999, share=1.0, estimate=lambda rows: 0 * clean[rows])
+    options = {"begin": torch.zeros_like(clean), "first": 999, "share": 1.0}
+    result = rehearsed(schedule, clean, noise, times, estimate=lambda rows: 0 * clean[rows], **options)
     target = schedule.target(clean, result, times)
     torch.testing.assert_close(schedule.estimate(target, schedule.noisy(clean, result, times), times), clean)
 
@@ -36,8 +38,8 @@ def test_a_share_of_them_and_no_gradient_through_the_estimate(schedule):
     clean, noise = torch.zeros(400, 1, 1, 1), torch.zeros(400, 1, 1, 1)
     weight = torch.ones((), requires_grad=True)
     times = torch.full((400,), 499)
-    options = {"first": 999, "estimate": lambda rows: weight * torch.ones(len(rows), 1, 1, 1)}
+    options = {"begin": clean, "first": 999, "estimate": lambda rows: weight * torch.ones(len(rows), 1, 1, 1)}
     result = rehearsed(schedule, clean, noise, times, share=0.25, **options)
     assert not result.requires_grad
     assert 60 < int((result != 0).sum()) < 140
-    assert rehearsed(schedule, clean, noise, times, share=0.0, **options) is noise
+    assert torch.equal(rehearsed(schedule, clean, noise, times, share=0.0, **options), noise)

@@ -106,3 +106,11 @@ def test_built_again_from_its_configuration(distance):
     pair = torch.rand(2, 1, 3, SIDE, SIDE)
     assert torch.equal(again(*pair), distance(*pair))
     assert again.state_dict().keys() == distance.state_dict().keys()
+
+
+@torch.no_grad()
+def test_images_of_any_size_are_compared(distance):
+    for shape in ((1, 1), (7, 40), (16, 16)):
+        one, other = torch.rand(2, 1, 3, *shape)
+        assert distance(one, one) == 0
+        assert distance(one, other).isfinite() and distance(one, other) > 0

@@ -217,3 +217,38 @@ def test_what_cannot_be_searched_is_refused(filled_codec, name):
 def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         OnlineOptimizer(**arguments)
+
+
+def test_never_worse_by_the_decoder_that_will_be_used(tiny_guided_codec):
+    """Files are measured with the steps with which they will be restored."""
+    image = image_of()
+    code = tiny_guided_codec.encode(image)
+    optimizer, told, seen = OnlineOptimizer(check_every=1, learning_rate=0.3, crop=64), [], []
+    decode = tiny_guided_codec.decode
+    tiny_guided_codec.decode = lambda *args, **options: seen.append(options["steps"]) or decode(*args, **options)
+    refined = optimizer.refine(
+        tiny_guided_codec, image, code, steps=4, decode_steps=5, report=lambda *step: told.append(step[1])
+    )
+    assert set(seen) == {5}
+    measures = [optimizer.measure(tiny_guided_codec, image, each, steps=5) for each in (code, refined)]
+    assert measures == [told[0], told[-1]] and measures[1] <= measures[0]
+
+
+def test_a_search_goes_on_where_another_ended(tiny_guided_codec):
+    image = image_of()
+    code = tiny_guided_codec.encode(image)
+    other = replace(code, symbols=replace(code.symbols, latent=code.symbols.latent + 1))
+    optimizer, told = OnlineOptimizer(variables=["features"], crop=64, learning_rate=0.0), []
+    refined = optimizer.refine(tiny_guided_codec, image, other, steps=2, report=lambda *step: told.append(step[1]))
+    assert same(refined, other)
+    assert told[0] == optimizer.measure(tiny_guided_codec, image, other)
+
+
+def test_an_interruption_before_the_first_step_returns_the_start(tiny_guided_codec, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    image = image_of()
+    code = tiny_guided_codec.encode(image)
+    monkeypatch.setattr(OnlineOptimizer, "measure", interrupted)
+    assert OnlineOptimizer().refine(tiny_guided_codec, image, code, steps=2) is code

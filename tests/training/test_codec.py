@@ -135,3 +135,32 @@ def test_arguments_that_a_checkpoint_replaces_are_told(fitted, capsys):
     told = [line for line in capsys.readouterr().err.splitlines() if "as in the checkpoint" in line]
     assert len(told) == 2
     assert "model.init_args.optimizer.learning_rate is 0.001, as in the checkpoint, not 0.5" in told[1]
+
+
+def test_what_is_frozen_works_as_in_use(fitted):
+    """Neither weights nor codebook, running mean or tables of a frozen part move, in the average neither."""
+    states = []
+    for steps in ("1", "2"):
+        checkpoint = fitted("--model.frozen", "[encoder, quantizer]", "--trainer.max_steps", steps)
+        states.append(torch.load(checkpoint, weights_only=True))
+        Path(checkpoint).unlink()
+    frozen = ("codec.encoder.", "codec.quantizer.", "codec.autoencoder.")
+    for kind in ("state_dict", "current_model_state"):
+        first, second = (state[kind] for state in states)
+        moved = {name for name, value in first.items() if not torch.equal(value, second[name])}
+        assert moved and not any(name.startswith(frozen) for name in moved)
+
+
+def test_frozen_parts_stay_in_evaluation_mode_and_parts_trained_within_them(tiny_codec):
+    module = CodecModule(codec=tiny_codec, frozen=["quantizer"], trained=["autoencoder.network.decoder"]).train()
+    assert module.codec.encoder.training and not module.codec.quantizer.training
+    assert all(p.requires_grad for p in module.codec.autoencoder.network.decoder.parameters())
+    assert not any(p.requires_grad for p in module.codec.autoencoder.network.encoder.parameters())
+
+
+def test_a_delayed_term_has_no_weight_before_its_step(tiny_codec, monkeypatch):
+    module = CodecModule(codec=tiny_codec, weights={"rate/spatial": 2.0}, delays={"rate/spatial": 5})
+    output = tiny_codec(torch.rand(1, 3, 64, 64))
+    for step, weight in ((0, 0.0), (4, 0.0), (5, 2.0), (9, 2.0)):
+        monkeypatch.setattr(CodecModule, "global_step", step)
+        assert module._weights(output)["rate/spatial"] == weight

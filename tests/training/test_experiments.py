@@ -85,8 +85,10 @@ def test_quality_and_base_can_be_chosen(capsys, monkeypatch):
 def test_one_step_of_an_ablation(path, images, squeezenet, here):
     base = path.parents[1] / "mini.yaml"
     fit(images, "-c", str(base), "-c", str(path), "--model.perceptual.weights", squeezenet)
-    saved = torch.load(next(here.rglob("last.ckpt")), weights_only=True)
+    # In a folder of its own: an ablation must not overwrite what it is compared with.
+    saved = torch.load(here / f"runs/cgdm/{path.stem}/last.ckpt", weights_only=True)
     assert saved["global_step"] == 1
+    assert [folder.name for folder in (here / "runs/cgdm").iterdir()] == [path.stem]
     decoder = saved["hyper_parameters"]["codec"]["decoder"]["init_args"]
     denoiser = decoder["denoiser"]["init_args"]
     assert (denoiser["fusion"], decoder["consistency"] is None) != ("syntax", False)

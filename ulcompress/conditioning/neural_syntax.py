@@ -16,6 +16,8 @@ from ulcompress.records import Condition, Source
 SENT, ABSENT = 0, 1
 """The symbols before a vector."""
 _PRESENCE = SymbolTable(np.array([0, 63, 64]))
+PACE = 20.0
+"""By which means and scales move faster than other parameters: they have further to go than a network's weights."""
 RESOLUTION = 2**16
 """Counts of a table, before each symbol gets one more; so no symbol costs much above 16 bits."""
 
@@ -113,6 +115,8 @@ class LogisticPrior(nn.Module):
 
         P(k) = (F(k + 1/2) - F(k - 1/2)) / (F(levels + 1/2) - F(-levels - 1/2)),   F(x) = sigmoid((x - mean) / scale)
 
+    The parameters are the means and the logarithms of the scales, both divided by `PACE`.
+
     Coding goes by the buffer `counts`, (d, 2 * levels + 1) int64, which `refresh` derives from means and scales: no
     float decides a symbol.
     """
@@ -159,8 +163,8 @@ class LogisticPrior(nn.Module):
 
     def _log_mass(self, low: Tensor | float, high: Tensor | float) -> Tensor:
         """Return ln(F(high) - F(low)), in a form that stays exact far from the mean."""
-        precision = torch.exp(-self.log_scale)
-        a, b = (low - self.mean) * precision, (high - self.mean) * precision
+        precision = torch.exp(-PACE * self.log_scale)
+        a, b = (low - PACE * self.mean) * precision, (high - PACE * self.mean) * precision
         return F.logsigmoid(b) + F.logsigmoid(-a) + torch.log(-torch.expm1(a - b))
 
     def _table_bits(self, values: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from ulcompress.decoders.base import Decoder
 from ulcompress.decoders.consistency import ConsistencyEncoder
 from ulcompress.decoders.guided_unet import GuidedUNet
 from ulcompress.diffusion import DDIM, BoundaryControl, NoiseSchedule, Sampler
-from ulcompress.diffusion.rehearsal import rehearsed
+from ulcompress.diffusion.rehearsal import check_shares, rehearsed
 from ulcompress.padding import pad_to_multiple
 from ulcompress.records import Condition, Denoised
 
@@ -61,14 +61,15 @@ class ConsistencyGuidedDecoder(Decoder):
             snr_clip: Weigh each training sample by its signal-to-noise ratio clipped at this value; None weighs all
                 times alike.
             terminal_share: Share of training samples at the very time at which sampling starts.
-            own_estimates: Share of the other training samples in which x_t shows what the decoder made of the image in
-                one step, as it will in sampling; without, each further step adds to the faults of the one before.
+            own_estimates: Share of training samples in which x_t is what sampling will see: the base at its start, then
+                what one step made of the image; without, each further step adds to the faults of the one before.
             residual: The network's output is added to the base, so that an untrained decoder returns the base.
             boundary: Initial noise and overlapped patches, in pixels; by default a canvas of noise and patches of 256
                 that overlap by 64.
 
         Raises:
-            ValueError: The consistency encoder or the patch does not fit the denoiser, or two options contradict.
+            ValueError: The consistency encoder or the patch does not fit the denoiser, two options contradict, or a
+                number is out of its range.
         """
         super().__init__()
         self.denoiser = denoiser
@@ -77,6 +78,11 @@ class ConsistencyGuidedDecoder(Decoder):
         self.sampler = sampler if sampler is not None else DDIM()
         self.boundary = boundary if boundary is not None else BoundaryControl(patch=256, overlap=64)
         _check_networks(denoiser, consistency, self.boundary)
+        check_shares(terminal_share=terminal_share, own_estimates=own_estimates)
+        if start != 1 and not self.sampler.starts_late:
+            raise ValueError(f"{type(self.sampler).__name__} starts at pure noise, got start={start}; use DDIM, or 1")
+        if not 0 <= steps <= self.schedule.time_at(start) + 1:
+            raise ValueError(f"steps must be 0 to {self.schedule.time_at(start) + 1}, got {steps}")
         if residual and self.schedule.prediction != "sample":
             raise ValueError(
                 f"residual adds the base to a predicted image, but the schedule predicts {self.schedule.prediction!r}; "
@@ -112,6 +118,7 @@ class ConsistencyGuidedDecoder(Decoder):
                 clean,
                 noise,
                 times,
+                begin=base,
                 first=self.first,
                 share=self.own_estimates,
                 estimate=lambda rows: self._one_step(noise[rows], base[rows], _of(features, rows), condition.of(rows)),

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from ulcompress.decoders.base import Decoder
 from ulcompress.decoders.unet import UNet
 from ulcompress.diffusion import DDIM, BoundaryControl, NoiseSchedule, Sampler
-from ulcompress.diffusion.rehearsal import rehearsed
+from ulcompress.diffusion.rehearsal import check_shares, rehearsed
 from ulcompress.records import Condition, Denoised
 
 
@@ -46,21 +46,24 @@ class LatentDiffusionDecoder(Decoder):
             guidance: Default scale of the guidance on text; 1 is none and costs half the time.
             terminal_share: Share of training samples at the last time step, where the network sees pure noise and
                 learns the mean of the latent given its condition; this trains the encoder quickly.
-            own_estimates: Share of the other training samples in which x_t shows what the decoder made of the latent in
-                one step, as it will in sampling; without, each further step adds to the faults of the one before.
+            own_estimates: Share of training samples in which x_t shows what the decoder made of the latent in one step,
+                as it will in sampling; without, each further step adds to the faults of the one before.
             min_snr: Weigh each sample by its signal-to-noise ratio clipped at this value, 5 for instance; None weighs
                 all times alike.
             boundary: Initial noise and overlapped patches, in latent positions; by default a canvas of noise and
                 patches of 96 that overlap by 16.
 
         Raises:
-            ValueError: `terminal_share` and `min_snr` are both given.
+            ValueError: `terminal_share` and `min_snr` are both given, or a number is out of its range.
         """
         super().__init__()
         if min_snr is not None and terminal_share > 0:
             raise ValueError(
                 "min_snr weighs samples at pure noise by zero; set terminal_share to 0, or leave min_snr out"
             )
+        check_shares(terminal_share=terminal_share, own_estimates=own_estimates)
+        if steps < 1:
+            raise ValueError(f"steps must be at least 1, got {steps}")
         self.denoiser = denoiser
         self.channels = denoiser.channels
         self.condition_channels = denoiser.condition_channels
@@ -88,6 +91,7 @@ class LatentDiffusionDecoder(Decoder):
                 target,
                 noise,
                 times,
+                begin=torch.zeros_like(target),
                 first=last,
                 share=self.own_estimates,
                 estimate=lambda rows: self._one_step(noise[rows], condition.of(rows)),

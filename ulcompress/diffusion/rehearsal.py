@@ -8,19 +8,29 @@ from torch import Tensor
 from ulcompress.diffusion.schedule import NoiseSchedule
 
 
+def check_shares(**shares: float) -> None:
+    """Raise ValueError for a share of training samples, by its name, that is not 0 to 1."""
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise ValueError(f"{name} is a share of the training samples, 0 to 1, got {share}")
+
+
 def rehearsed(
     schedule: NoiseSchedule,
     clean: Tensor,
     noise: Tensor,
     times: Tensor,
     *,
+    begin: Tensor,
     first: int,
     share: float,
     estimate: Callable[[Tensor], Tensor],
 ) -> Tensor:
     """Return noise, (B, C, h, w), under which some targets look as in sampling: like the decoder's estimate of them.
 
-        x_t = alpha * estimate + sigma * noise = alpha * clean + sigma * (noise + alpha / sigma * (estimate - clean))
+        x_first = a_f * begin + s_f * noise ─► estimate ─► x_t = a * estimate + s * (x_first - a_f * estimate) / s_f
+
+    What is returned is the noise for which that x_t is a * clean + s * noise.
 
     In training x_t shows the true target, in sampling from the second step on what the first one made of it; a network
     that never saw its own estimates takes their faults for the target's. All that follows, the target included, is as
@@ -30,16 +40,19 @@ def rehearsed(
         schedule: The diffusion process.
         clean: The targets, (B, C, h, w).
         noise: As drawn, (B, C, h, w).
-        times: Of each target, (B,).
-        first: The time at which sampling starts, and where there is no earlier estimate.
-        share: Of the targets at later steps of the sampling for which this is done.
+        times: Of each target, (B,), at most `first`.
+        begin: What sampling starts from beneath the noise, (B, C, h, w); of no effect where it starts at pure noise.
+        first: The time at which sampling starts.
+        share: Of the targets for which this is done.
         estimate: Maps indices of targets, (n,), to what one step from `first` makes of them, (n, C, h, w).
     """
-    chosen = (torch.rand(len(clean), device=clean.device) < share) & (times < first)
-    rows = chosen.nonzero()[:, 0]
-    if len(rows) == 0:
-        return noise
-    with torch.no_grad():
-        error = estimate(rows) - clean[rows]
-    alpha, sigma = schedule.coefficients(times[rows])
-    return noise.index_copy(0, rows, noise[rows] + alpha / sigma * error)
+    chosen = torch.rand(len(clean), device=clean.device) < share
+    shown = begin.clone()  # at the first time there is no estimate yet
+    later = (chosen & (times < first)).nonzero()[:, 0]
+    if len(later) > 0:
+        with torch.no_grad():
+            shown[later] = estimate(later)
+    alpha, sigma = schedule.coefficients(times)
+    first_alpha, first_sigma = schedule.coefficients(torch.full_like(times, first))
+    moved = noise + first_alpha / first_sigma * (begin - shown) + alpha / sigma * (shown - clean)
+    return torch.where(chosen[:, None, None, None], moved, noise)

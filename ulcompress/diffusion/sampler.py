@@ -17,6 +17,9 @@ Predict = Callable[[Tensor, Tensor], Tensor]
 class Sampler(Part, ABC):
     """Solves the diffusion's differential equation from noise to a sample."""
 
+    starts_late: bool
+    """Whether it can start at a time other than pure noise."""
+
     @abstractmethod
     def sample(
         self, schedule: NoiseSchedule, predict: Predict, noise: Tensor, steps: int, *, start: float = 1.0
@@ -40,6 +43,8 @@ class DDIM(Sampler):
 
     Song et al., Denoising Diffusion Implicit Models, ICLR 2021, equation 12; trailing: Lin et al., WACV 2024, table 2.
     """
+
+    starts_late = True
 
     def sample(
         self, schedule: NoiseSchedule, predict: Predict, noise: Tensor, steps: int, *, start: float = 1.0
@@ -73,6 +78,8 @@ class DiffusersSampler(Sampler):
     With zero terminal signal these solvers start at a signal of about 2^-12 instead, since they divide by it. They
     sample from pure noise only: not all of them can begin at a later time.
     """
+
+    starts_late = False
 
     def __init__(self, *, scheduler: str = "DPMSolverMultistepScheduler"):
         """Take the name of the class, one of `SCHEDULERS`; ValueError for another one."""

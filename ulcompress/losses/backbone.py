@@ -79,5 +79,5 @@ def _read(weights: str, name: str) -> dict[str, Tensor]:
         else:
             state = load_file(weights)
         return {key: value.float() for key, value in state.items()}
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, KeyError, AttributeError) as error:
         raise ValueError(f"{weights!r} cannot be read as a state dictionary of torchvision's {name}") from error

@@ -6,6 +6,10 @@ from torch import Tensor
 
 from ulcompress.part import Part
 
+SMALLEST_SIDE = 32
+"""Pixels: smaller images are enlarged by their border before they are compared; nothing of them is left in the networks
+else."""
+
 
 class PerceptualDistance(Part, ABC):
     """A fixed ruler between images: it stays in evaluation mode and its parameters are frozen.

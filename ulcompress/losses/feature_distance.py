@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from ulcompress.losses.backbone import ImageNetScale, load_backbone
-from ulcompress.losses.base import PerceptualDistance
+from ulcompress.losses.base import SMALLEST_SIDE, PerceptualDistance
+from ulcompress.padding import pad_to_multiple
 
 LAYERS = {
     "squeezenet1_1": (1, 4, 7, 9, 10, 11, 12),
@@ -40,7 +41,7 @@ class FeatureDistance(PerceptualDistance):
 
     def forward(self, image: Tensor, reference: Tensor) -> Tensor:
         """Compare two batches of RGB in [0, 1], (B, 3, H, W); returns (B,), 0 for equal images."""
-        pair = self.scale(torch.cat([image, reference]))
+        pair = self.scale(pad_to_multiple(torch.cat([image, reference]), 1, minimum=SMALLEST_SIDE))
         distances = []
         for index, layer in enumerate(self.features[: self.layers[-1] + 1]):
             pair = layer(pair)

@@ -3,7 +3,8 @@
 from torch import Tensor, nn
 
 from ulcompress.losses.backbone import load_backbone
-from ulcompress.losses.base import PerceptualDistance
+from ulcompress.losses.base import SMALLEST_SIDE, PerceptualDistance
+from ulcompress.padding import pad_to_multiple
 
 BACKBONES = {"vgg": "vgg16", "alex": "alexnet", "squeeze": "squeezenet1_1"}
 """The torchvision model behind each of the networks that LPIPS knows."""
@@ -36,6 +37,7 @@ class LPIPS(PerceptualDistance):
 
     def forward(self, image: Tensor, reference: Tensor) -> Tensor:
         """Compare two batches of RGB in [0, 1], (B, 3, H, W); returns (B,), 0 for equal images."""
+        image, reference = (pad_to_multiple(each, 1, minimum=SMALLEST_SIDE) for each in (image, reference))
         return self.network(image, reference, normalize=True).flatten()  # takes [0, 1] to the [-1, 1] of LPIPS
 
 

@@ -105,6 +105,8 @@ class OnlineOptimizer(Part):
         *,
         steps: int = 100,
         report: Callable[[int, float], None] | None = None,
+        decode_steps: int | None = None,
+        guidance: float | None = None,
     ) -> Code:
         """Return a code of the same image that the decoder restores at least as well.
 
@@ -114,6 +116,8 @@ class OnlineOptimizer(Part):
             code: Where the search starts.
             steps: Of gradient descent.
             report: Is told every step and the best measure so far, that of the start as step 0; lower is better.
+            decode_steps: Of the sampler with which the files will be decoded; None for the decoder's default.
+            guidance: With which they will be decoded; None for the decoder's default.
 
         An interruption (Ctrl-C) ends the search with the best code so far.
 
@@ -122,16 +126,23 @@ class OnlineOptimizer(Part):
         """
         with torch.inference_mode(False), torch.enable_grad(), _seeded(self.seed, codec.device):
             self.to(codec.device)
-            search = _Search(self, codec, image.clone(), code)
+            sampling = {"steps": decode_steps, "guidance": guidance}
+            best = code
             with suppress(KeyboardInterrupt):
-                search.run(steps, report or (lambda step, measure: None))
-            return search.best
+                for step, search in _Search(self, codec, image.clone(), code, sampling).run(steps):
+                    best = search.best
+                    if report is not None:
+                        report(step, search.best_measure)
+            return best
 
     @torch.no_grad()
-    def measure(self, codec: "Codec", image: Tensor, code: Code) -> float:
+    def measure(
+        self, codec: "Codec", image: Tensor, code: Code, *, steps: int | None = None, guidance: float | None = None
+    ) -> float:
         """Decode the very file of a code and return the weighted sum of distortion, rate and perceptual distance."""
         data = codec.write(code)
-        restored = codec.decode(code, seed=bitstream.seed_of(bitstream.payload_of(data)))
+        seed = bitstream.seed_of(bitstream.payload_of(data))
+        restored = codec.decode(code, seed=seed, steps=steps, guidance=guidance)
         bpp = torch.tensor(8 * len(data) / image[0].numel())
         return float(self.loss(restored[None].to(image), image[None], bpp))
 
@@ -147,8 +158,12 @@ class OnlineOptimizer(Part):
 class _Search:
     """The state of one search."""
 
-    def __init__(self, optimizer: OnlineOptimizer, codec: "Codec", image: Tensor, code: Code):
+    def __init__(
+        self, optimizer: OnlineOptimizer, codec: "Codec", image: Tensor, code: Code, sampling: Mapping[str, Any]
+    ):
+        """Take `sampling`, how files will be decoded: `steps` and `guidance`."""
         self.optimizer = optimizer
+        self.sampling = sampling
         self.codec = codec
         self.image = image.to(codec.device)
         self.code = self.best = code
@@ -163,15 +178,15 @@ class _Search:
         generator = torch.Generator().manual_seed(optimizer.seed)
         self.order = torch.randperm(len(self.mosaic.tiles), generator=generator).tolist()
 
-    def run(self, steps: int, report: Callable[[int, float], None]) -> None:
-        """Descend, and look every few steps at what a decoder makes of it."""
+    def run(self, steps: int) -> "Iterator[tuple[int, _Search]]":
+        """Descend, look every few steps at what a decoder makes of it, and tell each step, the start as step 0."""
         self._keep(self.code)
-        report(0, self.best_measure)
+        yield 0, self
         for step in range(1, steps + 1):
             self._descend(step - 1, _temperature((step - 1) / steps))
             if step % self.optimizer.check_every == 0 or step == steps:
                 self._keep(self._rounded())
-            report(step, self.best_measure)
+            yield step, self
 
     def _descend(self, step: int, temperature: float) -> None:
         tile = self.order[step % len(self.order)]
@@ -184,7 +199,7 @@ class _Search:
 
     def _keep(self, candidate: Code) -> None:
         """Keep a code if it is better than those before."""
-        measure = self.optimizer.measure(self.codec, self.image, candidate)
+        measure = self.optimizer.measure(self.codec, self.image, candidate, **self.sampling)
         if measure < self.best_measure:
             self.best, self.best_measure = candidate, measure
 
@@ -210,10 +225,12 @@ class _Search:
 
     @torch.no_grad()
     def _features(self) -> Tensor:
-        """Return what the quantiser is given where that is searched, and what it returned otherwise."""
-        if self.searches_features:
-            return self.codec.features(self.image)
-        return self.codec.quantizer.dequantize(self.code.symbols.to(self.codec.device))
+        """Return features of the code: what the quantiser was given, if that is searched and known."""
+        quantized = self.codec.quantizer.dequantize(self.code.symbols.to(self.codec.device))
+        if not self.searches_features:
+            return quantized
+        own = self.codec.features(self.image)
+        return own if torch.equal(self.codec.quantizer(own).features, quantized) else quantized
 
     def _loss(self, tile: int, draw: int, temperature: float) -> Tensor:
         rows, columns = self.mosaic.places[tile]

@@ -35,6 +35,7 @@ class CodecModule(TrainingModule):
         perceptual_images: int | None = None,
         adversarial: AdversarialLoss | None = None,
         weights: dict[str, float] | None = None,
+        delays: dict[str, int] | None = None,
         optimizer: WarmupAdamW | None = None,
         seed: int = 0,
     ):
@@ -46,7 +47,8 @@ class CodecModule(TrainingModule):
                 a training is continued.
             start_parts: Slots that take their weights from `start`, such as `decoder` or `conditioning.text`, where
                 not all parts are the same; None for all.
-            frozen: Slots that are not trained, such as `encoder` or `conditioning.base`, beside the autoencoder.
+            frozen: Slots that are not trained, such as `encoder` or `conditioning.base`, beside the autoencoder. They
+                work as they do in use: no codebook, table or other statistic of theirs moves.
             trained: Parts within those that are trained all the same, such as `autoencoder.network.decoder`: what turns
                 latents into pixels may follow the terms on images, while latents stay what they are.
             autoencoder_checkpoint: Lightning checkpoint of `AutoencoderModule` from which a new training takes the
@@ -58,15 +60,18 @@ class CodecModule(TrainingModule):
                 terms `adversarial` and `discriminator` to the training loss.
             weights: Of the loss terms and of `rate/<stream>` (bpp); a rate without a weight is only logged, and so is
                 `squared_error`, of the decoded estimate.
+            delays: Optimiser steps before which a term has no weight. A rate that counts from the first step on empties
+                its stream, before the decoder has learnt what it is good for.
             optimizer: Of the trained parameters; `WarmupAdamW` with its defaults if None.
             seed: Of the noise in training and validation.
         """
         super().__init__(optimizer=optimizer, seed=seed)
         self.codec = codec
-        for part in ["autoencoder", *(frozen or [])]:
-            _part(codec, part).requires_grad_(False).eval()
-        for part in trained or []:
-            _part(codec, part).requires_grad_(True)
+        self.frozen = ["autoencoder", *(frozen or [])]
+        for name in self.frozen:
+            _part(codec, name).requires_grad_(False)
+        for name in trained or []:
+            _part(codec, name).requires_grad_(True)
         self.start = start
         self.start_parts = start_parts
         self.autoencoder_checkpoint = autoencoder_checkpoint
@@ -74,6 +79,8 @@ class CodecModule(TrainingModule):
         self.perceptual_images = perceptual_images
         self.adversarial = adversarial
         self.weights = DEFAULT_WEIGHTS | (weights or {})
+        self.delays = delays or {}
+        self.train()
 
     def setup(self, stage: str) -> None:
         """Take weights from earlier stages when a new training starts."""
@@ -128,7 +135,8 @@ class CodecModule(TrainingModule):
         self.validation_step(batch, batch_idx)
 
     def _weights(self, output: CodecOutput) -> dict[str, float]:
-        return {f"rate/{name}": 0.0 for name in output.bits} | self.weights
+        early = {name: 0.0 for name, steps in self.delays.items() if self.global_step < steps}
+        return {f"rate/{name}": 0.0 for name in output.bits} | self.weights | early
 
     def _log_symbols(self, symbols: Any, images: int) -> None:
         """Log how much of the codebook a batch uses, where there is one."""
@@ -149,9 +157,10 @@ class CodecModule(TrainingModule):
         self.log("val/psnr", psnr.to(self.device), prog_bar=True, sync_dist=True, batch_size=len(errors))
 
     def train(self, mode: bool = True) -> nn.Module:
-        """Keep the autoencoder in evaluation mode."""
+        """Keep what is frozen in evaluation mode."""
         super().train(mode)
-        self.codec.autoencoder.eval()
+        for name in self.frozen:
+            _part(self.codec, name).eval()
         return self
 
 
