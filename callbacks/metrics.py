@@ -27,8 +27,9 @@ class MetricLogger(Callback):
     """Codes validation images to bytes and back every few validation epochs, and logs what `evaluate` would say.
 
     `metric/bpp` is that of the bytes, `metric/<name>` one of `METRICS`, FID and KID among them, over the images of all
-    processes. W&B gets a table `rate-distortion-realism` too, with a row for every time. The random numbers of the run
-    stay as they are.
+    processes, the same in each, so that other callbacks can monitor them. W&B gets a table `rate-distortion-realism`
+    too, with a row for every time, also those before a training continued. The random numbers of the run stay as they
+    are.
     """
 
     def __init__(
@@ -70,6 +71,20 @@ class MetricLogger(Callback):
         if missing:
             raise ValueError(f"MetricLogger: {missing[0].name}: {missing[0].reason}")
 
+    @property
+    def state_key(self) -> str:
+        """Tell several of these, which measure different things, apart in a checkpoint."""
+        return self._generate_state_key(metrics=self.names, images=self.images, every_n_epochs=self.every_n_epochs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the number of validations and the rows of the table."""
+        return {"epoch": self._epoch, "rows": [list(row) for row in self._rows]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self._epoch = state_dict["epoch"]
+        self._rows = [list(row) for row in state_dict["rows"]]
+
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew."""
         self._found = []
@@ -104,7 +119,7 @@ class MetricLogger(Callback):
             return
         values = {"bpp": float(np.mean([bpp for bpp, _, _ in found]))} | self._values(found)
         known = {f"metric/{name}": value for name, value in values.items() if math.isfinite(value)}
-        pl_module.log_dict(known, rank_zero_only=True)
+        pl_module.log_dict(known, sync_dist=True)  # of equal numbers; others may monitor them in every process
         self._rows.append([trainer.global_step, *values.values()])
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger) and trainer.is_global_zero:

@@ -45,6 +45,35 @@ def test_only_every_few_epochs(fit, codec_module):
     assert [row[0] for row in logger._rows] == [1]  # of two validations, the first
 
 
+def test_a_checkpoint_keeps_count_and_rows():
+    logger = MetricLogger(metrics=["psnr"], every_n_epochs=2)
+    logger._epoch, logger._rows = 2, [[10, 0.5, 20.0]]
+    again = MetricLogger(metrics=["psnr"], every_n_epochs=2)
+    again.load_state_dict(logger.state_dict())
+    assert (again._epoch, again._rows) == (2, [[10, 0.5, 20.0]])
+    assert again.state_key == logger.state_key != MetricLogger(metrics=["ms-ssim"], every_n_epochs=2).state_key
+
+
+def test_a_training_that_continues_goes_on_counting(fit, codec_module, tmp_path):
+    logger, again = (MetricLogger(metrics=["psnr"], images=1, every_n_epochs=2) for _ in range(2))
+    trainer = fit(codec_module, logger, val_check_interval=1)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"][logger.state_key]
+    again.load_state_dict(state)
+    assert again._epoch == 1 and again._rows == logger._rows and len(again._rows) == 1
+
+
+def test_numbers_are_logged_by_every_process(fit, codec_module, monkeypatch):
+    options = []
+    log_dict = type(codec_module).log_dict
+    monkeypatch.setattr(
+        type(codec_module), "log_dict", lambda self, *a, **o: options.append((list(a[0]), o)) or log_dict(self, *a, **o)
+    )
+    fit(codec_module, MetricLogger(metrics=["psnr"], images=1))
+    own = [given for names, given in options if "metric/psnr" in names]
+    assert own == [{"sync_dist": True}]
+
+
 def test_wandb_gets_a_table(fit, codec_module, tmp_path, monkeypatch):
     from lightning.pytorch.loggers import WandbLogger
 

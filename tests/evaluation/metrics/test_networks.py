@@ -16,7 +16,8 @@ from torchmetrics.functional.image.dists import DISTSNetwork
 from ulcompress.evaluation.frechet import cut, frechet_distance, frechet_of_points
 from ulcompress.evaluation.metrics import FIDELITY, METRICS, MeanIoU, Pair, SetDistance, build
 from ulcompress.evaluation.metrics.sets import SUBSET, kernel_distance
-from ulcompress.evaluation.metrics.weights import MissingWeights, hashes
+from ulcompress.evaluation.metrics.weights import MissingWeights, _checked, hashes
+from ulcompress.losses.backbone import load_backbone
 
 
 def sample(height=70, width=90, caption=None):
@@ -62,6 +63,12 @@ def weights(tmp_path, squeezenet, offline):
     return tmp_path / "weights"
 
 
+@pytest.fixture
+def trusted(monkeypatch):
+    """Random weights under published names, whose hashes are not looked at."""
+    monkeypatch.setattr("ulcompress.evaluation.metrics.weights._checked", lambda path: path)
+
+
 def test_lpips_is_that_of_torchmetrics(weights, monkeypatch):
     import torchvision
     from safetensors.torch import load_file
@@ -80,7 +87,7 @@ def test_lpips_is_that_of_torchmetrics(weights, monkeypatch):
     assert metric.files == hashes(weights / "squeezenet1_1.safetensors") and len(*metric.files.values()) == 64
 
 
-def test_the_published_file_of_torchvision_does_as_well(weights, tmp_path):
+def test_the_published_file_of_torchvision_does_as_well(weights, tmp_path, trusted):
     from safetensors.torch import load_file
 
     (tmp_path / "other").mkdir()
@@ -91,7 +98,7 @@ def test_the_published_file_of_torchvision_does_as_well(weights, tmp_path):
     assert one.name == "feature-distance-squeezenet1_1" and "not LPIPS" in one.protocol
 
 
-def test_dists_is_that_of_torchmetrics(weights, monkeypatch):
+def test_dists_is_that_of_torchmetrics(weights, monkeypatch, trusted):
     torch.manual_seed(0)
     seen, features = [], vgg16_features()
     file = weights / "vgg16-397923af.pth"
@@ -127,13 +134,13 @@ def test_names():
     assert [metric.name for metric in metrics] == list(FIDELITY) and not missing
 
 
-def test_inception_is_refused_where_its_file_would_be_unpickled(weights):
+def test_inception_is_refused_where_its_file_would_be_unpickled(weights, trusted):
     class Evil:
         def __reduce__(self):
             return print, ("unpickled",)
 
     torch.save({"a": Evil()}, weights / "weights-inception-2015-12-05-6726825d.pth")
-    with pytest.raises(Exception, match="Weights only load failed"):
+    with pytest.raises(MissingWeights, match=r"6726825d\.pth cannot be read .*Weights only load failed"):
         METRICS["fid"](weights, "cpu")
 
 
@@ -216,7 +223,7 @@ def test_mean_iou_is_its_closed_form():
     assert metric.compute([first, second]) == pytest.approx((2 / 4 + 2 / 3 + 0) / 3)
 
 
-def test_miou_of_torchvision(weights, monkeypatch):
+def test_miou_of_torchvision(weights, trusted):
     from torchvision.models.segmentation import deeplabv3_resnet50
 
     torch.manual_seed(0)
@@ -286,6 +293,58 @@ def test_ssimulacra2_names_what_computed_it(monkeypatch, tmp_path):
     program.chmod(0o755)
     metric = METRICS["ssimulacra2"](None, "cpu")
     assert metric.name == "ssimulacra2" and metric(pair) == 12.5
+
+
+def test_a_file_that_is_not_what_its_name_promises_is_missing(weights):
+    import hashlib
+
+    path = weights / "alexnet-owt-7be5be79.pth"
+    path.write_bytes(b"half of it")
+    found = hashlib.sha256(b"half of it").hexdigest()[:8]
+    metrics, missing = build(["psnr", "lpips-alex", "frechet-alexnet"], weights, "cpu")
+    assert [metric.name for metric in metrics] == ["psnr"] and len(missing) == 2
+    for one in missing:
+        assert f"alexnet-owt-7be5be79.pth has a SHA-256 of {found}... where its name says 7be5be79" in one.reason
+        assert "get it from https" in one.reason and "\n" not in one.reason
+
+
+def test_a_file_that_holds_its_hash_is_taken(tmp_path):
+    import hashlib
+
+    path = tmp_path / f"net-{hashlib.sha256(b'all of it').hexdigest()[:8]}.pth"
+    path.write_bytes(b"all of it")
+    assert _checked(path) == path
+
+
+@pytest.mark.parametrize("name", ["lpips-squeeze", "feature-distance-squeezenet1_1", "frechet-squeezenet1_1"])
+def test_a_file_that_cannot_be_read_is_missing(weights, name):
+    (weights / "squeezenet1_1.safetensors").write_bytes(b"half of it")
+    metrics, missing = build([name, "psnr"], weights, "cpu")
+    assert [metric.name for metric in metrics] == ["psnr"]
+    assert "squeezenet1_1.safetensors cannot be read as the weights that are wanted" in missing[0].reason
+
+
+@pytest.mark.parametrize("content", [b"\x80\x02h\x05.", b"", b"no pickle"])
+def test_a_damaged_file_of_a_backbone_is_one_line(tmp_path, content):
+    path = tmp_path / "vgg16.pth"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"vgg16\.pth.* cannot be read as a state dictionary of torchvision's vgg16"):
+        load_backbone("vgg16", str(path))
+
+
+def test_only_fid_is_told_to_be_biased_by_few_samples(tmp_path, monkeypatch):
+    sets = "ulcompress.evaluation.metrics.sets"
+    monkeypatch.setattr(f"{sets}.fetch", lambda file, folder: tmp_path / file)
+    monkeypatch.setattr(f"{sets}.inception_features", lambda path, device: colours)
+    fid, kid = (METRICS[name](None, "cpu").protocol for name in ("fid", "kid"))
+    assert fid.endswith("few samples bias it upwards") and "bias" not in kid.replace("unbiased", "")
+
+
+@pytest.mark.parametrize("name", ["frechet-squeezenet1_1", "frechet-squeezenet1_1-128"])
+def test_images_that_are_too_small_for_a_backbone_have_no_points(weights, name):
+    metric = METRICS[name](weights, "cpu")
+    points = metric.points(sample(20, 90))
+    assert [len(points[kind]) for kind in ("restored", "original")] == [0, 0] and math.isnan(metric.compute([points]))
 
 
 def test_missing_weights_are_value_errors():

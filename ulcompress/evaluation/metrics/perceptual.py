@@ -10,13 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from ulcompress.evaluation.metrics.base import Pair, PairMetric
-from ulcompress.evaluation.metrics.weights import BACKBONES, backbone, fetch, hashes, only_cached
+from ulcompress.evaluation.metrics.weights import (
+    BACKBONES,
+    SMALLEST_SIDE,
+    backbone,
+    fetch,
+    hashes,
+    only_cached,
+    reading,
+)
 from ulcompress.losses import LPIPS, FeatureDistance
 from ulcompress.losses.lpips import BACKBONES as LPIPS_BACKBONES
 
 NETS = {"alex": "AlexNet", "vgg": "VGG-16", "squeeze": "SqueezeNet 1.1"}
-SMALLEST_SIDE = 32
-"""In pixels, for which all backbones have a feature left."""
 
 
 class Perceptual(PairMetric):
@@ -44,8 +50,10 @@ class Perceptual(PairMetric):
 def lpips(net: str, folder: Path | None, device: str) -> Perceptual:
     """Return LPIPS 0.1 on one of `NETS`; MissingWeights where those of the network are."""
     path = backbone(LPIPS_BACKBONES[net], folder)
+    with reading(path):
+        network = LPIPS(net=net, weights=str(path))
     return Perceptual(
-        LPIPS(net=net, weights=str(path)).to(device),
+        network.to(device),
         name=f"lpips-{net}",
         label=f"LPIPS ({NETS[net]})",
         protocol=f"LPIPS version 0.1 on {NETS[net]}, full size, torchmetrics {version('torchmetrics')}",
@@ -56,7 +64,7 @@ def lpips(net: str, folder: Path | None, device: str) -> Perceptual:
 def dists(folder: Path | None, device: str) -> Perceptual:
     """Return DISTS on VGG-16 (Ding et al., TPAMI 2020); MissingWeights where those of the network are."""
     path = fetch(BACKBONES["vgg16"], folder)
-    with only_cached(path):
+    with only_cached(path), reading(path):
         network = _DISTS()
     return Perceptual(
         network.to(device),
@@ -70,8 +78,10 @@ def dists(folder: Path | None, device: str) -> Perceptual:
 def feature_distance(name: str, folder: Path | None, device: str) -> Perceptual:
     """Return `FeatureDistance` on a classifier of `BACKBONES`; MissingWeights where those of the network are."""
     path = backbone(name, folder)
+    with reading(path):
+        network = FeatureDistance(backbone=name, weights=str(path))
     return Perceptual(
-        FeatureDistance(backbone=name, weights=str(path)).to(device),
+        network.to(device),
         name=f"feature-distance-{name}",
         label=f"feature distance ({name})",
         protocol=f"mean squared distance of unit-normalised features of torchvision's {name}, equal weights, full "

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ulcompress.evaluation.metrics.base import Pair, SetMetric
-from ulcompress.evaluation.metrics.weights import fetch, hashes
+from ulcompress.evaluation.metrics.weights import fetch, hashes, reading
 from ulcompress.losses.backbone import ImageNetScale
 
 FILE = "deeplabv3_resnet50_coco-cd0a2569.pth"
@@ -54,7 +54,8 @@ def mean_iou(folder: Path | None, device: str) -> MeanIoU:
 
     path = fetch(FILE, folder)
     network = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=CLASSES, aux_loss=True)
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    with reading(path):
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return MeanIoU(
         Labels(network.to(device)),
         CLASSES,

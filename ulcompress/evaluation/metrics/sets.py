@@ -14,7 +14,7 @@ from torchmetrics.image.kid import poly_mmd
 from ulcompress.evaluation.features import PooledFeatures
 from ulcompress.evaluation.frechet import cut, frechet_of_points
 from ulcompress.evaluation.metrics.base import Pair, SetMetric
-from ulcompress.evaluation.metrics.weights import backbone, fetch, hashes
+from ulcompress.evaluation.metrics.weights import SMALLEST_SIDE, backbone, fetch, hashes, reading
 
 Features = Callable[[Tensor], Tensor]
 """Maps RGB in [0, 1], (B, 3, H, W), to (B, C)."""
@@ -37,6 +37,7 @@ class SetDistance(SetMetric):
         *,
         patch: int | None,
         half_shift: bool,
+        smallest: int = 1,
         name: str,
         label: str,
         protocol: str,
@@ -45,12 +46,14 @@ class SetDistance(SetMetric):
         """Take what makes points of images and what compares two clouds of them, (N, C) and (M, C) float64.
 
         `patch` is the side in pixels of the squares into which images are cut, None for whole images; with `half_shift`
-        a second grid, moved by half a patch in both directions, is cut as well.
+        a second grid, moved by half a patch in both directions, is cut as well. Images with a side below `smallest`
+        pixels have no points.
         """
         self.features = features
         self.distance = distance
         self.patch = patch
         self.half_shift = half_shift
+        self.smallest = smallest
         self.name = name
         self.label = label
         self.protocol = protocol
@@ -71,16 +74,19 @@ class SetDistance(SetMetric):
         return self.distance(restored.double(), original.double()) if min(len(restored), len(original)) > 1 else np.nan
 
     def _features(self, image: Tensor) -> np.ndarray:
-        patches = image[None] if self.patch is None else self._patches(image)
+        patches = self._patches(image)
         found = [self.features(some).cpu() for some in patches.split(AT_ONCE)] if len(patches) else [NOTHING]
         return torch.cat(found).float().numpy()
 
     def _patches(self, image: Tensor) -> Tensor:
-        assert self.patch is not None
+        if min(image.shape[1:]) < self.smallest:
+            return image[None][:0]
+        if self.patch is None:
+            return image[None]
         half = self.patch // 2
         grids = [image, image[:, half:, half:]] if self.half_shift else [image]
         large = [grid for grid in grids if min(grid.shape[1:]) >= self.patch]
-        return torch.cat([cut(grid[None], self.patch) for grid in large]) if large else image[None, :0][:0]
+        return torch.cat([cut(grid[None], self.patch) for grid in large]) if large else image[None][:0]
 
 
 NOTHING = torch.zeros(0, 1)
@@ -92,8 +98,10 @@ def inception(kind: str, patch: int | None, folder: Path | None, device: str) ->
     Heusel et al., NeurIPS 2017; Bińkowski et al., ICLR 2018; patches as Mentzer et al., NeurIPS 2020.
     """
     path = fetch(INCEPTION, folder)
-    network = inception_features(path, device)
+    with reading(path):
+        network = inception_features(path, device)
     what = f"patches of {patch} pixels and those of a grid moved by {patch // 2}" if patch else "whole images"
+    bias = {"fid": "; few samples bias it upwards", "kid": ""}
     formulas = {
         "fid": "Fréchet distance",
         "kid": f"unbiased MMD with the cubic kernel; one subset of all samples up to {SUBSET}, else {SUBSETS} of "
@@ -107,7 +115,7 @@ def inception(kind: str, patch: int | None, folder: Path | None, device: str) ->
         name=f"{kind}-{patch}-half-shift" if patch else kind,
         label=f"{kind.upper()} ({f'{patch}-pixel patches, half shift' if patch else 'whole images'})",
         protocol=f"{formulas[kind]} on Inception (2015-12-05, pool3) of torch-fidelity {version('torch-fidelity')}; "
-        f"{what}, resized to 299 by the network; few samples bias it upwards",
+        f"{what}, resized to 299 by the network{bias[kind]}",
         files=hashes(path),
     )
 
@@ -116,14 +124,18 @@ def frechet(name: str, patch: int | None, folder: Path | None, device: str) -> S
     """Return the Fréchet distance on pooled features of a torchvision classifier; not FID."""
     path = backbone(name, folder)
     what = f"patches of {patch} pixels" if patch else "whole images"
+    with reading(path):
+        network = PooledFeatures(backbone=name, weights=str(path))
     return SetDistance(
-        PooledFeatures(backbone=name, weights=str(path)).to(device),
+        network.to(device),
         frechet_of_points,
         patch=patch,
         half_shift=False,
+        smallest=SMALLEST_SIDE,
         name=f"frechet-{name}" + (f"-{patch}" if patch else ""),
         label=f"Fréchet distance ({name}, {what})",
-        protocol=f"Fréchet distance on pooled features of torchvision's {name}, {what}; not FID",
+        protocol=f"Fréchet distance on pooled features of torchvision's {name}, {what}; not FID; images with a side "
+        f"below {SMALLEST_SIDE} pixels have none",
         files=hashes(path),
     )
 

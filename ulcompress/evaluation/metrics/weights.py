@@ -26,20 +26,22 @@ BACKBONES = {
     "squeezenet1_1": "squeezenet1_1-b8a52dc0.pth",
 }
 """torchvision's classifiers; `<name>.safetensors` does as well."""
+SMALLEST_SIDE = 32
+"""In pixels, of an image for which all of them have a feature left."""
 
 
 class MissingWeights(ValueError):
-    """A metric's weights are neither here nor to be had; one line says which file and from where."""
+    """A metric's weights are neither here nor to be had, or damaged; one line says which file and from where."""
 
 
 def fetch(file: str, folder: Path | None) -> Path:
     """Return the path of a file of `URLS`: in the folder, else in torch's cache, else downloaded to there.
 
     Raises:
-        MissingWeights: It is in none of them, and cannot be downloaded.
+        MissingWeights: It is in none of them, and cannot be downloaded; or it is not what its name promises.
     """
     if folder is not None and (folder / file).is_file():
-        return folder / file
+        return _checked(folder / file)
     cached = Path(torch.hub.get_dir()) / "checkpoints" / file
     if not cached.is_file():
         cached.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +52,19 @@ def fetch(file: str, folder: Path | None) -> Path:
             raise MissingWeights(
                 f"{file} is wanted; put it into --weights DIR, from {URLS[file]} ({reason})"
             ) from error
-    return cached
+    return _checked(cached)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn whatever a file of weights does to its reader into MissingWeights that names it."""
+    try:
+        yield
+    except Exception as error:  # of pickle, zip, safetensors, torch: many kinds, one cure
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise MissingWeights(
+            f"{path} cannot be read as the weights that are wanted; get it again ({reason})"
+        ) from error
 
 
 def backbone(name: str, folder: Path | None) -> Path:
@@ -77,6 +91,17 @@ def only_cached(path: Path) -> Iterator[None]:
             yield
         finally:
             torch.hub.set_dir(before)
+
+
+def _checked(path: Path) -> Path:
+    """Return the path of a file whose SHA-256 begins as its name ends; MissingWeights for another one."""
+    promised = path.stem.rpartition("-")[2]
+    with reading(path):
+        found = _sha256(path)[: len(promised)]
+    if found != promised:
+        advice = f"it is damaged or another file; get it from {URLS[path.name]}"
+        raise MissingWeights(f"{path} has a SHA-256 of {found}... where its name says {promised}; {advice}")
+    return path
 
 
 def _sha256(path: Path) -> str:
