@@ -17,7 +17,7 @@ class PooledFeatures(nn.Module):
         """Load the backbone.
 
         Args:
-            backbone: Name of the torchvision model: `squeezenet1_1`, `vgg16` or `alexnet`.
+            backbone: Name of the torchvision classifier.
             weights: A safetensors file of its state dictionary; None downloads torchvision's own file.
 
         Raises:
@@ -26,9 +26,9 @@ class PooledFeatures(nn.Module):
         super().__init__()
         self.features = load_backbone(backbone, weights)
         self.scale = ImageNetScale()
-        self.name = TITLES[backbone]
+        self.name = TITLES.get(backbone, backbone)
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map RGB in [0, 1], (B, 3, H, W), to (B, C): 512 channels, of AlexNet 256."""
+        """Map RGB in [0, 1], (B, 3, H, W), to (B, C): 512 channels of SqueezeNet or VGG, 256 of AlexNet."""
         return self.features(self.scale(images)).mean((2, 3))

@@ -18,7 +18,8 @@ def working_memory(function: Callable[[], T], device: torch.device) -> tuple[T, 
     """Call a function; return its result and by how many bytes the memory at its peak was above that before the call.
 
     On a CUDA device that is what torch has allocated there; otherwise what the whole process has resident, for which
-    Linux is asked. What was held before, such as weights, does not count. None where nobody can tell.
+    Linux is asked. What was held before, such as weights, does not count; neither does, on a CPU, what the process has
+    freed and kept for later use. None where nobody can tell.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -89,6 +89,7 @@ class _Gathering:
         self.images = [i for i in plan.images if all((c.name, i) in self.records for c in self.contestants)]
         if not self.records or not self.images:
             raise ValueError("no image was coded by all contestants, so there is nothing to compare")
+        self.defined = {metric.name: self._defined(metric) for metric in self.metrics if metric.scope == "image"}
         self.sizes = {image: (record.width, record.height) for (_, image), record in self.records.items()}
 
     def content(self, command: str) -> dict[str, Any]:
@@ -173,14 +174,14 @@ class _Gathering:
             points = self._points(contestant, metric)
             value, count, ends = _finite(metric.compute(points)), len(points), None
         else:
-            numbers = self._numbers(contestant, metric.name)[self._defined(metric)]
+            numbers = self._numbers(contestant, metric.name)[self.defined[metric.name]]
             value, count, ends = _mean(numbers), len(numbers), mean_interval(numbers)
         low, high = ends or (None, None)
         return None if value is None else {"value": value, "images": count, "low": low, "high": high}
 
     def _points(self, contestant: Contestant, metric: Metric) -> list[dict[str, np.ndarray]]:
         points = [self.store.points(contestant.name, image, metric.name) for image in self.images]
-        return [of_image for of_image in points if of_image]
+        return [of_image for of_image in points if any(map(len, of_image.values()))]
 
     def _reference(self) -> str:
         anchors = [contestant.curve for contestant in self.contestants if contestant.kind == "anchor"]
@@ -200,7 +201,7 @@ class _Gathering:
         ]
 
     def _delta(self, reference: Sequence[Contestant], curve: Sequence[Contestant], metric: Metric) -> dict[str, Any]:
-        defined = self._defined(metric)
+        defined = self.defined[metric.name]
         numbers = [
             [(self._numbers(c, "bpp")[defined], self._numbers(c, metric.name)[defined]) for c in contestants]
             for contestants in (reference, curve)
@@ -228,7 +229,8 @@ def summary_markdown(results: Mapping[str, Any]) -> str:
     headings = ["codec", "bytes", "bpp", *labels, "encode (s)", "decode (s)", "working memory (MiB)"]
     rows = [[row["contestant"], *_cells(row, metrics)] for row in results["summary"]]
     text = f"{_count(results)}; files on the disk, means over images.\n\n{_table(headings, rows)}"
-    text += "".join(f"\n{line}\n" for line in _remarks(results))
+    if remarks := _remarks(results):
+        text += "\n" + "".join(f"- {line}\n" for line in remarks)
     deltas = [
         [d["curve"], d["reference"], d["metric"], _percent(d)]
         for d in results["bjontegaard"]

@@ -349,3 +349,25 @@ def test_images_that_are_too_small_for_a_backbone_have_no_points(weights, name):
 
 def test_missing_weights_are_value_errors():
     assert issubclass(MissingWeights, ValueError)
+
+
+def test_distances_on_any_backbone_by_name(weights, one_thread):
+    """Under its name, from its file; told as missing with the published file where there is none."""
+    import torchvision
+
+    torch.manual_seed(0)
+    save_file(torchvision.models.resnet18().state_dict(), weights / "resnet18.safetensors")
+    names = ["feature-distance-resnet18", "frechet-resnet18", "frechet-resnet18-128"]
+    metrics, missing = build([*names, "frechet-mobilenet_v3_small"], weights, "cpu")
+    assert [metric.name for metric in metrics] == names
+    assert list(metrics[0].files) == ["resnet18.safetensors"]
+    assert metrics[0](sample()) > 0
+    assert metrics[1].points(sample())["restored"].shape == (1, 512)
+    assert metrics[2].points(sample(256, 300))["restored"].shape == (4, 512)
+    (lacking,) = missing
+    assert (
+        lacking.name == "frechet-mobilenet_v3_small" and "mobilenet_v3_small-047dcff4.pth is wanted" in lacking.reason
+    )
+    for name in ("frechet-nothing", "feature-distance-", "frechet-vgg16-64"):
+        with pytest.raises(ValueError, match=f"got the metric '{name}'"):
+            build([name], weights, "cpu")

@@ -181,9 +181,13 @@ def test_a_finger_moves_the_zoomed_image_and_the_knob_the_border(open_page):
     stage = tab.locator(SLIDER)
     stage.scroll_into_view_if_needed()
     assert stage.evaluate("node => getComputedStyle(node).touchAction") == "pan-x pan-y"
-    box, knob = stage.bounding_box(), tab.locator("#handle").bounding_box()
+    box = stage.bounding_box()
     drag(tab, (box["x"] + 30, box["y"] + 40), (box["x"] + 10, box["y"] + 40))
     assert stage.get_attribute("aria-valuenow") == "50"
+    swipe = {"x": box["x"] + 30, "y": box["y"] + 40, "xDistance": -25, "yDistance": 0, "gestureSourceType": "touch"}
+    tab.context.new_cdp_session(tab).send("Input.synthesizeScrollGesture", swipe)
+    assert stage.evaluate("node => node.scrollLeft") > 0 and stage.get_attribute("aria-valuenow") == "50"
+    knob = tab.locator("#handle").bounding_box()
     middle = knob["y"] + knob["height"] / 2
     drag(tab, (knob["x"] + 1, middle), (knob["x"] + 1 + box["width"] / 4, middle))
     assert stage.get_attribute("aria-valuenow") == "75"

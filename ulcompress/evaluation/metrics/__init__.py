@@ -11,6 +11,7 @@ from ulcompress.evaluation.metrics.segmentation import MeanIoU, mean_iou
 from ulcompress.evaluation.metrics.sets import SetDistance, frechet, inception
 from ulcompress.evaluation.metrics.ssimulacra2 import SSIMULACRA2
 from ulcompress.evaluation.metrics.weights import BACKBONES, MissingWeights
+from ulcompress.losses.backbone import is_backbone
 
 METRICS: Mapping[str, Callable[[Path | None, str], Metric]] = {
     "psnr": lambda folder, device: PSNR(),
@@ -49,7 +50,7 @@ def build(names: Sequence[str], folder: Path | None, device: str) -> tuple[list[
     """Return the metrics of these names, and those whose weights are missing.
 
     Args:
-        names: Of `METRICS`, or `all`.
+        names: Of `METRICS`, of a distance on any backbone, or `all`.
         folder: With files of weights, looked into before any download.
         device: Where networks go.
 
@@ -60,17 +61,34 @@ def build(names: Sequence[str], folder: Path | None, device: str) -> tuple[list[
     missing: list[Missing] = []
     for name in known_names(names):
         try:
-            found.append(METRICS[name](folder, device))
+            found.append(_maker(name)(folder, device))
         except MissingWeights as error:
             missing.append(Missing(name, " ".join(str(error).split())))
     return found, missing
 
 
 def known_names(names: Sequence[str]) -> list[str]:
-    """Return names of `METRICS`, each once and `all` as all of them; ValueError for an unknown one."""
-    if unknown := [name for name in names if name not in METRICS and name != "all"]:
-        raise ValueError(f"got the metric {unknown[0]!r}; known are all, {', '.join(METRICS)}")
+    """Return the names of metrics, each once and `all` as all of `METRICS`; ValueError for an unknown one."""
+    for name in names:
+        if name != "all":
+            _maker(name)
     return list(METRICS) if "all" in names else list(dict.fromkeys(names))
+
+
+def _maker(name: str) -> Callable[[Path | None, str], Metric]:
+    """Return what makes a metric: one of `METRICS`, or a distance on a backbone that the name ends with."""
+    if name in METRICS:
+        return METRICS[name]
+    if (backbone := name.removeprefix("feature-distance-")) != name and is_backbone(backbone):
+        return partial(feature_distance, backbone)
+    if (backbone := name.removeprefix("frechet-")) != name:
+        whole = backbone.removesuffix("-128")
+        if is_backbone(whole):
+            return partial(frechet, whole, None if whole == backbone else 128)
+    raise ValueError(
+        f"got the metric {name!r}; known are all, {', '.join(METRICS)}, and feature-distance-NAME, frechet-NAME and "
+        "frechet-NAME-128 for any convolutional classifier of torchvision's"
+    )
 
 
 __all__ = [

@@ -76,7 +76,7 @@ def dists(folder: Path | None, device: str) -> Perceptual:
 
 
 def feature_distance(name: str, folder: Path | None, device: str) -> Perceptual:
-    """Return `FeatureDistance` on a classifier of `BACKBONES`; MissingWeights where those of the network are."""
+    """Return `FeatureDistance` on a classifier of torchvision's; MissingWeights where those of the network are."""
     path = backbone(name, folder)
     with reading(path):
         network = FeatureDistance(backbone=name, weights=str(path))

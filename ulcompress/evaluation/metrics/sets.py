@@ -135,7 +135,7 @@ def frechet(name: str, patch: int | None, folder: Path | None, device: str) -> S
         name=f"frechet-{name}" + (f"-{patch}" if patch else ""),
         label=f"Fréchet distance ({name}, {what})",
         protocol=f"Fréchet distance on pooled features of torchvision's {name}, {what}; not FID; images with a side "
-        f"below {SMALLEST_SIDE} pixels have none",
+        f"below {patch or SMALLEST_SIDE} pixels count for nothing",
         files=hashes(path),
     )
 

@@ -11,6 +11,8 @@ from urllib.error import URLError
 
 import torch
 
+from ulcompress.losses.backbone import default_weights
+
 URLS = {
     "alexnet-owt-7be5be79.pth": "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
     "vgg16-397923af.pth": "https://download.pytorch.org/models/vgg16-397923af.pth",
@@ -20,12 +22,14 @@ URLS = {
     "weights-inception-2015-12-05-6726825d.pth",
 }
 """Files that metrics want, by the name under which they are published and looked for."""
+TORCHVISION = "https://download.pytorch.org/models/"
+"""Where all other files are."""
 BACKBONES = {
     "alexnet": "alexnet-owt-7be5be79.pth",
     "vgg16": "vgg16-397923af.pth",
     "squeezenet1_1": "squeezenet1_1-b8a52dc0.pth",
 }
-"""torchvision's classifiers; `<name>.safetensors` does as well."""
+"""The classifiers of torchvision's that `all` metrics want; `<name>.safetensors` does as well."""
 SMALLEST_SIDE = 32
 """In pixels, of an image for which all of them have a feature left."""
 
@@ -35,7 +39,7 @@ class MissingWeights(ValueError):
 
 
 def fetch(file: str, folder: Path | None) -> Path:
-    """Return the path of a file of `URLS`: in the folder, else in torch's cache, else downloaded to there.
+    """Return the path of a published file: in the folder, else in torch's cache, else downloaded to there.
 
     Raises:
         MissingWeights: It is in none of them, and cannot be downloaded; or it is not what its name promises.
@@ -46,11 +50,11 @@ def fetch(file: str, folder: Path | None) -> Path:
     if not cached.is_file():
         cached.parent.mkdir(parents=True, exist_ok=True)
         try:
-            torch.hub.download_url_to_file(URLS[file], str(cached), progress=False)
+            torch.hub.download_url_to_file(_address(file), str(cached), progress=False)
         except (URLError, OSError) as error:
             reason = getattr(error, "reason", error)
             raise MissingWeights(
-                f"{file} is wanted; put it into --weights DIR, from {URLS[file]} ({reason})"
+                f"{file} is wanted; put it into --weights DIR, from {_address(file)} ({reason})"
             ) from error
     return _checked(cached)
 
@@ -68,9 +72,11 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def backbone(name: str, folder: Path | None) -> Path:
-    """Return the file of a torchvision classifier, one of `BACKBONES`; MissingWeights as for `fetch`."""
+    """Return the file of a torchvision classifier's default weights; MissingWeights as for `fetch`."""
     converted = folder / f"{name}.safetensors" if folder is not None else None
-    return converted if converted is not None and converted.is_file() else fetch(BACKBONES[name], folder)
+    if converted is not None and converted.is_file():
+        return converted
+    return fetch(BACKBONES.get(name) or default_weights(name).rpartition("/")[2], folder)
 
 
 def hashes(*paths: Path) -> dict[str, str]:
@@ -93,13 +99,17 @@ def only_cached(path: Path) -> Iterator[None]:
             torch.hub.set_dir(before)
 
 
+def _address(file: str) -> str:
+    return URLS.get(file) or TORCHVISION + file
+
+
 def _checked(path: Path) -> Path:
     """Return the path of a file whose SHA-256 begins as its name ends; MissingWeights for another one."""
     promised = path.stem.rpartition("-")[2]
     with reading(path):
         found = _sha256(path)[: len(promised)]
     if found != promised:
-        advice = f"it is damaged or another file; get it from {URLS[path.name]}"
+        advice = f"it is damaged or another file; get it from {_address(path.name)}"
         raise MissingWeights(f"{path} has a SHA-256 of {found}... where its name says {promised}; {advice}")
     return path
 
