@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from ulcompress import ranks
 from ulcompress.codec import Codec
 from ulcompress.evaluation.contestants import rounded
-from ulcompress.evaluation.metrics import FIDELITY, METRICS, Pair, PairMetric, SetMetric, build
+from ulcompress.evaluation.metrics import FIDELITY, Pair, PairMetric, SetMetric, build, known_names
 from ulcompress.evaluation.run import apply
 from ulcompress.evaluation.store import Points
 from ulcompress.training import CodecModule
@@ -26,10 +26,10 @@ TABLE = "rate-distortion-realism"
 class MetricLogger(Callback):
     """Codes validation images to bytes and back every few validation epochs, and logs what `evaluate` would say.
 
-    `metric/bpp` is that of the bytes, `metric/<name>` one of `METRICS`, FID and KID among them, over the images of all
-    processes, the same in each, so that other callbacks can monitor them. W&B gets a table `rate-distortion-realism`
-    too, with a row for every time, also those before a training continued. The random numbers of the run stay as they
-    are.
+    `metric/bpp` is that of the bytes, `metric/<name>` that of a metric of the evaluation, FID and KID among them, over
+    the images of all processes, the same in each, so that other callbacks can monitor them. W&B gets a table
+    `rate-distortion-realism` too, with a row for every time, also those before a training continued. The random numbers
+    of the run stay as they are.
     """
 
     def __init__(
@@ -53,8 +53,7 @@ class MetricLogger(Callback):
         """
         if min(images, every_n_epochs) < 1:
             raise ValueError(f"got images={images} and every_n_epochs={every_n_epochs}; give at least 1")
-        if unknown := set(metrics) - set(METRICS):
-            raise ValueError(f"got the metric {min(unknown)!r}; known are {', '.join(METRICS)}")
+        known_names(metrics)
         self.names = list(metrics)
         self.weights = weights
         self.images = images

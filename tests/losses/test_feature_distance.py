@@ -41,7 +41,7 @@ def test_the_file_is_the_one_that_counts(distance, random_backbone, tmp_path):
 
 
 def test_unknown_backbone_is_refused():
-    with pytest.raises(ValueError, match="backbone 'resnet9' is unknown; choose one of squeezenet1_1, vgg16, alexnet"):
+    with pytest.raises(ValueError, match=r"backbone 'resnet9' is unknown; give a classifier of torchvision's, squeezenet"):
         FeatureDistance(backbone="resnet9")
 
 
@@ -54,3 +54,28 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "pickle.pth").write_bytes(b"not what is wanted")
     with pytest.raises(ValueError, match="cannot be read as a state dictionary of torchvision's squeezenet1_1"):
         FeatureDistance(weights=str(tmp_path / "pickle.pth"))
+
+
+@pytest.mark.parametrize("backbone, levels", [("resnet18", 6), ("efficientnet_b0", 6), ("mobilenet_v3_small", 6)])
+def test_any_classifier_of_torchvision(backbone, levels, tmp_path, one_thread):
+    """By torchvision's own forward: what is compared last is what its classifier averages."""
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(backbone, weights=None).eval()
+    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    distance = FeatureDistance(backbone=backbone, weights=str(tmp_path / "weights.safetensors"))
+    assert distance.name == f"{backbone} distance"
+    assert len(distance.layers) <= levels and distance.layers[-1] == len(distance.features) - 1
+    seen = []
+    last = model.layer4 if backbone == "resnet18" else model.features
+    last.register_forward_hook(lambda _, __, output: seen.append(output))
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        model(distance.scale(image))
+        torch.testing.assert_close(distance.features(distance.scale(image)), seen[0])
+        assert distance(image, image) == 0 and distance(image, 1 - image) > 0
+
+
+@pytest.mark.parametrize("backbone", ["swin_t", "vit_b_16"])
+def test_what_is_no_chain_of_convolutions_is_refused(backbone):
+    with pytest.raises(ValueError, match="is no chain of convolutional layers"):
+        FeatureDistance(backbone=backbone, weights="none.pth")

@@ -1,5 +1,8 @@
 """Feature maps of torchvision's classifiers, by which images are compared."""
 
+import copy
+import itertools
+from collections import OrderedDict
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -9,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 TITLES = {"squeezenet1_1": "SqueezeNet 1.1", "vgg16": "VGG-16", "alexnet": "AlexNet"}
-"""The backbones by their torchvision name, as prose names them."""
+"""Some classifiers by their torchvision name, as prose names them."""
 
 
 class ImageNetScale(nn.Module):
@@ -31,37 +34,77 @@ def load_backbone(name: str, weights: str | None) -> nn.Sequential:
     """Return the convolutional layers of a torchvision classifier, in evaluation mode and frozen.
 
     Args:
-        name: Of the torchvision model, one of `TITLES`.
+        name: Of any torchvision classifier whose layers before the average over positions are a chain.
         weights: A safetensors file of its state dictionary, or torchvision's own .pth; None downloads that.
 
     Raises:
-        ValueError: The name is unknown, or the weights are not there or of another model.
+        ValueError: There is no such classifier, or the weights are not there or of another model.
     """
-    if name not in TITLES:
-        raise ValueError(f"backbone {name!r} is unknown; choose one of {', '.join(TITLES)}")
-    import torchvision
-
-    with torch.device("meta"):  # no time and no random numbers for weights that are replaced
-        features: nn.Sequential = getattr(torchvision.models, name)().features
+    prefix, features = _layers(name)
     state = _download(name) if weights is None else _read(weights, name)
     # The classifier behind the features is most of VGG-16, and is not needed.
-    own = {key.removeprefix("features."): value for key, value in state.items() if key.startswith("features.")}
+    own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     try:
-        features.load_state_dict(own, assign=True)
-    except RuntimeError as error:
+        features.load_state_dict({key: own[key] for key in features.state_dict()}, assign=True)
+    except (RuntimeError, KeyError) as error:
         raise ValueError(
             f"{weights!r} does not hold the weights of torchvision's {name}; save its state_dict() with safetensors"
         ) from error
     for module in features.modules():
-        if isinstance(module, nn.ReLU):
-            module.inplace = False  # features are kept for comparisons
+        if hasattr(module, "inplace"):
+            module.inplace = False  # pyright: ignore[reportAttributeAccessIssue]  # features are kept for comparisons
     return features.eval().requires_grad_(False)
 
 
-def _download(name: str) -> dict[str, Tensor]:
+def is_backbone(name: str) -> bool:
+    """Tell whether torchvision has a classifier of this name."""
     import torchvision
 
-    url = torchvision.models.get_model_weights(name)["DEFAULT"].url
+    return name in torchvision.models.list_models(module=torchvision.models)
+
+
+def default_weights(name: str) -> str:
+    """Return where torchvision publishes the weights of a classifier."""
+    import torchvision
+
+    return torchvision.models.get_model_weights(name)["DEFAULT"].url
+
+
+def sizes(features: nn.Sequential) -> list[int]:
+    """Return the side of the map behind each layer, for an image of 224 pixels."""
+    sides, hidden = [], torch.empty(1, 3, 224, 224, device="meta")
+    for layer in copy.deepcopy(features).to("meta"):
+        hidden = layer(hidden)
+        sides.append(hidden.shape[-1])
+    return sides
+
+
+def _layers(name: str) -> tuple[str, nn.Sequential]:
+    """Return the layers, without weights, and what their names begin with in a state dictionary."""
+    import torchvision
+
+    if not is_backbone(name):
+        raise ValueError(f"backbone {name!r} is unknown; give a classifier of torchvision's, {', '.join(TITLES)} ...")
+    with torch.device("meta"):  # no time and no random numbers for weights that are replaced
+        model = torchvision.models.get_model(name, weights=None)
+        given = getattr(model, "features", None)
+        prefix, layers = ("features.", given) if isinstance(given, nn.Sequential) else ("", _before_average(model))
+        try:
+            shape = layers.eval()(torch.empty(1, 3, 224, 224)).shape
+        except (RuntimeError, TypeError, AttributeError, AssertionError):
+            shape = ()
+    if len(shape) != 4 or shape[-1] != shape[-2]:
+        raise ValueError(f"{name!r} is no chain of convolutional layers; take another, {', '.join(TITLES)} ...")
+    return prefix, layers
+
+
+def _before_average(model: nn.Module) -> nn.Sequential:
+    chain = itertools.takewhile(lambda child: child[0] not in ("avgpool", "fc", "classifier"), model.named_children())
+    return nn.Sequential(OrderedDict(chain))
+
+
+def _download(name: str) -> dict[str, Tensor]:
+    url = default_weights(name)
     try:
         return torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True, progress=False)
     except OSError as error:
@@ -78,6 +121,6 @@ def _read(weights: str, name: str) -> dict[str, Tensor]:
             state = torch.load(weights, map_location="cpu", weights_only=True)
         else:
             state = load_file(weights)
-        return {key: value.float() for key, value in state.items()}
+        return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError, KeyError, AttributeError) as error:
         raise ValueError(f"{weights!r} cannot be read as a state dictionary of torchvision's {name}") from error

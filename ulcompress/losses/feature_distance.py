@@ -1,9 +1,11 @@
 """A perceptual distance on the features of any torchvision classifier; not LPIPS, whose weights are learned."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from ulcompress.losses.backbone import ImageNetScale, load_backbone
+from ulcompress.losses.backbone import ImageNetScale, load_backbone, sizes
 from ulcompress.losses.base import SMALLEST_SIDE, PerceptualDistance
 from ulcompress.padding import pad_to_multiple
 
@@ -12,7 +14,7 @@ LAYERS = {
     "vgg16": (3, 8, 15, 22, 29),
     "alexnet": (1, 4, 7, 9, 11),
 }
-"""Indices within `features` after whose activation the images are compared."""
+"""Indices within `features` after whose activation the images are compared; elsewhere at the end of each resolution."""
 
 
 class FeatureDistance(PerceptualDistance):
@@ -27,7 +29,7 @@ class FeatureDistance(PerceptualDistance):
 
         Args:
             weights: A safetensors file of torchvision's state dictionary; None downloads torchvision's own file.
-            backbone: Name of the torchvision model, one of `LAYERS`.
+            backbone: Name of the torchvision classifier.
 
         Raises:
             ValueError: The backbone is unknown, or the weights are not there.
@@ -35,7 +37,7 @@ class FeatureDistance(PerceptualDistance):
         super().__init__()
         self.name = f"{backbone} distance"
         self.features = load_backbone(backbone, weights)
-        self.layers = LAYERS[backbone]
+        self.layers = LAYERS.get(backbone) or last_of_each_size(sizes(self.features))
         self.scale = ImageNetScale()
         self.freeze()
 
@@ -51,3 +53,8 @@ class FeatureDistance(PerceptualDistance):
                 first, second = unit.float().chunk(2)
                 distances.append((first - second).square().sum(1).mean((1, 2)))
         return torch.stack(distances).mean(0)
+
+
+def last_of_each_size(sides: Sequence[int]) -> tuple[int, ...]:
+    """Return the indices of the maps after which the side changes, and of the last one."""
+    return tuple(index for index, side in enumerate(sides) if sides[index + 1 : index + 2] != [side])

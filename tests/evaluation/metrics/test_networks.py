@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch.nn import functional as F
 from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
 from torchmetrics.functional.image.dists import DISTSNetwork
