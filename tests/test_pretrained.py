@@ -205,3 +205,9 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path):
         export(tmp_path / "garbage.ckpt", tmp_path / "codec")
     with pytest.raises(ValueError, match=r"no checkpoint '.*missing\.ckpt'; train that stage first"):
         export(tmp_path / "missing.ckpt", tmp_path / "codec")
+
+
+def test_a_saved_codec_can_be_read_by_others(tiny_codec, tmp_path):
+    tiny_codec.save(tmp_path / "codec")
+    modes = {file.stat().st_mode & 0o777 for file in (tmp_path / "codec").iterdir()}
+    assert len(modes) == 1

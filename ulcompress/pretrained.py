@@ -165,6 +165,8 @@ def save(codec: Codec, directory: str | Path, *, card: str = "") -> None:
         (staged / "README.md").write_text(
             card or f"# A codec of ulcompress\n\nFingerprint `{codec.fingerprint.hex()}`.\n"
         )
+        # safetensors writes files that nobody else may read.
+        (staged / "model.safetensors").chmod((staged / "config.yaml").stat().st_mode)
         for file in FILES:
             (staged / file).replace(directory / file)
 
