@@ -285,7 +285,7 @@ def test_evaluate_searches_leaves_out_and_takes_no_steps(guided_directory, view,
     assert data == codec.compress(image)
     assert (base - codec.decompress(data, steps=0)).abs().max() <= 0.5 / 255 + 1e-6
     assert restored("--without", "syntax")[0] == codec.compress(image, without=["syntax"])
-    searched, better = restored("--online", "20", "--online-variables", "features")
+    searched, better = restored("--setting", "online=20", "--online-variables", "features")
     assert searched != data
     assert (better - image).square().mean() < (codec.decompress(data) - image).square().mean()
 

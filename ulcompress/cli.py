@@ -271,15 +271,20 @@ def _compress(options: argparse.Namespace) -> int:
 
 def _optimizer(options: argparse.Namespace):
     """Return what searches better codes, or None where no search was asked for."""
+    _check_search(options, options.online is not None)
     if options.online is None:
-        if options.online_variables or options.online_perceptual:
-            raise ValueError("--online-variables and --online-perceptual go with --online STEPS; give that as well")
         return None
     from ulcompress.losses import FeatureDistance
     from ulcompress.optimization import OnlineOptimizer
 
     perceptual = FeatureDistance(weights=options.online_perceptual) if options.online_perceptual else None
     return OnlineOptimizer(variables=options.online_variables, perceptual=perceptual)
+
+
+def _check_search(options: argparse.Namespace, searched: bool) -> None:
+    """Refuse options of a search that is not asked for."""
+    if not searched and (options.online_variables or options.online_perceptual):
+        raise ValueError("--online-variables and --online-perceptual go with --online STEPS; give that as well")
 
 
 def _describer(options: argparse.Namespace) -> Callable[[Path, Image.Image], str | None]:
@@ -410,9 +415,9 @@ def _plan(options: argparse.Namespace, out: Path):
     from ulcompress.evaluation.plan import Curve, Plan, name_images
     from ulcompress.images import find_images
 
-    _optimizer(options)  # refuses options that make no search
     common = Setting(options.steps, options.guidance, options.online, tuple(options.without))
     settings = [common | Setting.parse(text) for text in options.setting] or [common]
+    _check_search(options, any(setting.online for setting in settings))
     images = name_images(find_images(options.inputs))
     return Plan(
         images=images,
