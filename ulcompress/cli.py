@@ -152,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = verbs.add_parser("demo", help="compress a photograph and draw it beside AVIF and JPEG")
     demo.add_argument("image", nargs="?", type=Path, help="default: scikit-image's photograph `coffee`")
-    _codec(demo)
+    _codec(demo, "mini-cgdm")
     demo.add_argument("--caption", help="what the image shows")
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder for the results (default: demo)")
     demo.set_defaults(action=_demo)
@@ -174,8 +174,10 @@ def _inputs(parser: argparse.ArgumentParser, what: str) -> None:
     _codec(parser)
 
 
-def _codec(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--codec", default="mini", help="bundled name, directory or hub:org/name (default: mini)")
+def _codec(parser: argparse.ArgumentParser, default: str = "mini") -> None:
+    parser.add_argument(
+        "--codec", default=default, help=f"bundled name, directory or hub:org/name (default: {default})"
+    )
     parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
 
 
