@@ -52,7 +52,7 @@ def load_backbone(name: str, weights: str | None) -> nn.Sequential:
         ) from error
     for module in features.modules():
         if hasattr(module, "inplace"):
-            module.inplace = False  # pyright: ignore[reportAttributeAccessIssue]  # features are kept for comparisons
+            module.inplace = False  # pyright: ignore[reportArgumentType]  # features are compared later
     return features.eval().requires_grad_(False)
 
 
