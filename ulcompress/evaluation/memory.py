@@ -28,7 +28,7 @@ def working_memory(function: Callable[[], T], device: torch.device) -> tuple[T, 
     before = _resident_peak() if _forget_peak() else None
     result = function()
     peak = _resident_peak()
-    return result, None if before is None or peak is None else peak - before
+    return result, None if before is None or peak is None else max(0, peak - before)
 
 
 def _forget_peak() -> bool:
