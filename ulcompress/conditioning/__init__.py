@@ -1,4 +1,4 @@
-from ulcompress.conditioning.base import Conditioner
+from ulcompress.conditioning.base import AdjustableConditioner, Conditioner
 from ulcompress.conditioning.byte_pairs import BytePairs
 from ulcompress.conditioning.captioner import BlipCaptioner, Captioner
 from ulcompress.conditioning.clip_text import ClipTextEncoder
@@ -11,6 +11,7 @@ from ulcompress.conditioning.text_coder import TextCoder
 from ulcompress.conditioning.text_encoder import TextEncoder, TokenTransformer
 
 __all__ = [
+    "AdjustableConditioner",
     "BlipCaptioner",
     "BytePairs",
     "Captioner",

@@ -27,10 +27,6 @@ class Conditioner(Part, ABC):
     sends: bool = False
     """Whether it has side information; then `encode`, `bits`, `write` and `read` are its own."""
 
-    adjustable: bool = False
-    """Whether the side information is a vector of numbers that gradient descent can improve; then `quantize` is its
-    own."""
-
     @abstractmethod
     def forward(self, side: Any, features: Tensor, condition: Condition) -> Condition:
         """Extend the condition from side information and the quantised features (B, C, h, w)."""
@@ -50,10 +46,6 @@ class Conditioner(Part, ABC):
         """Return the side information of one image for which nothing shall be sent."""
         return None
 
-    def quantize(self, values: Tensor) -> Any:
-        """Turn real values, of the shape of adjustable side information, into such, with a gradient."""
-        raise NotImplementedError(f"{type(self).__name__} has nothing to adjust")
-
     def bits(self, side: Any) -> Tensor | None:
         """Estimate the bits of each image's side information, (B,); None when nothing is sent."""
         return None
@@ -68,3 +60,11 @@ class Conditioner(Part, ABC):
     def stream(self) -> StreamSpec | None:
         """Tell how to read the stream with tables alone; None when they do not suffice."""
         return None
+
+
+class AdjustableConditioner(Conditioner, ABC):
+    """A conditioner whose side information is a vector of numbers that gradient descent can improve."""
+
+    @abstractmethod
+    def quantize(self, values: Tensor) -> Tensor:
+        """Turn real values, (B, d), into side information, (B, d), with a gradient; leave as it is what already is."""

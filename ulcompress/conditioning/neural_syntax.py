@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
-from ulcompress.conditioning.base import Conditioner
+from ulcompress.conditioning.base import AdjustableConditioner
 from ulcompress.conditioning.syntax_generator import SyntaxGenerator
 from ulcompress.quantizers.gradients import straight_through
 from ulcompress.records import Condition, Source
@@ -22,7 +22,7 @@ RESOLUTION = 2**16
 """Counts of a table, before each symbol gets one more; so no symbol costs much above 16 bits."""
 
 
-class NeuralSyntax(Conditioner):
+class NeuralSyntax(AdjustableConditioner):
     """Sends a vector of small integers, of the same length for images of all sizes.
 
         image, base ─► generator ─► bound ─► round ─► bytes ─► integers ─┐
@@ -36,7 +36,6 @@ class NeuralSyntax(Conditioner):
 
     provides = frozenset({"syntax"})
     sends = True
-    adjustable = True
 
     def __init__(self, *, generator: SyntaxGenerator, dropout: float = 0.1, levels: int = 7):
         """Take the generator and build the distributions.

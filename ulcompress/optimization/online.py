@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ulcompress import bitstream
+from ulcompress.conditioning import AdjustableConditioner
 from ulcompress.losses import PerceptualDistance
 from ulcompress.part import Part
 from ulcompress.records import Code
@@ -169,6 +170,11 @@ class _Search:
         self.code = self.best = code
         self.best_measure = math.inf
         self.noise_seed = bitstream.seed_of(bitstream.payload_of(codec.write(code)))
+        self.adjustable = {
+            name: part
+            for name, part in codec.conditioners.items()
+            if isinstance(part, AdjustableConditioner) and code.sides.get(name) is not None
+        }
         variables = self._variables()
         self.values = {name: self._value(name).requires_grad_() for name in variables if name != FEATURES}
         self.searches_features = FEATURES in variables
@@ -207,14 +213,12 @@ class _Search:
     def _rounded(self) -> Code:
         """Return the code that the values stand for."""
         symbols = self.codec.quantizer(self.mosaic.whole()).symbols if self.searches_features else self.code.symbols
-        sides = {name: self.codec.conditioners[name].quantize(value) for name, value in self.values.items()}
+        sides = {name: self.adjustable[name].quantize(value) for name, value in self.values.items()}
         return replace(self.code, symbols=symbols, sides=dict(self.code.sides) | sides)
 
     def _variables(self) -> Sequence[str]:
-        sides, parts = self.code.sides, self.codec.conditioners
-        adjustable = [name for name, part in parts.items() if part.adjustable and sides.get(name) is not None]
-        known = [*adjustable, FEATURES]
-        chosen = self.optimizer.variables or adjustable or [FEATURES]
+        known = [*self.adjustable, FEATURES]
+        chosen = self.optimizer.variables or list(self.adjustable) or [FEATURES]
         for name in chosen:
             if name not in known:
                 raise ValueError(f"nothing can be searched by the name {name!r} here, only {', '.join(known)}")
@@ -238,8 +242,8 @@ class _Search:
         bpp = torch.zeros(1, device=self.codec.device)
         sides = dict(self.code.sides)
         for name, value in self.values.items():
-            sides[name] = self.codec.conditioners[name].quantize(value)
-            bits = self.codec.conditioners[name].bits(sides[name])
+            sides[name] = self.adjustable[name].quantize(value)
+            bits = self.adjustable[name].bits(sides[name])
             assert bits is not None
             bpp = bpp + bits.to(bpp) / self.image[0].numel()
         features = self.mosaic.whole()
