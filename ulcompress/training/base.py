@@ -60,6 +60,8 @@ class TrainingModule(Recorded, LightningModule):
         """Log the terms of `size` images under `stage/` and return their weighted sum; the default weight is 1."""
         # Terms of no weight are only logged: a zero gradient would cost a whole backward pass.
         weighed = {name: value for name, value in terms.items() if weights.get(name, 1.0) != 0}
+        if not weighed:
+            raise ValueError(f"all of the terms {', '.join(terms)} have no weight; give one of them a weight")
         total = torch.stack([weights.get(name, 1.0) * value for name, value in weighed.items()]).sum()
         values = {f"{stage}/{name}": value.detach() for name, value in terms.items()}
         self.log_dict(values, sync_dist=stage != "train", batch_size=size)

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from ulcompress.evaluation.metrics.base import Pair, PairMetric
 from ulcompress.evaluation.metrics.weights import (
-    BACKBONES,
     SMALLEST_SIDE,
     backbone,
     fetch,
     hashes,
     only_cached,
+    published_file,
     reading,
 )
 from ulcompress.losses import LPIPS, FeatureDistance
@@ -63,7 +63,7 @@ def lpips(net: str, folder: Path | None, device: str) -> Perceptual:
 
 def dists(folder: Path | None, device: str) -> Perceptual:
     """Return DISTS on VGG-16 (Ding et al., TPAMI 2020); MissingWeights where those of the network are."""
-    path = fetch(BACKBONES["vgg16"], folder)
+    path = fetch(published_file("vgg16"), folder)
     with only_cached(path), reading(path):
         network = _DISTS()
     return Perceptual(

@@ -14,22 +14,14 @@ import torch
 from ulcompress.losses.backbone import default_weights
 
 URLS = {
-    "alexnet-owt-7be5be79.pth": "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
-    "vgg16-397923af.pth": "https://download.pytorch.org/models/vgg16-397923af.pth",
-    "squeezenet1_1-b8a52dc0.pth": "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
-    "deeplabv3_resnet50_coco-cd0a2569.pth": "https://download.pytorch.org/models/deeplabv3_resnet50_coco-cd0a2569.pth",
     "weights-inception-2015-12-05-6726825d.pth": "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
     "weights-inception-2015-12-05-6726825d.pth",
 }
 """Files that metrics want, by the name under which they are published and looked for."""
 TORCHVISION = "https://download.pytorch.org/models/"
 """Where all other files are."""
-BACKBONES = {
-    "alexnet": "alexnet-owt-7be5be79.pth",
-    "vgg16": "vgg16-397923af.pth",
-    "squeezenet1_1": "squeezenet1_1-b8a52dc0.pth",
-}
-"""The classifiers of torchvision's that `all` metrics want; `<name>.safetensors` does as well."""
+BACKBONES = ("alexnet", "vgg16", "squeezenet1_1")
+"""The classifiers of torchvision's that `all` metrics want; `<name>.safetensors` does as well as the published file."""
 SMALLEST_SIDE = 32
 """In pixels, of an image for which all of them have a feature left."""
 
@@ -71,12 +63,17 @@ def reading(path: Path) -> Iterator[None]:
         ) from error
 
 
+def published_file(name: str) -> str:
+    """Return the name under which torchvision publishes a classifier's default weights."""
+    return default_weights(name).rpartition("/")[2]
+
+
 def backbone(name: str, folder: Path | None) -> Path:
     """Return the file of a torchvision classifier's default weights; MissingWeights as for `fetch`."""
     converted = folder / f"{name}.safetensors" if folder is not None else None
     if converted is not None and converted.is_file():
         return converted
-    return fetch(BACKBONES.get(name) or default_weights(name).rpartition("/")[2], folder)
+    return fetch(published_file(name), folder)
 
 
 def hashes(*paths: Path) -> dict[str, str]:
