@@ -10,8 +10,11 @@ from typing import TypeVar
 import torch
 
 T = TypeVar("T")
+PROCESS = Path("/proc/self")
 RESET_PEAK = "5"
-"""What `/proc/self/clear_refs` takes to forget the peak so far; proc(5)."""
+"""What `clear_refs` takes to forget the peak so far; proc(5)."""
+SLACK = 2**24
+"""Bytes by which the kernel's counts, kept a processor each, may differ from one another."""
 
 
 def working_memory(function: Callable[[], T], device: torch.device) -> tuple[T, int | None]:
@@ -25,20 +28,34 @@ def working_memory(function: Callable[[], T], device: torch.device) -> tuple[T, 
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         return function(), torch.cuda.max_memory_allocated(device) - before
-    before = _resident_peak() if _forget_peak() else None
+    forgotten = _forget_peak()
+    before = _resident()
     result = function()
     peak = _resident_peak()
-    return result, None if before is None or peak is None else max(0, peak - before)
+    return result, max(0, peak - before) if forgotten else None
 
 
 def _forget_peak() -> bool:
+    """Make the peak what is resident now, and tell whether that worked: some kernels take the order and ignore it."""
     try:
-        Path("/proc/self/clear_refs").write_text(RESET_PEAK)
+        (PROCESS / "clear_refs").write_text(RESET_PEAK)
     except OSError:
         return False
-    return True
+    return 0 < _resident_peak() < _resident() + SLACK
 
 
-def _resident_peak() -> int | None:
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return 1024 * int(found[1]) if found else None
+def _resident() -> int:
+    return _status("VmRSS")
+
+
+def _resident_peak() -> int:
+    return _status("VmHWM")
+
+
+def _status(field: str) -> int:
+    """Return a number of bytes of this process's status; 0 where the system does not tell."""
+    try:
+        found = re.search(rf"{field}:\s+(\d+) kB", (PROCESS / "status").read_text())
+    except OSError:
+        return 0
+    return 1024 * int(found[1]) if found else 0
