@@ -115,6 +115,7 @@ class Codec(Part):
         image: "Tensor | Image.Image",
         caption: str | None = None,
         *,
+        rate: int | None = None,
         without: Collection[str] = (),
         header: bool = True,
     ) -> bytes:
@@ -123,14 +124,16 @@ class Codec(Part):
         Args:
             image: A PIL image, or RGB in [0, 1], (3, H, W), sides of 1 to 16384 pixels.
             caption: What the image shows, for codecs with a text conditioner; None sends no text.
+            rate: One of the quantiser's `rates`, 1 the lowest; None takes the highest.
             without: Names of conditioners whose side information is not sent.
             header: False leaves out everything but payload and check; size and codec must then reach the decoder
                 by other means.
 
         Raises:
-            ValueError: The image is of another shape or size, or a caption is given to a codec without text.
+            ValueError: The image is of another shape or size, a caption is given to a codec without text, or the codec
+                has no such rate.
         """
-        return self.write(self.encode(image, caption, without=without), header=header)
+        return self.write(self.encode(image, caption, rate=rate, without=without), header=header)
 
     def write(self, code: Code, *, header: bool = True) -> bytes:
         """Turn what `encode` returned into the bytes of a file."""
@@ -144,7 +147,12 @@ class Codec(Part):
 
     @torch.inference_mode()
     def encode(
-        self, image: "Tensor | Image.Image", caption: str | None = None, *, without: Collection[str] = ()
+        self,
+        image: "Tensor | Image.Image",
+        caption: str | None = None,
+        *,
+        rate: int | None = None,
+        without: Collection[str] = (),
     ) -> Code:
         """Return what `compress` would write, before it is turned into bytes."""
         if self.training:
@@ -154,7 +162,8 @@ class Codec(Part):
         self._check_names(without)
         pixels = _pixels(image).to(self.device)
         source = self._source(self.padded(pixels), [caption])
-        quantized = self.quantizer(self._features(source, pixels))
+        rate = self.quantizer.rates if rate is None else rate
+        quantized = self.quantizer.at_rate(self._features(source, pixels), rate)
         features = self._enlarged(quantized.features)
         condition, sides = Condition(), {}
         sending = sum(conditioner.sends for conditioner in self.conditioners.values())

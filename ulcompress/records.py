@@ -70,6 +70,22 @@ class HyperSymbols:
 
 
 @dataclass(frozen=True)
+class StagedSymbols:
+    """The symbols of features that were quantised in stages."""
+
+    stages: tuple[Tensor, ...]
+    """The indices of each stage that is sent, int64, (B, h', w') on its own grid."""
+    rows: int
+    """Of the features: h."""
+    columns: int
+    """w."""
+
+    def to(self, device: Any) -> StagedSymbols:
+        """Return a copy on a device."""
+        return replace(self, stages=tuple(stage.to(device) for stage in self.stages))
+
+
+@dataclass(frozen=True)
 class Quantized:
     """Features after quantisation."""
 

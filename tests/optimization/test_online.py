@@ -110,7 +110,7 @@ def test_a_step_moves_what_its_crop_shows_and_nothing_else(tiny_guided_codec, mo
     image, seen = image_of(120, 200), []
     quantizer = tiny_guided_codec.quantizer
     anneal = quantizer.anneal
-    monkeypatch.setattr(quantizer, "anneal", lambda x, t: seen.append(x.detach().clone()) or anneal(x, t))
+    monkeypatch.setattr(quantizer, "anneal", lambda x, *given: seen.append(x.detach().clone()) or anneal(x, *given))
     optimizer = OnlineOptimizer(variables=["features"], crop=64, check_every=100)
     optimizer.refine(tiny_guided_codec, image, tiny_guided_codec.encode(image), steps=9)
     moved = [(after != before).any(1)[0] for before, after in pairwise(seen)]

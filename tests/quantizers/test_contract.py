@@ -15,6 +15,7 @@ from ulcompress.quantizers import (
     HyperpriorQuantizer,
     LookupFreeQuantizer,
     Quantizer,
+    ResidualQuantizer,
     StringQuantizer,
     VectorQuantizer,
 )
@@ -30,6 +31,14 @@ INDEXED = {
 """Quantisers whose symbols are indices, (B, h, w)."""
 OTHERS = {
     HyperpriorQuantizer: lambda: HyperpriorQuantizer(model=CompressAIModel(sizes=(8, 6))),
+    ResidualQuantizer: lambda: ResidualQuantizer(
+        stages=[
+            VectorQuantizer(codebook_size=7, channels=24, dimension=4, centred=True),
+            FiniteScalarQuantizer(levels=(3, 2), channels=6),
+            VectorQuantizer(codebook_size=12, channels=6, dimension=4),
+        ],
+        blocks=[2, 1, 1],
+    ),
     StringQuantizer: lambda: StringQuantizer(model=CompressAIModel(name="bmshj2018-factorized", sizes=(8, 6))),
 }
 """Quantisers that bring their own entropy model, and whose symbols are records."""
@@ -83,7 +92,9 @@ def written(quantizer, symbols):
 
 def fields(symbols):
     """The parts of symbols: of a tensor itself, of a record its fields."""
-    return [symbols] if isinstance(symbols, torch.Tensor) else list(vars(symbols).values())
+    if isinstance(symbols, torch.Tensor):
+        return [symbols]
+    return [part for field in vars(symbols).values() for part in (field if isinstance(field, tuple) else (field,))]
 
 
 def equal(one, other):
@@ -158,10 +169,10 @@ def test_gradients_reach_every_weight_of_a_codebook(indexed):
 
 
 def test_gradients_reach_features_and_weights_in_training(other):
-    given = (10 * features(2)).requires_grad_()
+    given = (10 * features(6)).requires_grad_()
     quantized = other.train()(given)
     assert quantized.features.shape == given.shape
-    assert quantized.bits.shape == (2,)
+    assert quantized.bits.shape == (6,)
     loss = quantized.features.square().sum() + quantized.bits.sum() + sum(quantized.losses.values())
     loss.backward()
     assert all(term.shape == () and term.isfinite() for term in quantized.losses.values())

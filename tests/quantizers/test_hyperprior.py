@@ -116,7 +116,7 @@ def test_positions_of_the_smallest_scale_cost_nothing(name):
     again, _ = through_bytes(quantizer, quantized.symbols, (8, 8))
     assert torch.equal(quantizer.dequantize(again), quantized.features)
     assert float(quantized.bits) == pytest.approx(float(quantizer._hyper_bits(quantized.symbols.hyper)))
-    assert torch.equal(quantizer.anneal(given, 0.3).features, quantized.features)
+    assert torch.equal(quantizer.anneal(given, 0.3, rate=1).features, quantized.features)
 
 
 @torch.no_grad()
@@ -157,7 +157,7 @@ def test_tables_follow_training_and_nothing_else(name):
 def test_annealing_has_a_gradient_and_tends_to_rounding(name):
     quantizer = make(name)
     given = features(1, 8, 8).requires_grad_()
-    quantized = quantizer.anneal(given, 0.4)
+    quantized = quantizer.anneal(given, 0.4, rate=1)
     (quantized.features.square().sum() + quantized.bits.sum()).backward()
     assert given.grad.isfinite().all()
     assert (given.grad != 0).float().mean() > 0.9
@@ -166,7 +166,7 @@ def test_annealing_has_a_gradient_and_tends_to_rounding(name):
         distances = []
         for temperature in (0.5, 0.1, 0.001):
             torch.manual_seed(0)
-            cold = quantizer.anneal(given, temperature)
+            cold = quantizer.anneal(given, temperature, rate=1)
             distances.append(float((cold.features - rounded.features).abs().mean()))
     assert distances[0] > 1.5 * distances[1] > 0
     assert distances[2] < 0.01

@@ -14,7 +14,7 @@ from ulcompress import bitstream
 from ulcompress.conditioning import AdjustableConditioner
 from ulcompress.losses import PerceptualDistance
 from ulcompress.part import Part
-from ulcompress.records import Code
+from ulcompress.records import Code, Quantized
 
 if TYPE_CHECKING:
     from ulcompress.codec import Codec
@@ -168,6 +168,7 @@ class _Search:
         self.codec = codec
         self.image = image.to(codec.device)
         self.code = self.best = code
+        self.rate = codec.quantizer.rate_of(code.symbols)
         self.best_measure = math.inf
         self.noise_seed = bitstream.seed_of(bitstream.payload_of(codec.write(code)))
         self.adjustable = {
@@ -212,7 +213,7 @@ class _Search:
     @torch.no_grad()
     def _rounded(self) -> Code:
         """Return the code that the values stand for."""
-        symbols = self.codec.quantizer(self.mosaic.whole()).symbols if self.searches_features else self.code.symbols
+        symbols = self._quantized(self.mosaic.whole()).symbols if self.searches_features else self.code.symbols
         sides = {name: self.adjustable[name].quantize(value) for name, value in self.values.items()}
         return replace(self.code, symbols=symbols, sides=dict(self.code.sides) | sides)
 
@@ -234,7 +235,10 @@ class _Search:
         if not self.searches_features:
             return quantized
         own = self.codec.features(self.image)
-        return own if torch.equal(self.codec.quantizer(own).features, quantized) else quantized
+        return own if torch.equal(self._quantized(own).features, quantized) else quantized
+
+    def _quantized(self, features: Tensor) -> Quantized:
+        return self.codec.quantizer.at_rate(features, self.rate)
 
     def _loss(self, tile: int, draw: int, temperature: float) -> Tensor:
         rows, columns = self.mosaic.places[tile]
@@ -248,7 +252,7 @@ class _Search:
             bpp = bpp + bits.to(bpp) / self.image[0].numel()
         features = self.mosaic.whole()
         if self.searches_features:
-            quantized = self.codec.quantizer.anneal(features, temperature)
+            quantized = self.codec.quantizer.anneal(features, temperature, self.rate)
             features = quantized.features
             # The distortion is the crop's, so its symbols, the only ones that move, pay by the pixels of the crop.
             bpp = bpp + quantized.bits.to(bpp) / target[0, 0].numel()

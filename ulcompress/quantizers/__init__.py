@@ -2,6 +2,7 @@ from ulcompress.quantizers.base import Quantizer
 from ulcompress.quantizers.finite_scalar import FiniteScalarQuantizer
 from ulcompress.quantizers.hyperprior import HyperpriorQuantizer
 from ulcompress.quantizers.lookup_free import LookupFreeQuantizer
+from ulcompress.quantizers.residual import ResidualQuantizer
 from ulcompress.quantizers.strings import StringQuantizer
 from ulcompress.quantizers.vector import VectorQuantizer
 
@@ -10,6 +11,7 @@ __all__ = [
     "HyperpriorQuantizer",
     "LookupFreeQuantizer",
     "Quantizer",
+    "ResidualQuantizer",
     "StringQuantizer",
     "VectorQuantizer",
 ]

@@ -1,6 +1,7 @@
 """The contract of a quantiser: features to symbols and back."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from torch import Tensor
 
@@ -14,17 +15,28 @@ class Quantizer(Part, ABC):
 
     channels: int
     """Channels of the features, in and out."""
+    rates: int = 1
+    """Rates among which an encoder can choose."""
 
     @abstractmethod
     def forward(self, features: Tensor) -> Quantized:
         """Quantise features, (B, C, h, w); in training mode also update statistics."""
 
-    def anneal(self, features: Tensor, temperature: float) -> Quantized:
+    def at_rate(self, features: Tensor, rate: int) -> Quantized:
+        """Quantise features at one of the quantiser's rates, 1 the lowest; ValueError where there is no such rate."""
+        self._check_rate(rate)
+        return self(features)
+
+    def rate_of(self, symbols: Any) -> int:
+        """Return the rate at which features were quantised."""
+        return self.rates
+
+    def anneal(self, features: Tensor, temperature: float, rate: int) -> Quantized:
         """Quantise features with gradients for a search, which are better the lower the temperature (0 to 1) gets.
 
-        What `forward` does, unless a quantiser has something better.
+        What `at_rate` does, unless a quantiser has something better.
         """
-        return self(features)
+        return self.at_rate(features, rate)
 
     @abstractmethod
     def dequantize(self, symbols: Tensor) -> Tensor:
@@ -41,3 +53,8 @@ class Quantizer(Part, ABC):
     def stream(self) -> StreamSpec | None:
         """Tell how to read the stream with tables alone, the stride left to the codec; None where that cannot be."""
         return None
+
+    def _check_rate(self, rate: int) -> None:
+        if not 1 <= rate <= self.rates:
+            known = "one rate" if self.rates == 1 else f"the rates 1 to {self.rates}"
+            raise ValueError(f"got the rate {rate}, but this codec has {known}")

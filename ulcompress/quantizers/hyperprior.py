@@ -73,7 +73,7 @@ class HyperpriorQuantizer(Quantizer):
         _, means = self._rows_and_means(symbols.hyper, symbols.latent.shape[-2:])
         return symbols.latent.float() + means.to(symbols.latent.device)
 
-    def anneal(self, features: Tensor, temperature: float) -> Quantized:
+    def anneal(self, features: Tensor, temperature: float, rate: int) -> Quantized:
         """Round at random between floor and ceiling, with a gradient; the colder, the nearer to rounding.
 
         Stochastic Gumbel annealing: Yang, Bamler and Mandt, Improving Inference for Neural Image Compression, NeurIPS
