@@ -15,8 +15,8 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from ulcompress import ranks
 from ulcompress.codec import Codec
 from ulcompress.evaluation.contestants import rounded
+from ulcompress.evaluation.measuring import apply
 from ulcompress.evaluation.metrics import FIDELITY, Pair, PairMetric, SetMetric, build, known_names
-from ulcompress.evaluation.run import apply
 from ulcompress.evaluation.store import Points
 from ulcompress.training import CodecModule
 

@@ -24,7 +24,7 @@ from ulcompress.decoders.unet import UNet
 from ulcompress.diffusion import BoundaryControl
 from ulcompress.encoders import AnalysisTransform, HyperEncoder
 from ulcompress.hyperprior import CompressAIModel
-from ulcompress.quantizers import HyperpriorQuantizer, VectorQuantizer
+from ulcompress.quantizers import HyperpriorQuantizer, ResidualQuantizer, VectorQuantizer
 
 CAPTIONS = ["a red cup on a table", "a red car in a street", "a cat on a red chair", "two cups on a chair"]
 
@@ -74,6 +74,22 @@ def tiny_codec(one_thread) -> Codec:
         )
     codec.prepare(CAPTIONS)
     return codec.eval()
+
+
+@pytest.fixture
+def tiny_staged_codec(one_thread) -> Codec:
+    """A codec of two rates with random weights and spatial condition alone, stride 16."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Codec(
+            autoencoder=KLAutoencoder(widths=(8, 8)),
+            encoder=HyperEncoder(stride=16, width=8, channels=8),
+            quantizer=ResidualQuantizer(codebook_sizes=[16, 8], blocks=[2, 1], channels=8, dimension=4),
+            conditioning={"spatial": SpatialFeatures()},
+            decoder=LatentDiffusionDecoder(
+                denoiser=UNet(spatial_channels=8, widths=(32, 32), head_channels=8), steps=1
+            ),
+        ).eval()
 
 
 @pytest.fixture

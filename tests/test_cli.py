@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -276,6 +277,26 @@ def test_streams_are_left_out(guided_directory, photo):
     assert data == codec.compress(read_image(photo), without=["syntax"]) != codec.compress(read_image(photo))
 
 
+def test_a_codec_with_several_rates(tiny_staged_codec, view, tmp_path, capsys):
+    directory = str(tmp_path / "staged")
+    tiny_staged_codec.save(directory)
+    lowest = tiny_staged_codec.compress(read_image(view), rate=1)
+    assert run(["compress", str(view), "--codec", directory, "--rate", "1"]) == 0
+    assert view.with_suffix(".ulc").read_bytes() == lowest
+    assert evaluate(view, directory, tmp_path / "one", "--setting", "rate=1")[0] == lowest
+    assert evaluate(view, directory, tmp_path / "same", "--rate", "1")[0] == lowest
+    for words in (["compress", "--force"], ["evaluate"]):  # the latter before anything is measured
+        assert run([*words, str(view), "--codec", directory, "--rate", "3"]) == 1
+        assert "got the rate 3, but this codec has the rates 1 to 2" in " ".join(capsys.readouterr().err.split())
+
+
+def test_names_that_are_given_one_by_one_are_all_taken(codec_directory, photo, tmp_path):
+    words = ["--metrics", "psnr", "--metrics", "ms-ssim", "--out", str(tmp_path / "results")]
+    assert run(["evaluate", str(photo), "--codec", codec_directory, *words]) == 0
+    measured = json.loads((tmp_path / "results" / "results.json").read_text())["metrics"]
+    assert [metric["name"] for metric in measured] == ["psnr", "ms-ssim"]
+
+
 def test_evaluate_searches_leaves_out_and_takes_no_steps(guided_directory, view, tmp_path):
     def restored(*options):
         return evaluate(view, guided_directory, tmp_path / f"results {' '.join(options)}", *options)
@@ -306,7 +327,13 @@ def test_traceback_on_request(photo):
 
 
 @pytest.mark.parametrize(
-    "words", [["decompress", "--guidance", "nan"], ["decompress", "--seed", "-1"], ["compress", "--online", "0"]]
+    "words",
+    [
+        ["decompress", "--guidance", "nan"],
+        ["decompress", "--seed", "-1"],
+        ["compress", "--online", "0"],
+        ["evaluate", "--batch", "0"],
+    ],
 )
 def test_options_out_of_range(words, capsys):
     with pytest.raises(SystemExit):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ulcompress import BitstreamError, Codec
+from ulcompress import BitstreamError, Codec, load
 from ulcompress.autoencoders import KLAutoencoder
 from ulcompress.bitstream import parse
 from ulcompress.conditioning import SpatialFeatures
@@ -298,3 +298,18 @@ def test_an_image_that_is_not_finite_is_refused(tiny_codec):
     image[1, 2, 3] = float("nan")
     with pytest.raises(ValueError, match="not finite"):
         tiny_codec.compress(image)
+
+
+def test_a_file_says_its_rate(tiny_staged_codec, tmp_path):
+    image = image_of(70, 90)
+    files = [tiny_staged_codec.compress(image, rate=rate) for rate in (1, 2)]
+    assert len(files[0]) < len(files[1]) and tiny_staged_codec.compress(image) == files[1]
+    tiny_staged_codec.save(tmp_path / "staged")
+    again = load(tmp_path / "staged")
+    one, two = (again.decompress(file) for file in files)
+    assert one.shape == two.shape == image.shape and not torch.equal(one, two)
+    code = tiny_staged_codec.encode(image, rate=1)
+    assert torch.equal(again.decode(code, seed=5), again.decompress(files[0], seed=5))
+    for rate in (0, 3):
+        with pytest.raises(ValueError, match=f"got the rate {rate}, but this codec has the rates 1 to 2"):
+            tiny_staged_codec.compress(image, rate=rate)

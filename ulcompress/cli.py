@@ -122,11 +122,13 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KEY=VALUE,...",
-        help="steps, guidance, online, without; again for more points of every codec's curve",
+        help="steps, guidance, rate, online, without; again for more points of every codec's curve",
     )
     evaluate.add_argument("--anchor", action="append", default=[], metavar="NAME", help="jpeg, webp, avif, jxl, ...")
     evaluate.add_argument("--reference", metavar="CURVE", help="of Bjøntegaard deltas (default: the first anchor)")
-    evaluate.add_argument("--metrics", nargs="+", metavar="NAME", help="default: psnr ms-ssim; all for all")
+    evaluate.add_argument(
+        "--metrics", nargs="+", action="extend", metavar="NAME", help="default: psnr ms-ssim; all for all"
+    )
     evaluate.add_argument("--weights", type=Path, metavar="DIR", help="folder with files of the metrics' weights")
     _coding(evaluate)
     _sampling(evaluate)
@@ -136,6 +138,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--devices", type=_positive, default=1, metavar="N", help="processes that share the images")
     evaluate.add_argument(
         "--threads", type=_positive, metavar="N", help="of torch in every process (default: cores by processes)"
+    )
+    evaluate.add_argument(
+        "--batch", type=_positive, default=1, metavar="N", help="images of one size in a metric's network (default: 1)"
     )
     evaluate.add_argument("--dataset", metavar="NAME", help="whose published points are shown (default: recognised)")
     evaluate.set_defaults(action=_evaluate)
@@ -182,11 +187,20 @@ def _codec(parser: argparse.ArgumentParser, default: str = "mini") -> None:
 
 
 def _coding(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--without", nargs="+", default=(), metavar="NAME", help="streams to leave out: syntax, text")
+    parser.add_argument(
+        "--rate", type=_positive, metavar="N", help="of a codec with several, 1 the lowest (default: highest)"
+    )
+    parser.add_argument(
+        "--without", nargs="+", action="extend", default=[], metavar="NAME", help="streams to leave out: syntax, text"
+    )
     search = parser.add_argument_group("search for a better code of each image; Ctrl-C ends it with the best so far")
     search.add_argument("--online", type=_positive, metavar="STEPS", help="steps of gradient descent")
     search.add_argument(
-        "--online-variables", nargs="+", metavar="NAME", help="syntax, features (default: syntax if sent, or features)"
+        "--online-variables",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="syntax, features (default: syntax if sent, or features)",
     )
     search.add_argument(
         "--online-perceptual", metavar="FILE", help="SqueezeNet's weights, to search by its features too"
@@ -255,7 +269,7 @@ def _compress(options: argparse.Namespace) -> int:
         image = open_image(source)
         caption = describe(source, image)
         start = time.perf_counter()
-        code, said = codec.encode(image, caption, without=options.without), ""
+        code, said = codec.encode(image, caption, rate=options.rate, without=options.without), ""
         if optimizer is not None:
             from ulcompress.optimization import refine_visibly
 
@@ -417,7 +431,7 @@ def _plan(options: argparse.Namespace, out: Path):
     from ulcompress.evaluation.plan import Curve, Plan, name_images
     from ulcompress.images import find_images
 
-    common = Setting(options.steps, options.guidance, options.online, tuple(options.without))
+    common = Setting(options.steps, options.guidance, options.rate, options.online, tuple(options.without))
     settings = [common | Setting.parse(text) for text in options.setting] or [common]
     _check_search(options, any(setting.online for setting in settings))
     images = name_images(find_images(options.inputs))
@@ -433,6 +447,7 @@ def _plan(options: argparse.Namespace, out: Path):
         device=options.device,
         processes=options.devices,
         threads=options.threads,
+        batch=options.batch,
         reference=options.reference,
         dataset=options.dataset,
         keep=options.keep,

@@ -179,6 +179,8 @@ def test_torchrun_gives_the_numbers_of_one(plan, codec, tmp_path):
         f"tiny={codec}",
         "--setting",
         "steps=1",
+        "--batch",
+        "2",
         "--anchor",
         "jpeg",
         "--out",
@@ -400,6 +402,7 @@ def test_what_cannot_be_is_refused_before_anything_is_done(plan):
         ({"settings": (Setting(), Setting())}, "two contestants of the name 'tiny'"),
         ({"settings": (Setting(without=("syntax",)),)}, "sends no 'syntax'; it sends text"),
         ({"reference": "avif"}, "got the reference 'avif'; the curves are tiny, jpeg"),
+        ({"batch": 0}, "got batch=0; give 1 or more"),
         ({"dataset": "kodac"}, "got the data set 'kodac'; numbers are published for kodak"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -197,6 +197,16 @@ def test_a_syntax_that_was_left_out_is_not_searched(tiny_guided_codec):
         OnlineOptimizer(variables=["syntax"]).refine(tiny_guided_codec, image, code)
 
 
+def test_a_search_keeps_to_the_rate(tiny_staged_codec):
+    tiny_staged_codec.train()(torch.rand(2, 3, 64, 64))
+    tiny_staged_codec.eval()
+    image = image_of()
+    code = tiny_staged_codec.encode(image, rate=1)
+    refined = OnlineOptimizer(check_every=2, learning_rate=0.1).refine(tiny_staged_codec, image, code, steps=20)
+    assert len(refined.symbols.stages) == 1
+    assert not torch.equal(refined.symbols.stages[0], code.symbols.stages[0])
+
+
 @pytest.mark.parametrize("name", ["text", "spatial", "nothing"])
 def test_what_cannot_be_searched_is_refused(filled_codec, name):
     code = filled_codec.encode(image_of(), "a red cup")

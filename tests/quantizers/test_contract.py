@@ -31,14 +31,7 @@ INDEXED = {
 """Quantisers whose symbols are indices, (B, h, w)."""
 OTHERS = {
     HyperpriorQuantizer: lambda: HyperpriorQuantizer(model=CompressAIModel(sizes=(8, 6))),
-    ResidualQuantizer: lambda: ResidualQuantizer(
-        stages=[
-            VectorQuantizer(codebook_size=7, channels=24, dimension=4, centred=True),
-            FiniteScalarQuantizer(levels=(3, 2), channels=6),
-            VectorQuantizer(codebook_size=12, channels=6, dimension=4),
-        ],
-        blocks=[2, 1, 1],
-    ),
+    ResidualQuantizer: lambda: ResidualQuantizer(codebook_sizes=[7, 5, 12], blocks=[2, 1, 1], channels=6, dimension=4),
     StringQuantizer: lambda: StringQuantizer(model=CompressAIModel(name="bmshj2018-factorized", sizes=(8, 6))),
 }
 """Quantisers that bring their own entropy model, and whose symbols are records."""

@@ -53,6 +53,8 @@ class Setting:
     """Of the sampler."""
     guidance: float | None = None
     """Scale of the guidance on text."""
+    rate: int | None = None
+    """Of a codec with several, 1 the lowest."""
     online: int | None = None
     """Steps of a search for a better code of each image."""
     without: tuple[str, ...] = ()
@@ -64,6 +66,8 @@ class Setting:
             raise ValueError(f"got the setting steps={self.steps}; give 0 or more")
         if self.guidance is not None and not math.isfinite(self.guidance):
             raise ValueError(f"got the setting guidance={self.guidance}; give a finite number")
+        if self.rate is not None and self.rate < 1:
+            raise ValueError(f"got the setting rate={self.rate}; give 1 or more")
         if self.online is not None and self.online < 1:
             raise ValueError(f"got the setting online={self.online}; give 1 or more")
 
@@ -71,7 +75,13 @@ class Setting:
     def parse(cls, text: str) -> Setting:
         """Read `steps=4,guidance=2` or `without=syntax+text`; ValueError for anything else."""
         values: dict[str, Any] = {}
-        readers = {"steps": int, "guidance": float, "online": int, "without": lambda names: tuple(names.split("+"))}
+        readers = {
+            "steps": int,
+            "guidance": float,
+            "rate": int,
+            "online": int,
+            "without": lambda names: tuple(names.split("+")),
+        }
         for item in text.split(","):
             key, _, value = item.partition("=")
             if key not in readers or not value:
@@ -197,7 +207,7 @@ class CodecContestant(Contestant):
         return Coded(data, rounded(restored), encode_seconds, decode_seconds, memory)
 
     def _encode(self, codec: Codec, image: Tensor, caption: str | None) -> bytes:
-        code = codec.encode(image, caption, without=self.setting.without)
+        code = codec.encode(image, caption, rate=self.setting.rate, without=self.setting.without)
         if self.optimizer is not None and self.setting.online:
             decoding = {"decode_steps": self.setting.steps, "guidance": self.setting.guidance}
             code = self.optimizer.refine(codec, image, code, steps=self.setting.online, **decoding)

@@ -67,6 +67,8 @@ class Plan:
     """That share the images; `torchrun` has its own number of them."""
     threads: int | None = None
     """Of torch in every process; None divides the cores among the processes."""
+    batch: int = 1
+    """Images of one size, at most, that go through the network of a metric together; they are coded one by one."""
     reference: str | None = None
     """Curve against which Bjøntegaard deltas are computed; None takes the first anchor's, or else the first codec's."""
     dataset: str | None = None
@@ -98,6 +100,8 @@ class Plan:
 
     def check(self) -> None:
         """Raise ValueError, in one line, for what can be known to fail before anything is measured."""
+        if self.batch < 1:
+            raise ValueError(f"got batch={self.batch}; give 1 or more")
         curves = dict.fromkeys(contestant.curve for contestant in self.contestants())
         if self.reference is not None and self.reference not in curves:
             raise ValueError(f"got the reference {self.reference!r}; the curves are {', '.join(curves)}")
@@ -105,10 +109,11 @@ class Plan:
             raise ValueError(f"got the data set {self.dataset!r}; numbers are published for {', '.join(datasets())}")
         known_names(self.metrics)
         without = {name for setting in self.settings for name in setting.without}
+        rate = max((setting.rate or 1 for setting in self.settings), default=1)
         for codec in (codec for curve in self.curves for codec in curve.codecs):
             locate(codec)
-            if without:
-                _check_streams(codec, without)
+            if without or rate > 1:
+                _check_coding(codec, without, rate)
 
     def _optimizer(self) -> OnlineOptimizer | None:
         if not any(setting.online for setting in self.settings):
@@ -140,9 +145,11 @@ def _anchor(name: str):
     return anchor
 
 
-def _check_streams(codec: str, names: Iterable[str]) -> None:
-    conditioners = load(codec, encoder_only=True).conditioners
-    sent = [name for name, conditioner in conditioners.items() if conditioner.sends]
+def _check_coding(codec: str, names: Iterable[str], rate: int) -> None:
+    """Refuse streams that a codec does not send, and a rate that it does not have."""
+    loaded = load(codec, encoder_only=True)
+    loaded.quantizer.check_rate(rate)
+    sent = [name for name, conditioner in loaded.conditioners.items() if conditioner.sends]
     for name in sorted(set(names) - set(sent)):
         told = ", ".join(sent) or "no side information"
         raise ValueError(f"this codec sends no {name!r}; it sends {told}: {codec}")

@@ -307,7 +307,7 @@ def _number(value: float | None) -> float:
 
 
 def _machine(plan: Plan) -> dict[str, Any]:
-    shared = {"processes": processes_of(plan), "threads": threads_of(plan)}
+    shared = {"processes": processes_of(plan), "threads": threads_of(plan), "batch": plan.batch}
     return {"cpu": _processor(), "cores": os.cpu_count(), "device": _device(plan.device), **shared}
 
 

@@ -1,15 +1,14 @@
-"""An evaluation as it runs: image by image through every contestant, alone or as one of several processes."""
+"""An evaluation as it runs: group by group through every contestant, alone or as one of several processes."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache
-from pathlib import Path
 from queue import Empty
 from typing import Any
 
@@ -20,29 +19,15 @@ from rich.progress import MofNCompleteColumn, Progress
 from torch import multiprocessing
 
 from ulcompress import ranks
-from ulcompress.evaluation.contestants import Contestant
-from ulcompress.evaluation.metrics import Metric, Pair, PairMetric, SetMetric, build
+from ulcompress.evaluation.groups import groups
+from ulcompress.evaluation.measuring import Measuring, Outcome
+from ulcompress.evaluation.metrics import build
 from ulcompress.evaluation.plan import Plan
-from ulcompress.evaluation.store import Points, Record, Store, digest
-from ulcompress.images import read_image
 
 PATIENCE = timedelta(days=7)
 """Of a process of `torchrun` that has ended, for the others."""
 POLL_SECONDS = 0.2
 """Between two looks at whether a process is still alive."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a process tells of one image through one contestant."""
-
-    contestant: str
-    image: str
-    known: bool = False
-    """Whether it was there from before."""
-    error: str | None = None
-    """Why there is no record."""
-
 
 Tell = Callable[[Outcome], None]
 
@@ -51,9 +36,10 @@ def run(plan: Plan) -> list[Outcome]:
     """Do what a plan says and is not done yet, under a progress bar; return the outcomes, failures among them.
 
     Under `torchrun` every process takes its share and the first one returns when all have ended; otherwise as many as
-    the plan says are started here. Images are dealt out one by one, so that a process has all contestants of its
-    images. Ctrl-C ends it; what was measured stays, and the next run goes on from there. With as many threads in each,
-    any number of processes gives the same numbers.
+    the plan says are started here. Groups of images that are measured together, each of one image unless the plan has
+    batches, are dealt out one by one, so that a process has all contestants of its images. Ctrl-C ends it; what was
+    measured stays, and the next run goes on from there. With as many threads in each, any number of processes gives
+    the same numbers.
 
     Raises:
         ValueError: A codec or anchor cannot be used, or the plan asks for what is not there; before anything is
@@ -62,7 +48,7 @@ def run(plan: Plan) -> list[Outcome]:
     plan.check()
     contestants = plan.contestants()
     rank, world = int(os.environ.get("RANK", 0)), started_outside()
-    total = len(contestants) * len(_share(plan, rank, world).images)
+    total = len(contestants) * sum(map(len, _share(plan, rank, world)))
     outcomes: list[Outcome] = []
     with _progress(total, quiet=rank > 0) as advance:
 
@@ -102,87 +88,30 @@ def threads_of(plan: Plan) -> int:
 
 def measure_share(plan: Plan, rank: int, world: int, tell: Tell) -> None:
     """Do one of `world` shares of a plan in this process."""
+    here = replace(plan, device=_device(plan, rank, world))
     share = _share(plan, rank, world)
-    store = Store(plan.out)
-    metrics, _ = build(plan.metrics, plan.weights, share.device)
-    contents = cache(lambda path: hashlib.sha256(Path(path).read_bytes()).hexdigest())
+    metrics, _ = build(plan.metrics, plan.weights, here.device)
+    content = cache(lambda name: hashlib.sha256(plan.images[name].read_bytes()).hexdigest())
     failed: set[tuple[str, str]] = set()
-    for contestant in share.contestants():
-        identity = contestant.identity
-        for name, path in share.images.items():
-            outcome = Outcome(contestant.name, name)
-            try:
-                if (contestant.matched_to, name) in failed:
-                    raise ValueError(f"{contestant.matched_to} has no file of it to match")
-                decided = {"image": contents(path), **identity}
-                outcome = replace(outcome, known=_measure(share, store, contestant, metrics, name, decided))
-            except Exception as error:  # of this image: whatever it is, the others go on
-                failed.add((contestant.name, name))
-                outcome = replace(outcome, error=_told(error))
-            tell(outcome)
+    for contestant in here.contestants():
+        measure = Measuring(here, contestant, metrics, content=content, failed=failed)
+        for group in share:
+            for outcome in measure(group):
+                if outcome.error is not None:
+                    failed.add((outcome.contestant, outcome.image))
+                tell(outcome)
 
 
-def _measure(
-    plan: Plan, store: Store, contestant: Contestant, metrics: Sequence[Metric], name: str, decided: Mapping[str, Any]
-) -> bool:
-    """Do what is wanting of one image, and tell whether that was nothing; `decided` is what decided its coding."""
-    budget = None
-    if contestant.matched_to is not None:
-        ours = store.record(contestant.matched_to, name)
-        assert ours is not None, "what it is matched to was coded before it, and did not fail"
-        budget = ours.bytes
-    caption = plan.captions.get(name)
-    identity = digest({"budget": budget, "caption": caption, **decided})
-    record = store.record(contestant.name, name)
-    if record is not None and record.identity != identity:
-        record = None
-    wanting = [metric for metric in metrics if record is None or record.protocols.get(metric.name) != how(metric)]
-    kept = store.image(contestant.name, name)
-    complete = not plan.keep or (kept is not None and store.original_path(name) is not None)
-    if record is not None and not wanting and complete:
-        return True
-    original = read_image(plan.images[name])
-    if record is None or kept is None:
-        coded = contestant.code(original, caption, budget)
-        record, kept = Record.of(coded, identity), coded.restored
-        wanting = list(metrics)
-        # What was kept of another coding, and of another image under this name, would be taken for this one's.
-        store.forget(contestant, name)
-        store.forget_other_original(name, original)
-        if plan.keep:
-            store.keep_file(contestant, name, coded.data)
-            store.keep_image(contestant.name, name, kept)
-    if plan.keep and store.original_path(name) is None:
-        store.keep_original(name, original)
-    numbers, points = apply(wanting, Pair(original, kept, caption))
-    protocols = {metric.name: how(metric) for metric in wanting}
-    store.save(contestant.name, name, record.measured(numbers, protocols), points)
-    return False
+def _share(plan: Plan, rank: int, world: int) -> list[list[str]]:
+    """Return the groups of images of one of `world` processes."""
+    return groups(plan.images, plan.batch)[rank::world]
 
 
-def _told(error: Exception) -> str:
-    """Return an error in one line, with its type unless that says nothing to users."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}".removesuffix(": ")
-
-
-def apply(metrics: Sequence[Metric], pair: Pair) -> tuple[dict[str, float], Points]:
-    """Return the numbers of a pair by metric, and its points for the metrics of sets."""
-    numbers = {metric.name: metric(pair) for metric in metrics if isinstance(metric, PairMetric)}
-    points = {metric.name: metric.points(pair) for metric in metrics if isinstance(metric, SetMetric)}
-    return numbers, points
-
-
-def how(metric: Metric) -> str:
-    """Return a digest of all that decides a metric's number."""
-    return digest({"protocol": metric.protocol, "files": dict(metric.files)})
-
-
-def _share(plan: Plan, rank: int, world: int) -> Plan:
-    device = plan.device
-    if device == "cuda" and world > 1:
-        device = f"cuda:{int(os.environ.get('LOCAL_RANK', rank)) % max(1, torch.cuda.device_count())}"
-    return replace(plan, images=dict(list(plan.images.items())[rank::world]), device=device)
+def _device(plan: Plan, rank: int, world: int) -> str:
+    """Return the device of one of `world` processes: of several GPUs its own."""
+    if plan.device == "cuda" and world > 1:
+        return f"cuda:{int(os.environ.get('LOCAL_RANK', rank)) % max(1, torch.cuda.device_count())}"
+    return plan.device
 
 
 @contextmanager

@@ -24,7 +24,7 @@ class Quantizer(Part, ABC):
 
     def at_rate(self, features: Tensor, rate: int) -> Quantized:
         """Quantise features at one of the quantiser's rates, 1 the lowest; ValueError where there is no such rate."""
-        self._check_rate(rate)
+        self.check_rate(rate)
         return self(features)
 
     def rate_of(self, symbols: Any) -> int:
@@ -54,7 +54,8 @@ class Quantizer(Part, ABC):
         """Tell how to read the stream with tables alone, the stride left to the codec; None where that cannot be."""
         return None
 
-    def _check_rate(self, rate: int) -> None:
+    def check_rate(self, rate: int) -> None:
+        """Raise ValueError where there is no such rate."""
         if not 1 <= rate <= self.rates:
             known = "one rate" if self.rates == 1 else f"the rates 1 to {self.rates}"
             raise ValueError(f"got the rate {rate}, but this codec has {known}")

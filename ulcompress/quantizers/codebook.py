@@ -1,4 +1,4 @@
-"""Work on a codebook whose entries are compared by cosine: all vectors and entries are (N, D), of unit length."""
+"""Work on a codebook: all vectors and entries are (N, D), those that are compared by cosine of unit length."""
 
 import torch
 from torch import Tensor
@@ -6,6 +6,8 @@ from torch.nn import functional as F
 
 from ulcompress import ranks
 
+LEAST = 1e-3
+"""The weight below which an entry that is not chosen no longer fades: it could else vanish in half precision."""
 ROWS = 8192
 """Vectors that are compared with the codebook at once, so that a large image does not need much memory."""
 
@@ -23,10 +25,15 @@ def members(vectors: Tensor, indices: Tensor, size: int) -> tuple[Tensor, Tensor
 
 
 def draw(vectors: Tensor, count: int) -> Tensor:
-    """Draw `count` of the first rank's vectors, each once before any comes again, slightly perturbed."""
+    """Draw `count` of the first rank's vectors, slightly perturbed."""
+    picked = chosen(vectors, count)
+    return ranks.of_first(F.normalize(picked + 0.01 * torch.randn_like(picked), dim=-1))
+
+
+def chosen(vectors: Tensor, count: int) -> Tensor:
+    """Choose `count` of this rank's vectors at random, each once before any comes again."""
     order = torch.randperm(len(vectors), device=vectors.device)
-    chosen = vectors[order[torch.arange(count, device=vectors.device) % len(vectors)]]
-    return ranks.of_first(F.normalize(chosen + 0.01 * torch.randn_like(chosen), dim=-1))
+    return vectors[order[torch.arange(count, device=vectors.device) % len(vectors)]]
 
 
 def k_means(vectors: Tensor, entries: Tensor, iterations: int) -> Tensor:

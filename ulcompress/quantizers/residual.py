@@ -1,4 +1,4 @@
-"""Successive refinement: each stage quantises what the stages before it have left."""
+"""Vector quantisation by successive refinement: each stage quantises what the stages before it have left."""
 
 from collections.abc import Sequence
 
@@ -7,68 +7,96 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
+from ulcompress.entropy import StaticEntropy
 from ulcompress.quantizers.base import Quantizer
-from ulcompress.quantizers.indexed import IndexQuantizer
+from ulcompress.quantizers.centre import centre
+from ulcompress.quantizers.euclidean import EuclideanCodebook
+from ulcompress.quantizers.gradients import straight_through
 from ulcompress.records import Quantized, StagedSymbols
 
 
 class ResidualQuantizer(Quantizer):
     """Quantises features in stages, coarse ones first, so that one codec has as many rates as stages.
 
-        features ──┬────────────►(-)────────────►(-)──► ...
-                   │              ▲               ▲
-              blocks ─► stage 1 ──┤  ─► stage 2 ──┤
-                                  ▼               ▼
-                                 (+) ───────────►(+)──► ... ─► features, of the stages that are sent
+        features ─► linear ─► unit length ─┬──────────►(-)──────────►(-)──► ...
+                                           │            ▲             ▲
+                                           └─► stage 1 ─┤─► stage 2 ──┤
+                                                        ▼             ▼
+                                                       (+)──────────►(+)──► ... ─► linear ─► features
 
-    A stage may work on blocks of 2 x 2 or more positions, whose channels it sees side by side: fewer symbols for what
-    is coarse. In training every image has a number of stages of its own, drawn at random, so that each prefix of the
+    A stage may work on blocks of 2 x 2 or more positions, whose vectors it takes as one: fewer symbols for what is
+    coarse. In training every image has a number of stages of its own, drawn at random, so that each prefix of the
     stages becomes a code. The number is sent; what a lower rate sends is the beginning of what a higher one does.
 
     Sources: Zeghidour et al., SoundStream, 2021, sections III-C and III-D (residual stages and their dropout); Tian et
-    al., Visual Autoregressive Modeling, NeurIPS 2024, section 3.2 (stages on grids from coarse to fine).
+    al., Visual Autoregressive Modeling, NeurIPS 2024, section 3.2 (stages from coarse to fine grids); Yu et al., ICLR
+    2022, section 3.2 (projection and unit length).
     """
 
-    def __init__(self, *, stages: Sequence[IndexQuantizer], blocks: Sequence[int] | None = None):
-        """Take the stages.
+    def __init__(
+        self,
+        *,
+        codebook_sizes: Sequence[int] = (1024, 1024),
+        blocks: Sequence[int] | None = None,
+        channels: int = 320,
+        dimension: int = 32,
+        decay: float = 0.99,
+        revive_below: float = 0.0,
+        kmeans_iterations: int = 10,
+    ):
+        """Build empty codebooks, which the first training batch fills.
 
         Args:
-            stages: Quantisers for C features times the positions of a block; the first stage is the lowest rate.
+            codebook_sizes: Number of entries of each stage; the first stage alone is the lowest rate.
             blocks: Side of each stage's blocks in positions of the features; None for single positions everywhere.
+            channels: Channels of the features.
+            dimension: Of the projection in which the stages work.
+            decay: Of the moving averages that entries follow, a training step.
+            revive_below: An entry that is chosen fewer times than this a step, on average, is moved onto a vector of
+                the batch; 0 leaves unused entries alone.
+            kmeans_iterations: Steps of k-means on the first training batch.
 
         Raises:
-            ValueError: There is no stage, or a stage's channels are not those of its blocks.
+            ValueError: There is no stage, or the blocks are not one for each.
         """
         super().__init__()
-        blocks = [1] * len(stages) if blocks is None else list(blocks)
-        if not stages or len(blocks) != len(stages) or min(blocks) < 1:
-            raise ValueError(f"give stages, and a block of at least 1 for each; got {len(stages)} and blocks {blocks}")
-        self.channels = stages[-1].channels // blocks[-1] ** 2
-        for number, (stage, block) in enumerate(zip(stages, blocks, strict=True), 1):
-            if stage.channels != self.channels * block**2:
-                raise ValueError(
-                    f"stage {number} takes {stage.channels} channels, but its blocks of {block} x {block} positions "
-                    f"have {self.channels * block**2}; set its channels to that number"
-                )
-        self.stages = nn.ModuleList(stages)
+        blocks = [1] * len(codebook_sizes) if blocks is None else list(blocks)
+        if not codebook_sizes or len(blocks) != len(codebook_sizes) or min(blocks) < 1:
+            raise ValueError(
+                f"give codebook sizes, and for each a block of at least 1; got {list(codebook_sizes)} and {blocks}"
+            )
+        self.channels = channels
+        self.rates = len(codebook_sizes)
         self.blocks = blocks
-        self.rates = len(stages)
+        self.project_in = nn.Linear(channels, dimension)
+        self.project_out = nn.Linear(dimension, channels)
+        options = {"decay": decay, "revive_below": revive_below, "kmeans_iterations": kmeans_iterations}
+        self.stages = nn.ModuleList(
+            EuclideanCodebook(size, dimension * block**2, **options)
+            for size, block in zip(codebook_sizes, blocks, strict=True)
+        )
+        self.entropies = nn.ModuleList(StaticEntropy() for _ in codebook_sizes)
+        for entropy, size in zip(self._entropies, codebook_sizes, strict=True):
+            entropy.build(size)
+        self.mean: Tensor
+        self.register_buffer("mean", torch.zeros(dimension))
         self._counts = SymbolTable.uniform(self.rates)
 
     def forward(self, features: Tensor) -> Quantized:
         """Quantise features, (B, C, h, w), in all stages; in training each image's are the sum of as many as it drew.
 
-        Bits are those of the stages in the sum, symbols those of all; the terms are means over the stages.
+        Bits are those of the stages in the sum, symbols those of all. The term `commitment` is the mean squared
+        distance of the projected vectors from their sums.
         """
         if not self.training:
             return self.at_rate(features, self.rates)
         # Evenly over the batch: each rate has its share of every step.
-        order = torch.randperm(len(features), device=features.device) + torch.randint(self.rates, ()).item()
+        order = torch.randperm(len(features), device=features.device) + int(torch.randint(self.rates, ()))
         return self._refined(features, self.rates, 1 + order % self.rates)
 
     def at_rate(self, features: Tensor, rate: int) -> Quantized:
         """Quantise features in the first `rate` stages."""
-        self._check_rate(rate)
+        self.check_rate(rate)
         return self._refined(features, rate, torch.full((len(features),), rate, device=features.device))
 
     def rate_of(self, symbols: StagedSymbols) -> int:
@@ -76,61 +104,76 @@ class ResidualQuantizer(Quantizer):
         return len(symbols.stages)
 
     def dequantize(self, symbols: StagedSymbols) -> Tensor:
-        """Add what the stages stand for, (B, C, h, w)."""
-        total = torch.zeros((), device=symbols.stages[0].device)
-        for stage, block, indices in zip(self.parts, self.blocks, symbols.stages, strict=False):
-            total = total + _joined(stage.dequantize(indices), block, symbols.rows, symbols.columns)
-        return total
+        """Add what the stages stand for and project it to features, (B, C, h, w)."""
+        size = symbols.rows, symbols.columns
+        stages = zip(self._codebooks, self.blocks, symbols.stages, strict=False)
+        parts = [_joined(stage.entries[indices], block, *size) for stage, block, indices in stages]
+        return self._projected_out(sum(parts[1:], parts[0]))
 
     def write(self, symbols: StagedSymbols, coder: ArithmeticEncoder) -> None:
         """Code the number of stages, and then stage by stage."""
         self._counts.encode(len(symbols.stages) - 1, coder)
-        for stage, indices in zip(self.parts, symbols.stages, strict=False):
-            stage.write(indices, coder)
+        for entropy, indices in zip(self._entropies, symbols.stages, strict=False):
+            entropy.write(indices, coder)
 
     def read(self, coder: ArithmeticDecoder, grid: tuple[int, int]) -> StagedSymbols:
         """Read the symbols of one image whose features have h by w positions."""
         count = 1 + self._counts.decode(coder)
         grids = [(-(-grid[0] // block), -(-grid[1] // block)) for block in self.blocks]
-        read = [stage.read(coder, own) for stage, own in zip(self.parts[:count], grids, strict=False)]
+        read = [entropy.read(coder, own) for entropy, own in list(zip(self._entropies, grids, strict=True))[:count]]
         return StagedSymbols(tuple(read), *grid)
-
-    @property
-    def parts(self) -> list[IndexQuantizer]:
-        """The stages, the lowest rate first."""
-        return list(self.stages)  # pyright: ignore[reportReturnType]
 
     def _refined(self, features: Tensor, stages: int, counts: Tensor) -> Quantized:
         """Run the first stages; each image's features are the sum of as many of them as `counts`, (B,), says."""
-        rows, columns = features.shape[-2:]
-        total = torch.zeros((), device=features.device)
-        bits = torch.full((len(features),), self._counts.bits(0), device=features.device)
-        rest, done = features, []
-        for number, (stage, block) in enumerate(zip(self.parts[:stages], self.blocks, strict=False)):
-            quantized = stage(_blocks(rest, block))
-            part = _joined(quantized.features, block, rows, columns)
-            # Gradients reach the features through each stage as if what the others have left were given.
-            rest = rest - part.detach()
-            sent = counts > number
-            total = total + part * sent[:, None, None, None]
-            bits = bits + quantized.bits * sent
-            done.append(quantized)
-        symbols = StagedSymbols(tuple(quantized.symbols for quantized in done), rows, columns)
-        return Quantized(total, symbols, bits, _means([quantized.losses for quantized in done]))
+        with torch.autocast(features.device.type, enabled=False):
+            vectors = self._vectors(features)
+            rest, total, symbols = vectors.detach(), torch.zeros_like(vectors), []
+            bits = torch.full((len(features),), self._counts.bits(0), device=features.device)
+            for number in range(stages):
+                indices, part = self._stage(number, rest)
+                sent = counts > number
+                rest, total = rest - part, total + part * sent[:, None, None, None]
+                bits = bits + self._entropies[number].bits(indices) * sent
+                symbols.append(indices)
+            commitment = (vectors - total).square().sum(1).mean()
+            quantized = self._projected_out(straight_through(vectors, total))
+        staged = StagedSymbols(tuple(symbols), *features.shape[-2:])
+        return Quantized(quantized, staged, bits, {"commitment": commitment})
+
+    def _vectors(self, features: Tensor) -> Tensor:
+        """Return the vectors of unit length in which the stages work, (B, D, h, w)."""
+        projected = self.project_in(features.float().movedim(1, -1))
+        first = not self._codebooks[0].filled
+        common = centre(projected, self.mean, training=self.training, first=first)
+        return F.normalize(projected - common, dim=-1).movedim(-1, 1)
+
+    def _stage(self, number: int, rest: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the indices of one stage, and the part of the vectors, (B, D, h, w), that they stand for."""
+        blocks = _blocks(rest, self.blocks[number]).movedim(1, -1)
+        indices, codes = self._codebooks[number](blocks.flatten(0, -2))
+        indices = indices.view(blocks.shape[:-1])
+        if self.training:
+            self._entropies[number].observe(indices)
+        return indices, _joined(codes.view_as(blocks), self.blocks[number], *rest.shape[-2:])
+
+    @property
+    def _codebooks(self) -> list[EuclideanCodebook]:
+        return list(self.stages)  # pyright: ignore[reportReturnType]
+
+    @property
+    def _entropies(self) -> list[StaticEntropy]:
+        return list(self.entropies)  # pyright: ignore[reportReturnType]
+
+    def _projected_out(self, vectors: Tensor) -> Tensor:
+        return self.project_out(vectors.movedim(1, -1)).movedim(-1, 1)
 
 
-def _blocks(features: Tensor, block: int) -> Tensor:
-    """Put the positions of each block side by side in the channels: (B, C, h, w) to (B, C * block^2, h', w')."""
-    bottom, right = (-side % block for side in features.shape[-2:])
-    return F.pixel_unshuffle(F.pad(features, (0, right, 0, bottom), mode="replicate"), block)
+def _blocks(vectors: Tensor, block: int) -> Tensor:
+    """Put the vectors of each block one after the other: (B, D, h, w) to (B, D * block^2, h', w')."""
+    bottom, right = (-side % block for side in vectors.shape[-2:])
+    return F.pixel_unshuffle(F.pad(vectors, (0, right, 0, bottom), mode="replicate"), block)
 
 
-def _joined(features: Tensor, block: int, rows: int, columns: int) -> Tensor:
-    """Undo `_blocks`."""
-    return F.pixel_shuffle(features, block)[..., :rows, :columns]
-
-
-def _means(terms: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the mean of each term over those that have it."""
-    names = dict.fromkeys(name for each in terms for name in each)
-    return {name: torch.stack([each[name] for each in terms if name in each]).mean() for name in names}
+def _joined(blocks: Tensor, block: int, rows: int, columns: int) -> Tensor:
+    """Undo that, for blocks whose vectors come last: (B, h', w', D * block^2) to (B, D, h, w)."""
+    return F.pixel_shuffle(blocks.movedim(-1, 1), block)[..., :rows, :columns]

@@ -7,12 +7,10 @@ from torch.nn import functional as F
 from ulcompress import ranks
 from ulcompress.entropy import EntropyModel
 from ulcompress.quantizers import gradients
-from ulcompress.quantizers.codebook import draw, k_means, members, nearest
+from ulcompress.quantizers.centre import centre
+from ulcompress.quantizers.codebook import LEAST, draw, k_means, members, nearest
 from ulcompress.quantizers.indexed import IndexQuantizer
 from ulcompress.records import Quantized
-
-LEAST = 1e-3
-"""The weight below which an entry that is not chosen no longer fades: it could else vanish in half precision."""
 
 
 class VectorQuantizer(IndexQuantizer):
@@ -104,18 +102,7 @@ class VectorQuantizer(IndexQuantizer):
         return self.project_out(self.codebook[symbols]).movedim(-1, 1)
 
     def _centre(self, projected: Tensor) -> Tensor:
-        """Return the running mean, in training with the gradient of the batch's own.
-
-        Without that gradient nothing would hold the features' mean, since a shift changes no loss: it would drift
-        faster than an average of the weights can follow.
-        """
-        if not (self.training and self.centred):
-            return self.mean
-        mean = projected.flatten(0, -2).mean(0)
-        with torch.no_grad():
-            common = ranks.summed(mean.clone()) / ranks.world_size()
-            self.mean.copy_(torch.lerp(self.mean, common, 0.1) if self.filled else common)
-        return self.mean + (mean - mean.detach())
+        return centre(projected, self.mean, training=self.training and self.centred, first=not self.filled)
 
     @torch.no_grad()
     def _fill(self, flat: Tensor) -> None:

@@ -15,17 +15,33 @@ from torchmetrics.functional.image import learned_perceptual_image_patch_similar
 from torchmetrics.functional.image.dists import DISTSNetwork
 
 from ulcompress.evaluation.frechet import cut, frechet_distance, frechet_of_points
-from ulcompress.evaluation.metrics import FIDELITY, METRICS, MeanIoU, Pair, SetDistance, build
+from ulcompress.evaluation.metrics import FIDELITY, METRICS, MeanIoU, Pair, SetDistance, SetMetric, build
 from ulcompress.evaluation.metrics.sets import SUBSET, kernel_distance
 from ulcompress.evaluation.metrics.weights import MissingWeights, _checked, hashes
 from ulcompress.losses.backbone import load_backbone
 
 
-def sample(height=70, width=90, caption=None):
-    generator = torch.Generator().manual_seed(0)
+def sample(height=70, width=90, caption=None, seed=0):
+    generator = torch.Generator().manual_seed(seed)
     original = torch.rand(3, height, width, generator=generator)
     restored = (original + 0.2 * torch.randn(3, height, width, generator=generator)).clamp(0, 1)
     return Pair(original, (restored * 255).round() / 255, caption)
+
+
+def same_in_a_batch(metric, captions=("a", "a red cup", None), size=(70, 90)):
+    """Tell whether three pairs together have what each of them has alone."""
+    pairs = [sample(*size, caption, seed) for seed, caption in enumerate(captions)]
+    together = metric.batch(pairs)
+    if isinstance(metric, SetMetric):
+        alone = [metric.points(pair) for pair in pairs]
+        for one, other in zip(together, alone, strict=True):
+            assert one.keys() == other.keys()
+            for kind in one:
+                np.testing.assert_allclose(one[kind], other[kind], rtol=1e-4, atol=1e-6)
+    else:
+        alone = [metric(pair) for pair in pairs]
+        assert together == pytest.approx(alone, rel=1e-4, nan_ok=True) and len(set(together)) == 3
+    return metric.batched
 
 
 def vgg16_features():
@@ -116,6 +132,22 @@ def test_dists_is_that_of_torchmetrics(weights, monkeypatch, trusted):
     with torch.no_grad():
         expected = DISTSNetwork()(pair.original[None], pair.restored[None])
     assert metric(pair) == pytest.approx(float(expected), rel=1e-4) and metric(pair) > 0.01
+    assert same_in_a_batch(metric)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["lpips-squeeze", "feature-distance-squeezenet1_1", "frechet-squeezenet1_1", "frechet-squeezenet1_1-128", "psnr"],
+)
+def test_a_batch_has_the_numbers_of_one_by_one(weights, name, one_thread):
+    metric = METRICS[name](weights, "cpu")
+    assert same_in_a_batch(metric, size=(130, 260)) == (name != "psnr")
+
+
+@pytest.mark.parametrize("name", ["lpips-squeeze", "frechet-squeezenet1_1"])
+def test_a_batch_of_small_images_has_no_numbers(weights, name):
+    found = METRICS[name](weights, "cpu").batch([sample(20, 90), sample(20, 90)])
+    assert all(len(of["restored"]) == 0 if isinstance(of, dict) else math.isnan(of) for of in found) and len(found) == 2
 
 
 def test_what_is_missing_is_told_and_the_rest_goes_on(weights):
@@ -222,6 +254,7 @@ def test_mean_iou_is_its_closed_form():
     second = metric.points(Pair(labels([[2, 0]]), labels([[0, 0]])))
     # Class 0: 1 + 1 of 2 + 2; class 1: 2 of 3; class 2: none of 1; class 3 is nowhere.
     assert metric.compute([first, second]) == pytest.approx((2 / 4 + 2 / 3 + 0) / 3)
+    assert same_in_a_batch(metric)
 
 
 def test_miou_of_torchvision(weights, trusted):
@@ -274,6 +307,8 @@ def test_clip_score_is_the_cosine_of_the_embeddings(weights):
     assert caption(pair) == pytest.approx(100 * max(0, float(F.cosine_similarity(restored, text))), abs=1e-3)
     assert image(Pair(pair.original, pair.original)) == pytest.approx(100, abs=1e-3)
     assert math.isnan(caption(sample()))
+    assert same_in_a_batch(image) and same_in_a_batch(caption)
+    assert all(map(math.isnan, caption.batch([sample(), sample()])))
     assert set(image.files) == {"model.safetensors"}
 
 

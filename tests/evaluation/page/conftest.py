@@ -20,7 +20,8 @@ def results():
         return {
             "format": 1, "command": "ulcompress evaluate images", "created": "2026-11-24T12:00:00+00:00",
             "dataset": None, "versions": {"ulcompress": "0.1.0"}, "failures": [], "failed": [],
-            "machine": {"cpu": "a processor", "cores": 2, "device": "cpu", "processes": 1, "threads": 2},
+            "machine": {"cpu": "a processor", "cores": 2, "device": "cpu", "processes": 1, "threads": 2,
+                        "batch": 1},
             "metrics": [
                 {"name": name, "label": label, "better": better, "scope": scope, "protocol": f"how {name} is found",
                  "files": {"net.pth": "0" * 64}, "missing": None}

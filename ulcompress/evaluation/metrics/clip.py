@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ class CLIPSimilarity(PairMetric):
     """
 
     better = "higher"
+    batched = True
 
     def __init__(self, model: nn.Module, processor: Any, *, to: str, title: str, files: Mapping[str, str]):
         """Take a `CLIPModel` with its processor, and `image` or `caption` to compare with."""
@@ -40,21 +41,33 @@ class CLIPSimilarity(PairMetric):
         )
         self.files = files
 
-    @torch.no_grad()
     def __call__(self, pair: Pair) -> float:
         """Return 0 to 100; NaN where there is no caption to compare with."""
-        if self.to == "caption" and not pair.caption:
-            return float("nan")
-        other = self._image(pair.original) if self.to == "image" else self._text(pair.caption or "")
-        cosine = torch.cosine_similarity(self._image(pair.restored), other)
-        return 100 * max(0.0, float(cosine))
+        return self.batch([pair])[0]
 
-    def _image(self, image: Tensor) -> Tensor:
-        inputs = self.processor.image_processor(images=[to_pil(image)], return_tensors="pt")
+    @torch.no_grad()
+    def batch(self, pairs: Sequence[Pair]) -> list[float]:
+        """Return the same of each of several pairs."""
+        defined = [place for place, pair in enumerate(pairs) if self.to == "image" or pair.caption]
+        scores = [float("nan")] * len(pairs)
+        if defined:
+            for place, cosine in zip(defined, self._cosines([pairs[place] for place in defined]), strict=True):
+                scores[place] = 100 * max(0.0, float(cosine))
+        return scores
+
+    def _cosines(self, pairs: Sequence[Pair]) -> Tensor:
+        if self.to == "image":
+            others = self._images([pair.original for pair in pairs])
+        else:
+            others = self._texts([pair.caption or "" for pair in pairs])
+        return torch.cosine_similarity(self._images([pair.restored for pair in pairs]), others)
+
+    def _images(self, images: Sequence[Tensor]) -> Tensor:
+        inputs = self.processor.image_processor(images=list(map(to_pil, images)), return_tensors="pt")
         return self._features(self.model.get_image_features, inputs, "pixel_values")
 
-    def _text(self, caption: str) -> Tensor:
-        inputs = self.processor.tokenizer([caption], return_tensors="pt", truncation=True, padding=True)
+    def _texts(self, captions: Sequence[str]) -> Tensor:
+        inputs = self.processor.tokenizer(captions, return_tensors="pt", truncation=True, padding=True)
         return self._features(self.model.get_text_features, inputs, "input_ids", "attention_mask")
 
     def _features(self, function: Any, inputs: Any, *names: str) -> Tensor:

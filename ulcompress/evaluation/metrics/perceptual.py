@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ulcompress.evaluation.metrics.base import Pair, PairMetric
+from ulcompress.evaluation.metrics.base import Pair, PairMetric, stacked
 from ulcompress.evaluation.metrics.weights import (
     SMALLEST_SIDE,
     backbone,
@@ -29,6 +30,7 @@ class Perceptual(PairMetric):
     """A distance between images by a network, in [0, 1] RGB at full size."""
 
     better = "lower"
+    batched = True
 
     def __init__(self, distance: nn.Module, *, name: str, label: str, protocol: str, files: dict[str, str]):
         """Take a module that maps two batches, (B, 3, H, W) in [0, 1], to (B,)."""
@@ -38,13 +40,18 @@ class Perceptual(PairMetric):
         self.protocol = protocol
         self.files = files
 
-    @torch.no_grad()
     def __call__(self, pair: Pair) -> float:
         """Return the distance; NaN for an image with a side below 32 pixels."""
-        if min(pair.original.shape[1:]) < SMALLEST_SIDE:
-            return float("nan")
+        return self.batch([pair])[0]
+
+    @torch.no_grad()
+    def batch(self, pairs: Sequence[Pair]) -> list[float]:
+        """Return the distances of pairs of one size; NaN for sides below 32 pixels."""
+        restored, original = stacked(pairs)
+        if min(original.shape[2:]) < SMALLEST_SIDE:
+            return [float("nan")] * len(pairs)
         device = next((p.device for p in self.distance.parameters()), torch.device("cpu"))
-        return float(self.distance(pair.restored[None].to(device), pair.original[None].to(device)))
+        return self.distance(restored.to(device), original.to(device)).tolist()
 
 
 def lpips(net: str, folder: Path | None, device: str) -> Perceptual:
@@ -98,4 +105,4 @@ class _DISTS(nn.Module):
         self.network: Any = DISTSNetwork()
 
     def forward(self, restored: Tensor, original: Tensor) -> Tensor:
-        return self.network(original, restored)
+        return self.network(original, restored).reshape(len(original))  # which makes a number of a batch of one

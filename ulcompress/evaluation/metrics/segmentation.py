@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ulcompress.evaluation.metrics.base import Pair, SetMetric
+from ulcompress.evaluation.metrics.base import Pair, SetMetric, stacked
 from ulcompress.evaluation.metrics.weights import fetch, hashes, reading
 from ulcompress.losses.backbone import ImageNetScale
 
@@ -22,30 +22,38 @@ class MeanIoU(SetMetric):
     """Mean over classes of intersection by union of the labels, both counted over all pixels of the set."""
 
     name, label, better = "miou", "mIoU", "higher"
+    batched = True
 
     def __init__(self, labels: Callable[[Tensor], Tensor], classes: int, *, protocol: str, files: Mapping[str, str]):
-        """Take what maps RGB in [0, 1], (1, 3, H, W), to class indices, (1, H, W)."""
+        """Take what maps RGB in [0, 1], (B, 3, H, W), to class indices, (B, H, W)."""
         self.labels = labels
         self.classes = classes
         self.protocol = protocol
         self.files = files
 
-    @torch.no_grad()
     def points(self, pair: Pair) -> dict[str, np.ndarray]:
         """Return the pixels of `intersection` and `union` of each class, (1, classes)."""
-        restored, original = self.labels(pair.restored[None]), self.labels(pair.original[None])
-        counts = {
-            "intersection": torch.bincount(original[original == restored], minlength=self.classes),
-            "union": torch.bincount(original.flatten(), minlength=self.classes)
-            + torch.bincount(restored[original != restored], minlength=self.classes),
-        }
-        return {kind: count.cpu().numpy()[None] for kind, count in counts.items()}
+        return self.batch([pair])[0]
+
+    @torch.no_grad()
+    def batch(self, pairs: Sequence[Pair]) -> list[dict[str, np.ndarray]]:
+        """Return the points of each of several pairs, all of one size."""
+        restored, original = map(self.labels, stacked(pairs))
+        return [self._counted(*labels) for labels in zip(restored, original, strict=True)]
 
     def compute(self, points: Sequence[Mapping[str, np.ndarray]]) -> float:
         """Return 0 to 1; classes that are in no label count for nothing."""
         both, any_ = (sum(of_image[kind][0] for of_image in points) for kind in ("intersection", "union"))
         seen = np.asarray(any_) > 0
         return float((np.asarray(both)[seen] / np.asarray(any_)[seen]).mean()) if seen.any() else np.nan
+
+    def _counted(self, restored: Tensor, original: Tensor) -> dict[str, np.ndarray]:
+        counts = {
+            "intersection": torch.bincount(original[original == restored], minlength=self.classes),
+            "union": torch.bincount(original.flatten(), minlength=self.classes)
+            + torch.bincount(restored[original != restored], minlength=self.classes),
+        }
+        return {kind: count.cpu().numpy()[None] for kind, count in counts.items()}
 
 
 def mean_iou(folder: Path | None, device: str) -> MeanIoU:
@@ -77,5 +85,5 @@ class Labels(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map RGB in [0, 1], (1, 3, H, W), to class indices, (1, H, W)."""
+        """Map RGB in [0, 1], (B, 3, H, W), to class indices, (B, H, W)."""
         return self.network(self.scale(images.to(self.scale.mean)))["out"].argmax(1)

@@ -29,6 +29,7 @@ class SetDistance(SetMetric):
     """A distance between two clouds of features."""
 
     better = "lower"
+    batched = True
 
     def __init__(
         self,
@@ -59,11 +60,16 @@ class SetDistance(SetMetric):
         self.protocol = protocol
         self.files = files
 
-    @torch.no_grad()
     def points(self, pair: Pair) -> dict[str, np.ndarray]:
         """Return the features of all patches, `restored` and `original`, (N, C) float32."""
-        sides = {"restored": pair.restored, "original": pair.original}
-        return {kind: self._features(image) for kind, image in sides.items()}
+        return self.batch([pair])[0]
+
+    @torch.no_grad()
+    def batch(self, pairs: Sequence[Pair]) -> list[dict[str, np.ndarray]]:
+        """Return the points of each of several pairs, whose patches go through the network together."""
+        restored = self._features([pair.restored for pair in pairs])
+        original = self._features([pair.original for pair in pairs])
+        return [{"restored": one, "original": other} for one, other in zip(restored, original, strict=True)]
 
     def compute(self, points: Sequence[Mapping[str, np.ndarray]]) -> float:
         """Return the distance; NaN with fewer than two samples."""
@@ -73,10 +79,11 @@ class SetDistance(SetMetric):
         )
         return self.distance(restored.double(), original.double()) if min(len(restored), len(original)) > 1 else np.nan
 
-    def _features(self, image: Tensor) -> np.ndarray:
-        patches = self._patches(image)
+    def _features(self, images: Sequence[Tensor]) -> list[np.ndarray]:
+        of_images = [self._patches(image) for image in images]
+        patches = torch.cat(of_images)
         found = [self.features(some).cpu() for some in patches.split(AT_ONCE)] if len(patches) else [NOTHING]
-        return torch.cat(found).float().numpy()
+        return [features.float().numpy() for features in torch.cat(found).split(list(map(len, of_images)))]
 
     def _patches(self, image: Tensor) -> Tensor:
         if min(image.shape[1:]) < self.smallest:

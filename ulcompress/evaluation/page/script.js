@@ -44,8 +44,8 @@ const option = (select, value, text) => select.append(make("option", { value }, 
     say(metric.label, metric.missing === null ? `${metric.protocol}${hashes ? `. Weights: ${hashes}` : ""}` : `missing: ${metric.missing}`);
   }
   say("Versions", Object.entries(data.versions).map((pair) => pair.join(" ")).join(", "));
-  const { cpu, cores, device, processes, threads } = data.machine;
-  say("Machine", `${cpu}, ${cores} cores; codecs on ${device}; processes: ${processes}, threads of torch in each: ${threads}`);
+  const { cpu, cores, device, processes, threads, batch } = data.machine;
+  say("Machine", `${cpu}, ${cores} cores; codecs on ${device}; processes: ${processes}, threads of torch in each: ${threads}, images in a batch: ${batch}`);
   for (const failed of data.failed) say(`Failed on every image: ${failed.name}`, failed.error);
   for (const failure of data.failures) say(`Left out: ${failure.image} through ${failure.contestant}`, failure.error);
   at("protocols").append(list);

@@ -1,0 +1,140 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from ulcompress.quantizers import FiniteScalarQuantizer, ResidualQuantizer
+from ulcompress.quantizers.euclidean import EuclideanCodebook
+
+
+@pytest.fixture(autouse=True)
+def seeded(one_thread):
+    torch.manual_seed(0)
+
+
+def staged(**arguments):
+    """Three stages, the first one on blocks of 2 x 2, after a batch that has filled them."""
+    quantizer = ResidualQuantizer(codebook_sizes=[9, 5, 6], blocks=[2, 1, 1], channels=6, dimension=4, **arguments)
+    with torch.no_grad():
+        quantizer(torch.randn(6, 6, 8, 8))
+    return quantizer.eval()
+
+
+def plain(*codebooks):
+    """A quantiser of given entries on two channels, whose projections do nothing."""
+    quantizer = ResidualQuantizer(codebook_sizes=[len(entries) for entries in codebooks], channels=2, dimension=2)
+    with torch.no_grad():
+        for linear in (quantizer.project_in, quantizer.project_out):
+            linear.weight.copy_(torch.eye(2))
+            linear.bias.zero_()
+        for stage, entries in zip(quantizer.stages, codebooks, strict=True):
+            stage.usage.fill_(2.0)
+            stage.sums.copy_(2 * torch.tensor(entries))
+            stage.filled.fill_(True)
+    return quantizer.eval()
+
+
+@torch.no_grad()
+def test_each_stage_quantises_what_the_others_have_left():
+    quantizer = plain([[1.0, 0.0], [0.0, 1.0]], [[-0.3, 0.6], [0.5, 0.5]], [[0.1, 0.1], [-0.1, 0.2]])
+    features = torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)  # of unit length: 0.6, 0.8
+    found = [quantizer.at_rate(features, rate).features.flatten().tolist() for rate in (1, 2, 3)]
+    # left of the first stage: 0.6, -0.2; of the second: 0.1, -0.7
+    assert [[round(value, 4) for value in each] for each in found] == [[0.0, 1.0], [0.5, 1.5], [0.6, 1.6]]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rate", [1, 2, 3])
+def test_a_lower_rate_is_the_beginning_of_a_higher_one_and_comes_back(rate):
+    quantizer, features = staged(), torch.randn(1, 6, 3, 5)
+    whole, part = quantizer(features), quantizer.at_rate(features, rate)
+    assert quantizer.rate_of(part.symbols) == len(part.symbols.stages) == rate
+    assert all(map(torch.equal, part.symbols.stages, whole.symbols.stages))
+    assert [tuple(stage.shape) for stage in part.symbols.stages] == [(1, 2, 3), (1, 3, 5), (1, 3, 5)][:rate]
+    coder = ArithmeticEncoder()
+    quantizer.write(part.symbols, coder)
+    data = coder.finish()
+    again = quantizer.read(ArithmeticDecoder(data), (3, 5))
+    assert all(map(torch.equal, again.stages, part.symbols.stages))
+    assert torch.equal(quantizer.dequantize(again), part.features)
+    assert abs(8 * len(data) - float(part.bits)) <= 9
+    assert (rate == 3) == (float(part.bits) == float(whole.bits))
+
+
+def test_training_lowers_the_distortion_of_every_rate():
+    """Vectors of few directions, whose codebooks do not begin at them."""
+    quantizer = ResidualQuantizer(codebook_sizes=[4, 4], channels=6, dimension=4, decay=0.8, kmeans_iterations=0)
+    directions = torch.randn(8, 6)
+
+    def batch():
+        return directions[torch.randint(8, (6, 4, 4))].movedim(-1, 1)
+
+    def distortions():
+        given = batch()
+        vectors = F.normalize(quantizer.project_in(given.movedim(1, -1)) - quantizer.mean, dim=-1)
+        codes = [quantizer.stages[0].entries[quantizer.eval()(given).symbols.stages[0]]]
+        codes.append(codes[0] + quantizer.stages[1].entries[quantizer(given).symbols.stages[1]])
+        return torch.tensor([(vectors - code).square().sum(-1).mean() for code in codes])
+
+    with torch.no_grad():
+        quantizer(batch())
+        before = distortions()
+        for _ in range(60):
+            quantizer.train()(batch())
+        after = distortions()
+    assert (after < 0.7 * before).all() and after[1] < 0.5 * after[0]
+
+
+def test_gradients_pass_as_if_nothing_were_quantised():
+    quantizer = staged()
+    given = torch.randn(2, 6, 4, 4, requires_grad=True)
+    weights = torch.randn(2, 6, 4, 4)
+    (quantizer(given).features * weights).sum().backward()
+    own = given.grad.clone()
+    given.grad = None
+    vectors = F.normalize(quantizer.project_in(given.movedim(1, -1)) - quantizer.mean, dim=-1)
+    (quantizer.project_out(vectors).movedim(-1, 1) * weights).sum().backward()
+    torch.testing.assert_close(own, given.grad)
+
+
+@torch.no_grad()
+def test_in_training_a_batch_is_shared_evenly_by_the_rates():
+    quantizer = plain([[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.5]] * 2, [[0.3, 0.3]] * 2).train()
+    for stage in quantizer.stages:
+        stage.decay = 1.0
+    features = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(6, 2, 1, 1)
+    quantizer.mean.copy_(torch.tensor([0.5, 0.5]))
+    quantized = quantizer(features)
+    sums = sorted(round(float(value), 3) for value in quantized.features[:, 1])
+    assert sums[0] == sums[1] < sums[2] == sums[3] < sums[4] == sums[5]
+    assert len(quantized.symbols.stages) == 3
+    bits = quantized.bits.sort().values
+    assert bits[0] == bits[1] < bits[2] == bits[3] < bits[4] == bits[5]
+    alone = {round(float(quantizer(features[:1]).features[0, 1]), 1) for _ in range(60)}
+    assert len(alone) == 3, "a batch of one draws any rate"
+
+
+@torch.no_grad()
+def test_an_entry_nobody_chooses_is_revived():
+    codebook = EuclideanCodebook(2, 3, decay=0.5, revive_below=0.1, kmeans_iterations=0)
+    codebook.filled.fill_(True)
+    codebook.sums.copy_(torch.tensor([[1.0, 0, 0], [9.0, 9, 9]]))
+    vectors = torch.tensor([[1.0, 0, 0], [0.9, 0.1, 0]]).repeat(4, 1)
+    for _ in range(20):
+        codebook(vectors)
+    assert codebook.entries.max() < 2
+    assert codebook(vectors)[0].unique().numel() == 2
+
+
+@pytest.mark.parametrize("rate", [0, 4])
+def test_other_rates_are_refused(rate):
+    with pytest.raises(ValueError, match=f"got the rate {rate}, but this codec has the rates 1 to 3"):
+        staged().at_rate(torch.randn(1, 6, 4, 4), rate)
+    with pytest.raises(ValueError, match="got the rate 2, but this codec has one rate"):
+        FiniteScalarQuantizer(channels=6).eval().at_rate(torch.randn(1, 6, 4, 4), 2)
+
+
+@pytest.mark.parametrize("sizes, blocks", [([], None), ([6], [1, 2]), ([6], [0])])
+def test_stages_without_blocks_are_refused(sizes, blocks):
+    with pytest.raises(ValueError, match="give codebook sizes, and for each a block of at least 1"):
+        ResidualQuantizer(codebook_sizes=sizes, blocks=blocks)
