@@ -19,7 +19,7 @@ from ulcompress.evaluation.run import measure_share
 from ulcompress.evaluation.store import Store
 from ulcompress.images import read_image
 
-NETWORKS = ("lpips-squeeze", "frechet-squeezenet1_1")
+NETWORKS = ("feature-distance-squeezenet1_1", "frechet-squeezenet1_1")
 ORIENTATION, TURNED = 0x0112, 6
 """The EXIF tag, and what it says of a picture that has to be turned by a quarter."""
 
@@ -193,8 +193,8 @@ def test_an_image_that_joins_is_measured_with_its_group(plan, sizes):
 
 
 def test_the_size_of_batches_decides_only_what_is_measured_in_them(plan):
-    lpips, psnr = METRICS["lpips-squeeze"](plan.weights, "cpu"), METRICS["psnr"](None, "cpu")
-    assert how(lpips, 1) != how(lpips, 2) != how(lpips, 3) and how(psnr, 1) == how(psnr, 3)
+    distance, psnr = METRICS[NETWORKS[0]](plan.weights, "cpu"), METRICS["psnr"](None, "cpu")
+    assert how(distance, 1) != how(distance, 2) != how(distance, 3) and how(psnr, 1) == how(psnr, 3)
     plan = replace(plan, anchors=(), metrics=("psnr",))
     run(replace(plan, batch=1))
     assert all(outcome.known for outcome in run(plan))

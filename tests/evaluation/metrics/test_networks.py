@@ -86,7 +86,17 @@ def trusted(monkeypatch):
     monkeypatch.setattr("ulcompress.evaluation.metrics.weights._checked", lambda path: path)
 
 
-def test_lpips_is_that_of_torchmetrics(weights, monkeypatch):
+@pytest.fixture
+def published(weights, trusted):
+    """The same weights under the name under which torchvision publishes others."""
+    from safetensors.torch import load_file
+
+    path = weights / "squeezenet1_1-b8a52dc0.pth"
+    torch.save(load_file(weights / "squeezenet1_1.safetensors"), path)
+    return path
+
+
+def test_lpips_is_that_of_torchmetrics(weights, published, monkeypatch):
     import torchvision
     from safetensors.torch import load_file
 
@@ -101,7 +111,13 @@ def test_lpips_is_that_of_torchmetrics(weights, monkeypatch):
     assert metric(pair) == pytest.approx(float(expected), rel=1e-4) and metric(pair) > 0
     assert metric(Pair(pair.original, pair.original)) == pytest.approx(0, abs=1e-6)
     assert math.isnan(metric(sample(20, 90)))
-    assert metric.files == hashes(weights / "squeezenet1_1.safetensors") and len(*metric.files.values()) == 64
+    assert metric.files == hashes(published) and len(*metric.files.values()) == 64
+
+
+def test_lpips_takes_no_other_weights(weights):
+    metrics, missing = build(["lpips-squeeze", "feature-distance-squeezenet1_1"], weights, "cpu")
+    assert [metric.name for metric in metrics] == ["feature-distance-squeezenet1_1"]
+    assert "squeezenet1_1-b8a52dc0.pth is wanted" in missing[0].reason
 
 
 def test_the_published_file_of_torchvision_does_as_well(weights, tmp_path, trusted):
@@ -139,20 +155,21 @@ def test_dists_is_that_of_torchmetrics(weights, monkeypatch, trusted):
     "name",
     ["lpips-squeeze", "feature-distance-squeezenet1_1", "frechet-squeezenet1_1", "frechet-squeezenet1_1-128", "psnr"],
 )
-def test_a_batch_has_the_numbers_of_one_by_one(weights, name, one_thread):
+def test_a_batch_has_the_numbers_of_one_by_one(weights, published, name, one_thread):
     metric = METRICS[name](weights, "cpu")
     assert same_in_a_batch(metric, size=(130, 260)) == (name != "psnr")
 
 
 @pytest.mark.parametrize("name", ["lpips-squeeze", "frechet-squeezenet1_1"])
-def test_a_batch_of_small_images_has_no_numbers(weights, name):
+def test_a_batch_of_small_images_has_no_numbers(weights, published, name):
     found = METRICS[name](weights, "cpu").batch([sample(20, 90), sample(20, 90)])
     assert all(len(of["restored"]) == 0 if isinstance(of, dict) else math.isnan(of) for of in found) and len(found) == 2
 
 
 def test_what_is_missing_is_told_and_the_rest_goes_on(weights):
-    metrics, missing = build(["psnr", "fid", "lpips-squeeze", "clip-image", "dists", "miou"], weights, "cpu")
-    assert [metric.name for metric in metrics] == ["psnr", "lpips-squeeze"]
+    names = ["psnr", "fid", "frechet-squeezenet1_1", "clip-image", "dists", "miou"]
+    metrics, missing = build(names, weights, "cpu")
+    assert [metric.name for metric in metrics] == ["psnr", "frechet-squeezenet1_1"]
     told = {one.name: one.reason for one in missing}
     assert "weights-inception-2015-12-05-6726825d.pth is wanted; put it into --weights DIR, from https" in told["fid"]
     assert "the folder clip-vit-base-patch16 is wanted" in told["clip-image"]
@@ -353,11 +370,13 @@ def test_a_file_that_holds_its_hash_is_taken(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["lpips-squeeze", "feature-distance-squeezenet1_1", "frechet-squeezenet1_1"])
-def test_a_file_that_cannot_be_read_is_missing(weights, name):
-    (weights / "squeezenet1_1.safetensors").write_bytes(b"half of it")
+def test_a_file_that_cannot_be_read_is_missing(weights, published, name):
+    for file in weights.iterdir():
+        file.write_bytes(b"half of it")
     metrics, missing = build([name, "psnr"], weights, "cpu")
     assert [metric.name for metric in metrics] == ["psnr"]
-    assert "squeezenet1_1.safetensors cannot be read as the weights that are wanted" in missing[0].reason
+    assert "squeezenet1_1" in missing[0].reason
+    assert "cannot be read as the weights that are wanted" in missing[0].reason
 
 
 @pytest.mark.parametrize("content", [b"\x80\x02h\x05.", b"", b"no pickle"])

@@ -55,8 +55,11 @@ class Perceptual(PairMetric):
 
 
 def lpips(net: str, folder: Path | None, device: str) -> Perceptual:
-    """Return LPIPS 0.1 on one of `NETS`; MissingWeights where those of the network are."""
-    path = backbone(LPIPS_BACKBONES[net], folder)
+    """Return LPIPS 0.1 on one of `NETS`; MissingWeights where torchvision's own file of the network is.
+
+    Other weights of the same network do not do: those of the channels were fitted to that file.
+    """
+    path = fetch(published_file(LPIPS_BACKBONES[net]), folder)
     with reading(path):
         network = LPIPS(net=net, weights=str(path))
     return Perceptual(
@@ -91,8 +94,8 @@ def feature_distance(name: str, folder: Path | None, device: str) -> Perceptual:
         network.to(device),
         name=f"feature-distance-{name}",
         label=f"feature distance ({name})",
-        protocol=f"mean squared distance of unit-normalised features of torchvision's {name}, equal weights, full "
-        "size; not LPIPS",
+        protocol=f"mean squared distance of unit-normalised features of the network {name}, equal weights, full size; "
+        "not LPIPS",
         files=hashes(path),
     )
 

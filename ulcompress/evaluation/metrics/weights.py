@@ -21,7 +21,7 @@ URLS = {
 TORCHVISION = "https://download.pytorch.org/models/"
 """Where all other files are."""
 BACKBONES = ("alexnet", "vgg16", "squeezenet1_1")
-"""The classifiers of torchvision's that `all` metrics want; `<name>.safetensors` does as well as the published file."""
+"""The classifiers of torchvision's that `all` metrics want."""
 SMALLEST_SIDE = 32
 """In pixels, of an image for which all of them have a feature left."""
 
@@ -69,7 +69,11 @@ def published_file(name: str) -> str:
 
 
 def backbone(name: str, folder: Path | None) -> Path:
-    """Return the file of a torchvision classifier's default weights; MissingWeights as for `fetch`."""
+    """Return a file of weights of a torchvision classifier; MissingWeights as for `fetch`.
+
+    The user's own `<name>.safetensors` in the folder goes before the default ones as published: results are named after
+    the network alone, and record the file's hash.
+    """
     converted = folder / f"{name}.safetensors" if folder is not None else None
     if converted is not None and converted.is_file():
         return converted
