@@ -1,5 +1,6 @@
 """PerCo's eight rates: what the files of experiments/perco/rates say, and what real files cost."""
 
+import math
 import re
 from pathlib import Path
 
@@ -13,7 +14,6 @@ from ulcompress.conditioning import SpatialFeatures
 from ulcompress.decoders import LatentDiffusionDecoder, UNet
 from ulcompress.encoders import HyperEncoder
 from ulcompress.entropy import UniformEntropy
-from ulcompress.nominal import spatial_bits
 from ulcompress.quantizers import VectorQuantizer
 
 RATES = Path(__file__).parents[1] / "experiments/perco/rates"
@@ -61,7 +61,7 @@ def test_a_real_file_costs_the_nominal_bits(rate, width, height, one_thread):
         conditioning={"spatial": SpatialFeatures()},
         decoder=LatentDiffusionDecoder(denoiser=UNet(spatial_channels=8, text_channels=8, widths=(32, 32))),
     ).eval()
-    nominal = spatial_bits(entries, stride, width, height)
+    (nominal,) = codec.quantizer.fixed_length_bits(-(-height // stride), -(-width // stride))
     assert nominal == bits or (width, height) != (512, 512)
     data = codec.compress(torch.rand(3, height, width))
     payload = bitstream.payload_of(data)
@@ -92,3 +92,10 @@ def test_info_tells_what_a_syntax_can_cost(capsys):
     shown = capsys.readouterr().out
     assert "no nominal rate" in shown
     assert "64 integers of 15 values, coded by learnt frequencies: 250 bits" in shown
+
+
+def test_info_tells_every_rate_of_a_codec_with_several(capsys):
+    assert run(["info", str(RATES.parents[1] / "mini" / "rates.yaml")]) == 0
+    shown = capsys.readouterr().out
+    third = math.log2(3) + 24 * 16 * 10 + 48 * 32 * (5 + 8)
+    assert f"rate 3, 768 x 512: {third:g} bits" in shown and "rate 1, 768 x 512: 3841.58 bits" in shown

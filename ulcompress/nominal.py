@@ -43,21 +43,21 @@ def describe_experiment(paths: Sequence[Path]) -> str:
 
 def _spatial_lines(codec: dict[str, Any]) -> list[str]:
     encoder, quantizer = _build(Encoder, codec["encoder"]), _build(Quantizer, codec["quantizer"])
-    size = getattr(quantizer, "size", None)
-    if size is None:
-        return [f"  spatial  {type(quantizer).__name__}: as many bits as the image needs, no nominal rate"]
-    bits, stride = math.log2(size), encoder.stride
-    symbols = f"one of {size} symbols ({bits:g} bits) every {stride} x {stride} pixels"
-    lines = [f"  spatial  {symbols}: {bits / stride**2:.6f} bpp"]
-    for width, height in SIZES:
-        total = spatial_bits(size, stride, width, height)
-        lines.append(f"    {width} x {height}: {total:g} bits, {math.ceil(total / 8)} bytes")
+    stride, name = encoder.stride, type(quantizer).__name__
+    totals = [quantizer.fixed_length_bits(-(-height // stride), -(-width // stride)) for width, height in SIZES]
+    if not totals[0]:
+        return [f"  spatial  {name}: as many bits as the image needs, no nominal rate"]
+    kind = f"one of {size} symbols" if (size := getattr(quantizer, "size", None)) else f"symbols of a {name}"
+    lines = [f"  spatial  {kind} every {stride} x {stride} pixels"]
+    for rate in range(quantizer.rates):
+        of = f"rate {rate + 1}, " if quantizer.rates > 1 else ""
+        lines += [f"    {of}{_amount(bits[rate], *size)}" for bits, size in zip(totals, SIZES, strict=True)]
     return lines
 
 
-def spatial_bits(size: int, stride: int, width: int, height: int) -> float:
-    """Return the bits of an image's spatial symbols, one of `size` every `stride` pixels, at fixed length."""
-    return math.ceil(width / stride) * math.ceil(height / stride) * math.log2(size)
+def _amount(bits: float, width: int, height: int) -> str:
+    bpp = bits / (width * height)
+    return f"{width} x {height}: {bits:g} bits, {math.ceil(bits / 8)} bytes, {bpp:.6f} bpp"
 
 
 def _codec_of(paths: Sequence[Path]) -> dict[str, Any]:

@@ -50,6 +50,13 @@ class Quantizer(Part, ABC):
     def read(self, coder: ArithmeticDecoder, grid: tuple[int, int]) -> Tensor:
         """Read the symbols of one image whose features have h by w positions."""
 
+    def fixed_length_bits(self, rows: int, columns: int) -> list[float]:
+        """Return the bits of so many positions at each rate, were all symbols equally likely.
+
+        Empty where there is no such number, as of symbols whose range has no end.
+        """
+        return []
+
     def stream(self) -> StreamSpec | None:
         """Tell how to read the stream with tables alone, the stride left to the codec; None where that cannot be."""
         return None

@@ -1,5 +1,7 @@
 """What the quantisers share that give every position one index into a finite set."""
 
+from math import log2
+
 from torch import Tensor
 
 from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
@@ -28,6 +30,10 @@ class IndexQuantizer(Quantizer):
     def read(self, coder: ArithmeticDecoder, grid: tuple[int, int]) -> Tensor:
         """Read the indices of one image, (1, h, w)."""
         return self.entropy.read(coder, grid)
+
+    def fixed_length_bits(self, rows: int, columns: int) -> list[float]:
+        """Return the bits of so many indices."""
+        return [rows * columns * log2(self.size)]
 
     def stream(self) -> StreamSpec | None:
         """Name the table of the entropy model, if it has one."""

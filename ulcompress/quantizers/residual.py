@@ -1,6 +1,8 @@
 """Vector quantisation by successive refinement: each stage quantises what the stages before it have left."""
 
 from collections.abc import Sequence
+from itertools import accumulate
+from math import log2
 
 import torch
 from torch import Tensor, nn
@@ -122,6 +124,12 @@ class ResidualQuantizer(Quantizer):
         grids = [(-(-grid[0] // block), -(-grid[1] // block)) for block in self.blocks]
         read = [entropy.read(coder, own) for entropy, own in list(zip(self._entropies, grids, strict=True))[:count]]
         return StagedSymbols(tuple(read), *grid)
+
+    def fixed_length_bits(self, rows: int, columns: int) -> list[float]:
+        """Return the bits of so many positions in the first stage, the first two, and so on."""
+        positions = [-(-rows // block) * -(-columns // block) for block in self.blocks]
+        stages = [count * log2(stage.size) for count, stage in zip(positions, self._codebooks, strict=True)]
+        return [log2(self.rates) + bits for bits in accumulate(stages)]
 
     def _refined(self, features: Tensor, stages: int, counts: Tensor) -> Quantized:
         """Run the first stages; each image's features are the sum of as many of them as `counts`, (B,), says."""
