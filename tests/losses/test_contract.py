@@ -10,6 +10,7 @@ from ulcompress.losses import LPIPS, FeatureDistance, PerceptualDistance
 SIDE = 64
 CASES = [
     (FeatureDistance, {"backbone": "squeezenet1_1"}, "squeezenet1_1", "squeezenet1_1 distance"),
+    (FeatureDistance, {"texture": 2.0}, "squeezenet1_1", "squeezenet1_1 distance with texture 2"),
     (FeatureDistance, {"backbone": "alexnet"}, "alexnet", "alexnet distance"),
     (LPIPS, {"net": "squeeze"}, "squeezenet1_1", "lpips-squeeze"),
 ]

@@ -27,6 +27,23 @@ def test_equals_its_definition(distance, random_backbone):
     torch.testing.assert_close(distance(pair[:1], pair[1:])[0], torch.stack(values).mean())
 
 
+@torch.no_grad()
+def test_texture_counts_what_there_is_and_not_where(random_backbone, one_thread):
+    """Noise that is moved is nearly the same by its Gram matrices, and far off place by place."""
+    torch.manual_seed(0)
+    weights = random_backbone("squeezenet1_1")
+    places, both = FeatureDistance(weights=weights), FeatureDistance(weights=weights, texture=3.0)
+    image = torch.rand(1, 3, 96, 96)
+    moved, blurred = image.roll(32, -1), torch.nn.functional.avg_pool2d(image, 5, 1, 2, count_include_pad=False)
+    texture = [float(both(image, other) - places(image, other)) for other in (image, moved, blurred)]
+    assert texture[0] == 0 < texture[1] < 0.2 * texture[2]
+    assert float(places(image, moved)) > 0.2 * float(places(image, blurred))
+    twice = FeatureDistance(weights=weights, texture=6.0)(image, blurred) - places(image, blurred)
+    torch.testing.assert_close(float(twice), 2 * texture[2])
+    with pytest.raises(ValueError, match="texture must be at least 0, got -1"):
+        FeatureDistance(weights=weights, texture=-1)
+
+
 def test_the_state_is_that_of_the_backbone(distance):
     assert all(name.startswith("features.") for name in distance.state_dict())
 

@@ -12,9 +12,9 @@ NEIGHBOURS = 4
 def seam_ratio(image: Tensor, *, patch: int, overlap: int, spacing: int = 1) -> float:
     """Return the mean absolute gradient across the borders of patches, divided by that across neighbouring lines.
 
-    About 1 where nothing is to be seen, more where there are seams; a mean over images says more than one image. What the
-    images themselves have at those lines moves it by several percent: compare with the ratio of the same images restored
-    in one patch.
+    About 1 where nothing is to be seen, more where there are seams; a mean over images says more than one image. What
+    the images themselves have at those lines moves it by several percent: compare with the ratio of the same images
+    restored in one patch.
 
     Args:
         image: RGB in [0, 1], (3, H, W).

@@ -22,20 +22,29 @@ class FeatureDistance(PerceptualDistance):
 
     Same construction as Zhang et al., The Unreasonable Effectiveness of Deep Features, CVPR 2018, equation 1, with
     equal weights for all channels. Name results after the backbone: the values are not comparable with LPIPS.
+
+    Where a decoder cannot know where each blade of grass is, the mean of all possible places is nearest, and has no
+    grass at all. `texture` adds the squared distance between the maps' Gram matrices, which say what features there
+    are together but not where (Gatys et al., Image Style Transfer Using Convolutional Neural Networks, CVPR 2016,
+    equations 3 to 5).
     """
 
-    def __init__(self, *, weights: str | None = None, backbone: str = "squeezenet1_1"):
+    def __init__(self, *, weights: str | None = None, backbone: str = "squeezenet1_1", texture: float = 0.0):
         """Load the backbone.
 
         Args:
             weights: A safetensors file of torchvision's state dictionary; None downloads torchvision's own file.
             backbone: Name of the torchvision classifier.
+            texture: Weight of the distance between Gram matrices beside that between the maps.
 
         Raises:
-            ValueError: The backbone is unknown, or the weights are not there.
+            ValueError: The backbone is unknown, the weights are not there, or `texture` is negative.
         """
         super().__init__()
-        self.name = f"{backbone} distance"
+        if texture < 0:
+            raise ValueError(f"texture must be at least 0, got {texture}")
+        self.texture = texture
+        self.name = f"{backbone} distance" + (f" with texture {texture:g}" if texture else "")
         self.features = load_backbone(backbone, weights)
         self.layers = LAYERS.get(backbone) or last_of_each_size(sizes(self.features))
         self.scale = ImageNetScale()
@@ -52,7 +61,16 @@ class FeatureDistance(PerceptualDistance):
                 unit = pair * torch.rsqrt(pair.square().sum(1, keepdim=True) + 1e-8)
                 first, second = unit.float().chunk(2)
                 distances.append((first - second).square().sum(1).mean((1, 2)))
+                if self.texture:
+                    distances[-1] = distances[-1] + self.texture * (_gram(first) - _gram(second)).square().sum((1, 2))
         return torch.stack(distances).mean(0)
+
+
+def _gram(maps: Tensor) -> Tensor:
+    """Return the mean products of all pairs of channels, (B, C, h, w) to (B, C, C)."""
+    vectors = maps.flatten(2)
+    with torch.autocast(maps.device.type, enabled=False):  # half precision has no digits for small differences of them
+        return vectors @ vectors.mT / vectors.shape[-1]
 
 
 def last_of_each_size(sides: Sequence[int]) -> tuple[int, ...]:
