@@ -313,3 +313,14 @@ def test_a_file_says_its_rate(tiny_staged_codec, tmp_path):
     for rate in (0, 3):
         with pytest.raises(ValueError, match=f"got the rate {rate}, but this codec has the rates 1 to 2"):
             tiny_staged_codec.compress(image, rate=rate)
+
+
+def test_rates_are_mixed_in_training_also_over_a_frozen_quantiser(tiny_staged_codec):
+    torch.manual_seed(0)
+    images = torch.rand(4, 3, 64, 64)
+    with torch.no_grad():
+        tiny_staged_codec.train()(images)
+        tiny_staged_codec.quantizer.eval()
+        bits = tiny_staged_codec(images).bits["spatial"]
+        highest = tiny_staged_codec.eval()(images).bits["spatial"]
+    assert (bits == highest).sum() == 2 and (bits <= highest).all()

@@ -98,7 +98,8 @@ class Codec(Part):
         source = self._source(images, captions)
         # In half precision the common part of the features would drown the differences that decide the symbols.
         with torch.autocast(images.device.type, enabled=False):
-            quantized = self.quantizer(self.encoder(source.image, source.latent))
+            quantize = self.quantizer.mixed if self.training else self.quantizer
+            quantized = quantize(self.encoder(source.image, source.latent))
         condition, bits = Condition(), {"spatial": quantized.bits}
         for name, conditioner in self.conditioners.items():
             side = conditioner.encode(source, condition)

@@ -98,19 +98,19 @@ def test_gradients_pass_as_if_nothing_were_quantised():
 
 
 @torch.no_grad()
-def test_in_training_a_batch_is_shared_evenly_by_the_rates():
+def test_a_mixed_batch_is_shared_evenly_by_the_rates():
     quantizer = plain([[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.5]] * 2, [[0.3, 0.3]] * 2).train()
     for stage in quantizer.stages:
         stage.decay = 1.0
     features = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(6, 2, 1, 1)
     quantizer.mean.copy_(torch.tensor([0.5, 0.5]))
-    quantized = quantizer(features)
+    quantized = quantizer.mixed(features)
     sums = sorted(round(float(value), 3) for value in quantized.features[:, 1])
     assert sums[0] == sums[1] < sums[2] == sums[3] < sums[4] == sums[5]
     assert len(quantized.symbols.stages) == 3
     bits = quantized.bits.sort().values
     assert bits[0] == bits[1] < bits[2] == bits[3] < bits[4] == bits[5]
-    alone = {round(float(quantizer(features[:1]).features[0, 1]), 1) for _ in range(60)}
+    alone = {round(float(quantizer.mixed(features[:1]).features[0, 1]), 1) for _ in range(60)}
     assert len(alone) == 3, "a batch of one draws any rate"
 
 

@@ -16,11 +16,15 @@ class Quantizer(Part, ABC):
     channels: int
     """Channels of the features, in and out."""
     rates: int = 1
-    """Rates among which an encoder can choose."""
+    """How many rates an encoder can choose among."""
 
     @abstractmethod
     def forward(self, features: Tensor) -> Quantized:
-        """Quantise features, (B, C, h, w); in training mode also update statistics."""
+        """Quantise features, (B, C, h, w), at the highest rate; in training mode also update statistics."""
+
+    def mixed(self, features: Tensor) -> Quantized:
+        """Quantise each image of a batch at a rate that is drawn for it, so that all rates are trained together."""
+        return self(features)
 
     def at_rate(self, features: Tensor, rate: int) -> Quantized:
         """Quantise features at one of the quantiser's rates, 1 the lowest; ValueError where there is no such rate."""

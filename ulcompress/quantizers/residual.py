@@ -85,13 +85,14 @@ class ResidualQuantizer(Quantizer):
         self._counts = SymbolTable.uniform(self.rates)
 
     def forward(self, features: Tensor) -> Quantized:
-        """Quantise features, (B, C, h, w), in all stages; in training each image's are the sum of as many as it drew.
+        """Quantise features, (B, C, h, w), in all stages.
 
-        Bits are those of the stages in the sum, symbols those of all. The term `commitment` is the mean squared
-        distance of the projected vectors from their sums.
+        The term `commitment` is the mean squared distance of the projected vectors from the sums of their stages.
         """
-        if not self.training:
-            return self.at_rate(features, self.rates)
+        return self.at_rate(features, self.rates)
+
+    def mixed(self, features: Tensor) -> Quantized:
+        """Quantise each image in as many stages as are drawn for it; the symbols are those of all stages."""
         # Evenly over the batch: each rate has its share of every step.
         order = torch.randperm(len(features), device=features.device) + int(torch.randint(self.rates, ()))
         return self._refined(features, self.rates, 1 + order % self.rates)
