@@ -53,9 +53,9 @@ class MetricLogger(Callback):
         """
         if min(images, every_n_epochs) < 1:
             raise ValueError(f"got images={images} and every_n_epochs={every_n_epochs}; give at least 1")
-        known_names(metrics)
+        self.folder = Path(weights) if weights is not None else None
+        known_names(metrics, self.folder)
         self.names = list(metrics)
-        self.weights = weights
         self.images = images
         self.every_n_epochs = every_n_epochs
         self._found: list[tuple[float, dict[str, float], Points]] = []
@@ -65,8 +65,7 @@ class MetricLogger(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Load the metrics' networks; ValueError where that cannot be, or where no codec is trained."""
         _codec(pl_module)
-        folder = Path(self.weights) if self.weights is not None else None
-        self._metrics, missing = build(self.names, folder, str(trainer.strategy.root_device))
+        self._metrics, missing = build(self.names, self.folder, str(trainer.strategy.root_device))
         if missing:
             raise ValueError(f"MetricLogger: {missing[0].name}: {missing[0].reason}")
 

@@ -107,7 +107,7 @@ class Plan:
             raise ValueError(f"got the reference {self.reference!r}; the curves are {', '.join(curves)}")
         if self.dataset is not None and self.dataset not in datasets():
             raise ValueError(f"got the data set {self.dataset!r}; numbers are published for {', '.join(datasets())}")
-        known_names(self.metrics)
+        known_names(self.metrics, self.weights)
         without = {name for setting in self.settings for name in setting.without}
         rate = max((setting.rate or 1 for setting in self.settings), default=1)
         for codec in (codec for curve in self.curves for codec in curve.codecs):

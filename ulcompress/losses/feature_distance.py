@@ -57,13 +57,17 @@ class FeatureDistance(PerceptualDistance):
         for index, layer in enumerate(self.features[: self.layers[-1] + 1]):
             pair = layer(pair)
             if index in self.layers:
-                # The epsilon stays inside the root: its gradient at zero features would be infinite otherwise.
-                unit = pair * torch.rsqrt(pair.square().sum(1, keepdim=True) + 1e-8)
-                first, second = unit.float().chunk(2)
-                distances.append((first - second).square().sum(1).mean((1, 2)))
-                if self.texture:
-                    distances[-1] = distances[-1] + self.texture * (_gram(first) - _gram(second)).square().sum((1, 2))
+                distances.append(distance_of_maps(pair, self.texture))
         return torch.stack(distances).mean(0)
+
+
+def distance_of_maps(pair: Tensor, texture: float = 0.0) -> Tensor:
+    """Compare the halves of a batch of feature maps, (2B, C, h, w), each position at unit length; returns (B,)."""
+    # The epsilon stays inside the root: its gradient at zero features would be infinite otherwise.
+    unit = pair * torch.rsqrt(pair.square().sum(1, keepdim=True) + 1e-8)
+    first, second = unit.float().chunk(2)
+    distance = (first - second).square().sum(1).mean((1, 2))
+    return distance + texture * (_gram(first) - _gram(second)).square().sum((1, 2)) if texture else distance
 
 
 def _gram(maps: Tensor) -> Tensor:

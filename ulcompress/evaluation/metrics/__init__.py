@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ulcompress.evaluation.metrics.base import Metric, Pair, PairMetric, SetMetric
 from ulcompress.evaluation.metrics.clip import CLIPSimilarity, clip
+from ulcompress.evaluation.metrics.exported import exported_file
 from ulcompress.evaluation.metrics.fidelity import MSSSIM, PSNR, ms_ssim, psnr
 from ulcompress.evaluation.metrics.perceptual import Perceptual, dists, feature_distance, lpips
 from ulcompress.evaluation.metrics.segmentation import MeanIoU, mean_iou
@@ -59,36 +60,40 @@ def build(names: Sequence[str], folder: Path | None, device: str) -> tuple[list[
     """
     found: list[Metric] = []
     missing: list[Missing] = []
-    for name in known_names(names):
+    for name in known_names(names, folder):
         try:
-            found.append(_maker(name)(folder, device))
+            found.append(_maker(name, folder)(folder, device))
         except MissingWeights as error:
             missing.append(Missing(name, " ".join(str(error).split())))
     return found, missing
 
 
-def known_names(names: Sequence[str]) -> list[str]:
+def known_names(names: Sequence[str], folder: Path | None) -> list[str]:
     """Return the names of metrics, each once and `all` as all of `METRICS`; ValueError for an unknown one."""
     for name in names:
         if name != "all":
-            _maker(name)
+            _maker(name, folder)
     return list(METRICS) if "all" in names else list(dict.fromkeys(names))
 
 
-def _maker(name: str) -> Callable[[Path | None, str], Metric]:
+def _maker(name: str, folder: Path | None) -> Callable[[Path | None, str], Metric]:
     """Return what makes a metric: one of `METRICS`, or a distance on a backbone that the name ends with."""
     if name in METRICS:
         return METRICS[name]
-    if (backbone := name.removeprefix("feature-distance-")) != name and is_backbone(backbone):
+    if (backbone := name.removeprefix("feature-distance-")) != name and _is_backbone(backbone, folder):
         return partial(feature_distance, backbone)
     if (backbone := name.removeprefix("frechet-")) != name:
         whole = backbone.removesuffix("-128")
-        if is_backbone(whole):
+        if _is_backbone(whole, folder):
             return partial(frechet, whole, None if whole == backbone else 128)
     raise ValueError(
         f"got the metric {name!r}; known are all, {', '.join(METRICS)}, and feature-distance-NAME, frechet-NAME and "
-        "frechet-NAME-128 for any convolutional classifier of torchvision's"
+        "frechet-NAME-128 for any convolutional classifier of torchvision's, or for a NAME.pt2 in the folder of weights"
     )
+
+
+def _is_backbone(name: str, folder: Path | None) -> bool:
+    return is_backbone(name) or exported_file(name, folder) is not None
 
 
 __all__ = [

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ulcompress.evaluation.metrics.base import Pair, PairMetric, stacked
+from ulcompress.evaluation.metrics.exported import ExportedDistance, exported_file
 from ulcompress.evaluation.metrics.weights import (
     SMALLEST_SIDE,
     backbone,
@@ -86,10 +87,16 @@ def dists(folder: Path | None, device: str) -> Perceptual:
 
 
 def feature_distance(name: str, folder: Path | None, device: str) -> Perceptual:
-    """Return `FeatureDistance` on a classifier of torchvision's; MissingWeights where those of the network are."""
-    path = backbone(name, folder)
-    with reading(path):
-        network = FeatureDistance(backbone=name, weights=str(path))
+    """Return `FeatureDistance` on a classifier of torchvision's, or on a network that the folder holds as NAME.pt2.
+
+    MissingWeights where they are not to be had.
+    """
+    if path := exported_file(name, folder):
+        network = ExportedDistance(path, device)
+    else:
+        path = backbone(name, folder)
+        with reading(path):
+            network = FeatureDistance(backbone=name, weights=str(path))
     return Perceptual(
         network.to(device),
         name=f"feature-distance-{name}",

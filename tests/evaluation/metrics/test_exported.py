@@ -1,0 +1,96 @@
+"""Distances on networks that the user brings."""
+
+import pytest
+import torch
+from torch import nn
+
+from ulcompress.evaluation.frechet import cut, frechet_of_points
+from ulcompress.evaluation.metrics import METRICS, Pair, build
+from ulcompress.evaluation.metrics.weights import hashes
+from ulcompress.losses.feature_distance import distance_of_maps
+
+
+class Two(nn.Module):
+    """Maps of two sizes."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 5, 3, stride=2), nn.Conv2d(5, 7, 3, stride=2)
+
+    def forward(self, images):
+        first = self.first(images).relu()
+        return [first, self.second(first)]
+
+
+def save(network, path, *, any_size=True):
+    dynamic = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    program = torch.export.export(network, (torch.rand(2, 3, 64, 80),), dynamic_shapes=(dynamic if any_size else None,))
+    torch.export.save(program, path)
+
+
+@pytest.fixture
+def network(tmp_path, one_thread):
+    torch.manual_seed(0)
+    network = Two().eval().requires_grad_(False)
+    save(network, tmp_path / "my-net.pt2")
+    return network
+
+
+def pairs(count=3, height=140, width=150):
+    torch.manual_seed(1)
+    originals = torch.rand(count, 3, height, width)
+    return [Pair(one, (one + 0.1 * torch.randn_like(one)).clamp(0, 1)) for one in originals]
+
+
+def test_the_feature_distance_is_the_mean_over_its_maps(network, tmp_path):
+    ([metric], missing) = build(["feature-distance-my-net"], tmp_path, "cpu")
+    assert not missing and metric.name == "feature-distance-my-net" and "not LPIPS" in metric.protocol
+    assert metric.files == hashes(tmp_path / "my-net.pt2")
+    pair = pairs()[0]
+    maps = zip(network(pair.restored[None]), network(pair.original[None]), strict=True)
+    expected = torch.stack([distance_of_maps(torch.cat(both)) for both in maps]).mean()
+    assert metric(pair) == pytest.approx(float(expected), rel=1e-5)
+    assert metric(Pair(pair.original, pair.original)) == 0
+    assert metric.batch(pairs()) == pytest.approx([metric(pair) for pair in pairs()], rel=1e-4)
+
+
+@pytest.mark.parametrize("patch", [None, 128])
+def test_the_frechet_distance_is_that_of_its_last_map(network, tmp_path, patch):
+    ([metric], _) = build([f"frechet-my-net{'' if patch is None else '-128'}"], tmp_path, "cpu")
+    found = metric.compute([metric.points(pair) for pair in pairs(12)])
+
+    def points(images):
+        return torch.cat(
+            [network(cut(one[None], patch) if patch else one[None])[-1].mean((2, 3)) for one in images]
+        ).double()
+
+    expected = frechet_of_points(points(p.restored for p in pairs(12)), points(p.original for p in pairs(12)))
+    assert found == pytest.approx(expected, rel=1e-4) and found > 0
+
+
+def test_a_name_without_a_file_is_unknown(network, tmp_path):
+    with pytest.raises(
+        ValueError, match=r"got the metric 'frechet-other'.* or for a NAME\.pt2 in the folder of weights"
+    ):
+        build(["frechet-other"], tmp_path, "cpu")
+    with pytest.raises(ValueError, match="got the metric 'frechet-my-net'"):
+        build(["frechet-my-net"], None, "cpu")
+    assert not any("my-net" in name for name in METRICS)
+
+
+@pytest.mark.parametrize("name", ["frechet-wrong", "feature-distance-wrong"])
+@pytest.mark.parametrize("kind, told", [("broken", "export it for any number"), ("one size", "any number and size")])
+def test_a_file_that_cannot_be_used_is_missing(network, tmp_path, name, kind, told):
+    if kind == "broken":
+        (tmp_path / "wrong.pt2").write_bytes(b"no network")
+    else:
+        save(network, tmp_path / "wrong.pt2", any_size=False)
+    metrics, missing = build([name, "psnr"], tmp_path, "cpu")
+    assert [metric.name for metric in metrics] == ["psnr"]
+    assert "wrong.pt2 cannot be used as a backbone" in missing[0].reason and told in missing[0].reason
+
+
+def test_a_network_without_maps_is_missing(tmp_path, one_thread):
+    save(nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), tmp_path / "flat.pt2")
+    _, missing = build(["frechet-flat"], tmp_path, "cpu")
+    assert "it gives (2, 4), not maps (B, C, h, w)" in missing[0].reason

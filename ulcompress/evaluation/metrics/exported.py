@@ -1,0 +1,77 @@
+"""Backbones that the user brings: any network, as torch.export saves it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export.passes import move_to_device_pass
+
+from ulcompress.evaluation.metrics.weights import MissingWeights
+from ulcompress.losses.feature_distance import distance_of_maps
+
+SUFFIX = ".pt2"
+TRIAL = (2, 3, 96, 128)
+"""Size of the images on which a network is tried, unlike those that it was exported with."""
+
+
+def exported_file(name: str, folder: Path | None) -> Path | None:
+    """Return the file of a network of this name in a folder, where there is one."""
+    path = folder / f"{name}{SUFFIX}" if folder is not None else None
+    return path if path is not None and path.is_file() else None
+
+
+class ExportedMaps(nn.Module):
+    """A network that maps RGB in [0, 1], (B, 3, H, W), to one feature map or several, (B, C, h, w) each.
+
+    It stays in the mode in which it was exported.
+    """
+
+    def __init__(self, path: Path, device: str):
+        """Read the file and try it; MissingWeights where it is no such network, or for images of one size alone."""
+        super().__init__()
+        try:
+            self.network = move_to_device_pass(torch.export.load(path), device).module()
+            maps = self(torch.zeros(TRIAL, device=device))
+        except Exception as error:  # whatever such a file does to its reader
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise MissingWeights(
+                f"{path} cannot be used as a backbone; export it for any number and size of images ({reason})"
+            ) from error
+        if not maps or any(each.ndim != 4 or len(each) != TRIAL[0] for each in maps):
+            shapes = ", ".join(str(tuple(each.shape)) for each in maps)
+            raise MissingWeights(f"{path} cannot be used as a backbone; it gives {shapes}, not maps (B, C, h, w)")
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the maps, the last one what is pooled for distances between sets."""
+        maps = self.network(images)
+        return [maps] if isinstance(maps, Tensor) else list(maps)
+
+    def train(self, mode: bool = True) -> ExportedMaps:
+        """Leave the mode as it is."""
+        return self
+
+
+class ExportedDistance(nn.Module):
+    """The feature distance on the maps of such a network."""
+
+    def __init__(self, path: Path, device: str):
+        super().__init__()
+        self.maps = ExportedMaps(path, device)
+
+    def forward(self, restored: Tensor, original: Tensor) -> Tensor:
+        """Compare two batches of RGB in [0, 1], (B, 3, H, W); returns (B,)."""
+        return torch.stack([distance_of_maps(pair) for pair in self.maps(torch.cat([restored, original]))]).mean(0)
+
+
+class ExportedPoints(nn.Module):
+    """The last map of such a network, averaged over its positions."""
+
+    def __init__(self, path: Path, device: str):
+        super().__init__()
+        self.maps = ExportedMaps(path, device)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map RGB in [0, 1], (B, 3, H, W), to (B, C)."""
+        return self.maps(images)[-1].mean((2, 3))
