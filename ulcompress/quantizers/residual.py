@@ -16,6 +16,9 @@ from ulcompress.quantizers.euclidean import EuclideanCodebook
 from ulcompress.quantizers.gradients import straight_through
 from ulcompress.records import Quantized, StagedSymbols
 
+MEMORY = 256
+"""Symbols an entry that frequencies are counted of: fewer cost bits, more remember what a stage was before."""
+
 
 class ResidualQuantizer(Quantizer):
     """Quantises features in stages, coarse ones first, so that one codec has as many rates as stages.
@@ -77,7 +80,7 @@ class ResidualQuantizer(Quantizer):
             EuclideanCodebook(size, dimension * block**2, **options)
             for size, block in zip(codebook_sizes, blocks, strict=True)
         )
-        self.entropies = nn.ModuleList(StaticEntropy() for _ in codebook_sizes)
+        self.entropies = nn.ModuleList(StaticEntropy(memory=MEMORY * size) for size in codebook_sizes)
         for entropy, size in zip(self._entropies, codebook_sizes, strict=True):
             entropy.build(size)
         self.mean: Tensor
