@@ -51,7 +51,7 @@ def _directory(fingerprint: str, codec: str | None) -> Path | None:
 
 def _streams(data: bytes, directory: Path) -> dict[str, float]:
     specs = json.loads(metadata(directory).get("streams", "[]"))
-    if None in specs:  # a stream whose probabilities need a network
+    if None in specs:  # a stream that one table does not tell
         from ulcompress.pretrained import load
 
         return load(directory, encoder_only=True).stream_bits(data)

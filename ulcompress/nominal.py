@@ -47,7 +47,7 @@ def _spatial_lines(codec: dict[str, Any]) -> list[str]:
     totals = [quantizer.fixed_length_bits(-(-height // stride), -(-width // stride)) for width, height in SIZES]
     if not totals[0]:
         return [f"  spatial  {name}: as many bits as the image needs, no nominal rate"]
-    kind = f"one of {size} symbols" if (size := getattr(quantizer, "size", None)) else f"symbols of a {name}"
+    kind = f"one of {size} symbols" if (size := getattr(quantizer, "size", None)) else f"a {name} of features"
     lines = [f"  spatial  {kind} every {stride} x {stride} pixels"]
     for rate in range(quantizer.rates):
         of = f"rate {rate + 1}, " if quantizer.rates > 1 else ""

@@ -52,7 +52,7 @@ def plan(tiny_codec, squeezenet, tmp_path):
 
 @pytest.fixture
 def sizes(monkeypatch):
-    """How many images LPIPS has taken at once, one number a call."""
+    """How many images the feature distance has taken at once, one number a call."""
     seen, batch = [], Perceptual.batch
     monkeypatch.setattr(Perceptual, "batch", lambda self, pairs: seen.append(len(pairs)) or batch(self, pairs))
     return seen

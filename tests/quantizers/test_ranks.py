@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ulcompress.quantizers import LookupFreeQuantizer, VectorQuantizer
+from ulcompress.quantizers import LookupFreeQuantizer, ResidualQuantizer, VectorQuantizer
 from ulcompress.quantizers.codebook import k_means
 
 VECTOR = {"codebook_size": 8, "channels": 6, "dimension": 3, "decay": 0.5, "centred": True}
+RESIDUAL = {"codebook_sizes": [6, 4], "blocks": [2, 1], "channels": 6, "dimension": 3, "decay": 0.5}
 LOOKUP_FREE = {"bits": 3, "channels": 6, "inverse_temperature": 0.3}
 RANK = """
 import os, sys, torch
-from ulcompress.quantizers import LookupFreeQuantizer, VectorQuantizer
+from ulcompress.quantizers import LookupFreeQuantizer, ResidualQuantizer, VectorQuantizer
 from ulcompress.quantizers.codebook import k_means
 
 rank, folder = int(sys.argv[1]), sys.argv[2]
@@ -28,6 +29,11 @@ vector = VectorQuantizer(**given["vector"])
 vector.load_state_dict(given["vector_state"])
 for batch in given["batches"]:
     vector(batch.chunk(2)[rank])
+
+residual = ResidualQuantizer(**given["residual"])
+residual.load_state_dict(given["residual_state"])
+for batch in given["batches"]:
+    residual.mixed(batch.chunk(2)[rank])
 
 starts = []
 for iterations in (0, 3):
@@ -44,6 +50,7 @@ value.backward()
 
 result = {
     "vector": vector.state_dict(),
+    "residual": residual.state_dict(),
     "starts": starts,
     "k_means": k_means(vectors, given["vectors"][:6], 4),
     "value": value.detach(),
@@ -61,7 +68,12 @@ def given():
     torch.manual_seed(0)
     vector = VectorQuantizer(**VECTOR)
     vector.filled.fill_(True)
+    residual = ResidualQuantizer(**RESIDUAL)
+    for stage in residual.stages:
+        stage.filled.fill_(True)
     return {
+        "residual": RESIDUAL,
+        "residual_state": copy.deepcopy(residual.state_dict()),
         "vector": VECTOR,
         "vector_state": copy.deepcopy(vector.state_dict()),
         "lookup_free": LOOKUP_FREE,
@@ -93,6 +105,17 @@ def test_the_codebook_is_that_of_one_process(given, results):
     for name, value in one.state_dict().items():
         assert torch.equal(results[0]["vector"][name], results[1]["vector"][name]), name
         torch.testing.assert_close(results[0]["vector"][name], value)
+
+
+def test_the_stages_are_those_of_one_process(given, results):
+    one = ResidualQuantizer(**RESIDUAL)
+    one.load_state_dict(given["residual_state"])
+    for batch in given["batches"]:
+        one.mixed(batch)
+    assert not torch.equal(one.state_dict()["stages.1.sums"], given["residual_state"]["stages.1.sums"])
+    for name, value in one.state_dict().items():
+        assert torch.equal(results[0]["residual"][name], results[1]["residual"][name]), name
+        torch.testing.assert_close(results[0]["residual"][name], value)
 
 
 def test_a_codebook_starts_the_same_on_every_rank(given, results):

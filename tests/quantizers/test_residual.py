@@ -126,6 +126,17 @@ def test_an_entry_nobody_chooses_is_revived():
     assert codebook(vectors)[0].unique().numel() == 2
 
 
+@torch.no_grad()
+def test_a_first_batch_of_few_vectors_leaves_something_for_the_next_stage():
+    """As in training on small crops: fewer vectors than entries."""
+    quantizer = ResidualQuantizer(codebook_sizes=[64, 8], channels=6, dimension=4)
+    features = torch.randn(2, 6, 4, 4)
+    one, two = (quantizer.train().at_rate(features, rate).losses["commitment"] for rate in (1, 2))
+    entries = quantizer.stages[1].entries
+    assert entries.norm(dim=1).min() > 0.01 and torch.pdist(entries).min() > 1e-4
+    assert two < 0.7 * one
+
+
 @pytest.mark.parametrize("rate", [0, 4])
 def test_other_rates_are_refused(rate):
     with pytest.raises(ValueError, match=f"got the rate {rate}, but this codec has the rates 1 to 3"):

@@ -56,6 +56,23 @@ def test_quantizer_is_swapped_on_the_command_line(fitted):
     assert module.codec.quantizer.levels.tolist() == [4, 4]
 
 
+def test_a_quantizer_of_several_rates(fitted, images):
+    """Its stages and its lowest rate are logged, too, and the exported codec has its rates."""
+    quantizer = "{codebook_sizes: [16, 4], blocks: [2, 1], channels: 8, dimension: 4}"
+    quantizer = "{class_path: ResidualQuantizer, init_args: " + quantizer + "}"
+    checkpoint = fitted(
+        "--model.codec.quantizer", quantizer, "--data.validation", images, "--trainer.val_check_interval", "2"
+    )
+    (log,) = Path("log").glob("*/metrics.csv")
+    logged = set(log.read_text().splitlines()[0].split(","))
+    assert {f"train/{what}-{stage}" for what in ("usage", "perplexity") for stage in (1, 2)} <= logged
+    assert {"val/psnr", "val/psnr-rate-1"} <= logged
+    assert run(["export", checkpoint, "exported"]) == 0
+    image = read_image(next(Path(images).glob("*.png")))
+    codec = ulcompress.load("exported")
+    assert len(codec.compress(image, rate=1)) < len(codec.compress(image))
+
+
 def test_autoencoder_is_taken_from_its_own_training_and_stays(fitted):
     checkpoint = fitted()
     before = torch.load(checkpoint, weights_only=True)["state_dict"]

@@ -74,7 +74,7 @@ class Measuring:
 
         ready = code(complete=False)
         if any(metric.batched for one in ready.values() for metric in one.wanting):
-            ready |= code(complete=True)  # the company in a batch must not depend on what is known from before
+            ready |= code(complete=True)  # the company in a batch must not depend on what an interruption has left
         answers = self._together([ready[name] for name in group if name in ready], errors)
         measured = errors.each(lambda name: self._measured(ready[name], answers[name]), answers)
         errors.each(lambda name: self.store.save(self.contestant.name, name, *measured[name]), measured)

@@ -148,7 +148,10 @@ def _anchor(name: str):
 def _check_coding(codec: str, names: Iterable[str], rate: int) -> None:
     """Refuse streams that a codec does not send, and a rate that it does not have."""
     loaded = load(codec, encoder_only=True)
-    loaded.quantizer.check_rate(rate)
+    try:
+        loaded.quantizer.check_rate(rate)
+    except ValueError as error:
+        raise ValueError(f"{error}: {codec}") from error
     sent = [name for name, conditioner in loaded.conditioners.items() if conditioner.sends]
     for name in sorted(set(names) - set(sent)):
         told = ", ".join(sent) or "no side information"

@@ -63,9 +63,9 @@ class FeatureDistance(PerceptualDistance):
 
 def distance_of_maps(pair: Tensor, texture: float = 0.0) -> Tensor:
     """Compare the halves of a batch of feature maps, (2B, C, h, w), each position at unit length; returns (B,)."""
+    pair = pair.float()
     # The epsilon stays inside the root: its gradient at zero features would be infinite otherwise.
-    unit = pair * torch.rsqrt(pair.square().sum(1, keepdim=True) + 1e-8)
-    first, second = unit.float().chunk(2)
+    first, second = (pair * torch.rsqrt(pair.square().sum(1, keepdim=True) + 1e-8)).chunk(2)
     distance = (first - second).square().sum(1).mean((1, 2))
     return distance + texture * (_gram(first) - _gram(second)).square().sum((1, 2)) if texture else distance
 

@@ -1,5 +1,7 @@
 """Work on a codebook: all vectors and entries are (N, D), those that are compared by cosine of unit length."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -36,8 +38,20 @@ def chosen(vectors: Tensor, count: int) -> Tensor:
     return vectors[order[torch.arange(count, device=vectors.device) % len(vectors)]]
 
 
-def k_means(vectors: Tensor, entries: Tensor, iterations: int) -> Tensor:
-    """Move entries to the mean directions of the vectors of all ranks that are nearest to them.
+def direction(sums: Tensor, counts: Tensor) -> Tensor:
+    """Return the mean directions of vectors, given their sums, (N, D); how many there were, (N, 1), does not matter."""
+    return F.normalize(sums, dim=-1)
+
+
+def k_means(
+    vectors: Tensor,
+    entries: Tensor,
+    iterations: int,
+    *,
+    choose: Callable[[Tensor, Tensor], Tensor] = nearest,
+    centre: Callable[[Tensor, Tensor], Tensor] = direction,
+) -> Tensor:
+    """Move entries to the centres of the vectors of all ranks that choose them: by default to their mean directions.
 
     An entry without vectors, as there must be some where vectors are fewer than entries, stays where it is.
 
@@ -45,6 +59,16 @@ def k_means(vectors: Tensor, entries: Tensor, iterations: int) -> Tensor:
     42, 2001 (spherical k-means).
     """
     for _ in range(iterations):
-        counts, sums = members(vectors, nearest(vectors, entries), len(entries))
-        entries = torch.where(counts[:, None] > 0, F.normalize(sums, dim=-1), entries)
+        counts, sums = members(vectors, choose(vectors, entries), len(entries))
+        entries = torch.where(counts[:, None] > 0, centre(sums, counts.clamp_min(1)[:, None]), entries)
     return entries
+
+
+def revive(usage: Tensor, sums: Tensor, below: float, drawn: Callable[[int], Tensor]) -> None:
+    """Move the entries that are chosen less often than `below` onto vectors that are drawn, in place."""
+    dead = (usage < below).nonzero().flatten()
+    if len(dead):
+        # The new entry starts with the weight of an average one, or it would die again at once.
+        weight = float(usage.sum() / len(usage))
+        sums[dead] = weight * drawn(len(dead))
+        usage[dead] = weight

@@ -4,13 +4,17 @@ import torch
 from torch import Tensor, nn
 
 from ulcompress import ranks
-from ulcompress.quantizers.codebook import LEAST, ROWS, chosen, members
+from ulcompress.quantizers.codebook import LEAST, ROWS, chosen, k_means, members, revive
+
+VECTORS = 4
+"""Of the first batch, an entry that k-means places."""
 
 
 class EuclideanCodebook(nn.Module):
     """Finds for each vector the nearest entry; entries follow moving averages of the vectors that chose them.
 
-    The first training batch fills it by k-means. Statistics are summed over ranks. Source: van den Oord et al., NeurIPS
+    The first training batch fills it by k-means, of no more entries than the batch has vectors for; the others begin
+    beside those. Statistics are summed over ranks. Source: van den Oord et al., NeurIPS
     2017, appendix A.1.
     """
 
@@ -48,10 +52,12 @@ class EuclideanCodebook(nn.Module):
         return indices, entries[indices]
 
     def _fill(self, vectors: Tensor) -> None:
-        entries = _drawn(vectors, self.size)
-        for _ in range(self.kmeans_iterations):
-            counts, sums = members(vectors, _nearest(vectors, entries), self.size)
-            entries = torch.where(counts[:, None] > 0, sums / counts.clamp_min(1)[:, None], entries)
+        # As many entries as vectors would leave nothing for a next stage to learn from.
+        seeds = min(self.size, max(1, len(vectors) // VECTORS))
+        entries = k_means(
+            vectors, _drawn(vectors, seeds), self.kmeans_iterations, choose=_nearest, centre=torch.true_divide
+        )
+        entries = _drawn(entries, self.size) if seeds < self.size else entries
         self.usage.copy_(ranks.summed(vectors.new_tensor(len(vectors))) / self.size)
         self.sums.copy_(entries * self.usage[:, None])
         self.filled.fill_(True)
@@ -61,12 +67,7 @@ class EuclideanCodebook(nn.Module):
         moves = (1 - self.decay) * ((counts > 0) | (self.usage > LEAST)).to(sums.dtype)
         self.usage.lerp_(counts, moves)
         self.sums.lerp_(sums, moves[:, None])
-        dead = (self.usage < self.revive_below).nonzero().flatten()
-        if len(dead):
-            # The new entry starts with the weight of an average one, or it would die again at once.
-            weight = float(self.usage.sum() / self.size)
-            self.sums[dead] = weight * _drawn(vectors, len(dead))
-            self.usage[dead] = weight
+        revive(self.usage, self.sums, self.revive_below, lambda count: _drawn(vectors, count))
 
 
 def _nearest(vectors: Tensor, entries: Tensor) -> Tensor:

@@ -23,11 +23,11 @@ MEMORY = 256
 class ResidualQuantizer(Quantizer):
     """Quantises features in stages, coarse ones first, so that one codec has as many rates as stages.
 
-        features ─► linear ─► unit length ─┬──────────►(-)──────────►(-)──► ...
-                                           │            ▲             ▲
-                                           └─► stage 1 ─┤─► stage 2 ──┤
-                                                        ▼             ▼
-                                                       (+)──────────►(+)──► ... ─► linear ─► features
+        features ─► linear ─► centred, unit length ─┬────────►(-)────────►(-)──► ...
+                                                    │          ▲           ▲
+                                                    └► stage 1 ┤► stage 2 ─┤
+                                                               ▼           ▼
+                                                              (+)────────►(+)──► ... ─► linear ─► features
 
     A stage may work on blocks of 2 x 2 or more positions, whose vectors it takes as one: fewer symbols for what is
     coarse. In training every image has a number of stages of its own, drawn at random, so that each prefix of the
@@ -71,6 +71,7 @@ class ResidualQuantizer(Quantizer):
                 f"give codebook sizes, and for each a block of at least 1; got {list(codebook_sizes)} and {blocks}"
             )
         self.channels = channels
+        self.codebook_sizes = list(codebook_sizes)
         self.rates = len(codebook_sizes)
         self.blocks = blocks
         self.project_in = nn.Linear(channels, dimension)

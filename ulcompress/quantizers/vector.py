@@ -8,7 +8,7 @@ from ulcompress import ranks
 from ulcompress.entropy import EntropyModel
 from ulcompress.quantizers import gradients
 from ulcompress.quantizers.centre import centre
-from ulcompress.quantizers.codebook import LEAST, draw, k_means, members, nearest
+from ulcompress.quantizers.codebook import LEAST, draw, k_means, members, nearest, revive
 from ulcompress.quantizers.indexed import IndexQuantizer
 from ulcompress.records import Quantized
 
@@ -117,13 +117,4 @@ class VectorQuantizer(IndexQuantizer):
         fades = (counts > 0) | (self.usage > LEAST)
         self.usage.lerp_(counts, 1 - self.decay)
         self.sums.lerp_(sums, (1 - self.decay) * fades[:, None].to(sums.dtype))
-        if self.revive_below > 0:
-            self._revive(flat)
-
-    def _revive(self, flat: Tensor) -> None:
-        dead = (self.usage < self.revive_below).nonzero().flatten()
-        if len(dead):
-            # The new entry starts with the weight of an average one, or it would die again at once.
-            weight = float(self.usage.sum() / self.size)
-            self.sums[dead] = weight * draw(flat, len(dead))
-            self.usage[dead] = weight
+        revive(self.usage, self.sums, self.revive_below, lambda count: draw(flat, count))

@@ -9,7 +9,7 @@ from ulcompress import pretrained
 from ulcompress.codec import Codec
 from ulcompress.losses import AdversarialLoss, PerceptualDistance
 from ulcompress.quantizers.usage import perplexity, usage
-from ulcompress.records import CodecOutput
+from ulcompress.records import CodecOutput, StagedSymbols
 from ulcompress.training.base import TrainingModule, load_stage
 from ulcompress.training.optimizer import WarmupAdamW
 
@@ -128,7 +128,10 @@ class CodecModule(TrainingModule):
             output = self.codec(batch.images, batch.captions)
             self.weighted_sum(self._terms(batch, output), self._weights(output), "val", len(batch.images))
             if batch_idx == 0:
-                self._log_psnr(batch)
+                highest = self.codec.quantizer.rates
+                self._log_psnr(batch, "val/psnr", highest)
+                if highest > 1:
+                    self._log_psnr(batch, "val/psnr-rate-1", 1)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Log under `val/` what a validation logs."""
@@ -139,22 +142,25 @@ class CodecModule(TrainingModule):
         return {f"rate/{name}": 0.0 for name in output.bits} | self.weights | early
 
     def _log_symbols(self, symbols: Any, images: int) -> None:
-        """Log how much of the codebook a batch uses, where there is one."""
-        if not isinstance(symbols, Tensor):
-            return
-        self.log("train/perplexity", perplexity(symbols), batch_size=images)
-        if (size := getattr(self.codec.quantizer, "size", None)) is not None:
-            self.log("train/usage", usage(symbols, size), batch_size=images)
+        """Log how much of each codebook a batch uses, where there are some."""
+        if isinstance(symbols, StagedSymbols):
+            stages, sizes = symbols.stages, getattr(self.codec.quantizer, "codebook_sizes", [])
+            named = {f"-{number}": stage for number, stage in enumerate(zip(stages, sizes, strict=True), 1)}
+        else:
+            named = {"": (symbols, getattr(self.codec.quantizer, "size", None))} if isinstance(symbols, Tensor) else {}
+        for name, (indices, size) in named.items():
+            self.log(f"train/perplexity{name}", perplexity(indices), batch_size=images)
+            if size is not None:
+                self.log(f"train/usage{name}", usage(indices, size), batch_size=images)
 
-    def _log_psnr(self, batch: Any) -> None:
+    def _log_psnr(self, batch: Any, name: str, rate: int) -> None:
         errors = []
         for image, caption in list(zip(batch.images, batch.captions, strict=True))[:4]:
-            restored = self.codec.decode(
-                self.codec.encode(image, caption if self.codec.takes_captions else None), seed=self.seed
-            )
+            code = self.codec.encode(image, caption if self.codec.takes_captions else None, rate=rate)
+            restored = self.codec.decode(code, seed=self.seed)
             errors.append((restored - image.float().cpu()).square().mean())
         psnr = -10 * torch.stack(errors).clamp_min(1e-10).log10().mean()
-        self.log("val/psnr", psnr.to(self.device), prog_bar=True, sync_dist=True, batch_size=len(errors))
+        self.log(name, psnr.to(self.device), prog_bar=True, sync_dist=True, batch_size=len(errors))
 
     def train(self, mode: bool = True) -> nn.Module:
         """Keep what is frozen in evaluation mode."""

@@ -22,10 +22,10 @@ class Two(nn.Module):
         return [first, self.second(first)]
 
 
-def save(network, path, *, any_size=True):
-    dynamic = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
-    program = torch.export.export(network, (torch.rand(2, 3, 64, 80),), dynamic_shapes=(dynamic if any_size else None,))
-    torch.export.save(program, path)
+def save(network, path, *, any_size=True, any_count=True):
+    free = [*([0] if any_count else []), *([2, 3] if any_size else [])]
+    shapes = (dict.fromkeys(free, torch.export.Dim.DYNAMIC),)
+    torch.export.save(torch.export.export(network, (torch.rand(2, 3, 64, 80),), dynamic_shapes=shapes), path)
 
 
 @pytest.fixture
@@ -78,19 +78,60 @@ def test_a_name_without_a_file_is_unknown(network, tmp_path):
     assert not any("my-net" in name for name in METRICS)
 
 
+class Named(Two):
+    """Maps by name, as torchvision's extractor gives them."""
+
+    def forward(self, images):
+        return dict(zip("ab", super().forward(images), strict=True))
+
+
+def test_maps_may_have_names(network, tmp_path):
+    torch.manual_seed(0)
+    save(Named().eval().requires_grad_(False), tmp_path / "named.pt2")
+    (one, other), _ = build(["feature-distance-my-net", "feature-distance-named"], tmp_path, "cpu")
+    assert one(pairs()[0]) == other(pairs()[0]) > 0
+
+
+class Flat(nn.Sequential):
+    """No map, but a vector."""
+
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+class Large(nn.Sequential):
+    """Needs images of 60 pixels."""
+
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 4, 3, stride=4), nn.Conv2d(4, 4, 15))
+
+
+class Normalised(nn.Sequential):
+    """By the statistics of the batch, unless in evaluation mode."""
+
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+
 @pytest.mark.parametrize("name", ["frechet-wrong", "feature-distance-wrong"])
-@pytest.mark.parametrize("kind, told", [("broken", "export it for any number"), ("one size", "any number and size")])
-def test_a_file_that_cannot_be_used_is_missing(network, tmp_path, name, kind, told):
-    if kind == "broken":
+@pytest.mark.parametrize(
+    ("make", "options", "told"),
+    [
+        (None, {}, "export it in evaluation mode, for any number and size"),
+        (Two, {"any_size": False}, "for any number and size"),
+        (Two, {"any_count": False}, "for any number and size"),
+        (Large, {}, "of at least 32 pixels"),
+        (Flat, {}, "it gives (3, 4), not maps (B, C, h, w)"),
+        (lambda: Normalised().train(), {}, "other maps in a batch than alone"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_missing(tmp_path, name, make, options, told, one_thread):
+    torch.manual_seed(0)
+    if make is None:
         (tmp_path / "wrong.pt2").write_bytes(b"no network")
     else:
-        save(network, tmp_path / "wrong.pt2", any_size=False)
+        network = make()
+        save(network if isinstance(network, Normalised) else network.eval(), tmp_path / "wrong.pt2", **options)
     metrics, missing = build([name, "psnr"], tmp_path, "cpu")
     assert [metric.name for metric in metrics] == ["psnr"]
     assert "wrong.pt2 cannot be used as a backbone" in missing[0].reason and told in missing[0].reason
-
-
-def test_a_network_without_maps_is_missing(tmp_path, one_thread):
-    save(nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), tmp_path / "flat.pt2")
-    _, missing = build(["frechet-flat"], tmp_path, "cpu")
-    assert "it gives (2, 4), not maps (B, C, h, w)" in missing[0].reason

@@ -160,6 +160,14 @@ def test_a_batch_has_the_numbers_of_one_by_one(weights, published, name, one_thr
     assert same_in_a_batch(metric, size=(130, 260)) == (name != "psnr")
 
 
+@pytest.mark.parametrize("name", ["frechet-squeezenet1_1", "feature-distance-squeezenet1_1", "lpips-squeeze"])
+def test_images_go_where_the_network_is(weights, published, name):
+    """There are no numbers on this device, which is found out when the network has done its work."""
+    metric = METRICS[name](weights, "meta")
+    with pytest.raises((NotImplementedError, RuntimeError), match=r"out of meta tensor|on meta tensors"):
+        metric.batch([sample(130, 140)])
+
+
 @pytest.mark.parametrize("name", ["lpips-squeeze", "frechet-squeezenet1_1"])
 def test_a_batch_of_small_images_has_no_numbers(weights, published, name):
     found = METRICS[name](weights, "cpu").batch([sample(20, 90), sample(20, 90)])

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.export.passes import move_to_device_pass
 
-from ulcompress.evaluation.metrics.weights import MissingWeights
+from ulcompress.evaluation.metrics.weights import SMALLEST_SIDE, MissingWeights
 from ulcompress.losses.feature_distance import distance_of_maps
 
 SUFFIX = ".pt2"
-TRIAL = (2, 3, 96, 128)
-"""Size of the images on which a network is tried, unlike those that it was exported with."""
+SIZES = ((3, 97, 131), (1, SMALLEST_SIDE, 40))
+"""Number, height and width of the images on which a network is tried, unlike those that it was exported with."""
 
 
 def exported_file(name: str, folder: Path | None) -> Path | None:
@@ -25,32 +26,43 @@ def exported_file(name: str, folder: Path | None) -> Path | None:
 class ExportedMaps(nn.Module):
     """A network that maps RGB in [0, 1], (B, 3, H, W), to one feature map or several, (B, C, h, w) each.
 
-    It stays in the mode in which it was exported.
+    It stays in the mode in which it was exported. Such a file can hold code: read only those that you trust.
     """
 
     def __init__(self, path: Path, device: str):
-        """Read the file and try it; MissingWeights where it is no such network, or for images of one size alone."""
+        """Read the file and try it; MissingWeights where it is no such network, or not for images of every size."""
         super().__init__()
         try:
             self.network = move_to_device_pass(torch.export.load(path), device).module()
-            maps = self(torch.zeros(TRIAL, device=device))
+            for count, *size in SIZES:
+                brightness = torch.linspace(0.3, 1, count, device=device)[:, None, None, None]
+                _check(self, brightness * torch.rand(count, 3, *size, device=device))
         except Exception as error:  # whatever such a file does to its reader
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise MissingWeights(
-                f"{path} cannot be used as a backbone; export it for any number and size of images ({reason})"
+                f"{path} cannot be used as a backbone; export it in evaluation mode, for any number and size of images "
+                f"of at least {SMALLEST_SIDE} pixels ({reason})"
             ) from error
-        if not maps or any(each.ndim != 4 or len(each) != TRIAL[0] for each in maps):
-            shapes = ", ".join(str(tuple(each.shape)) for each in maps)
-            raise MissingWeights(f"{path} cannot be used as a backbone; it gives {shapes}, not maps (B, C, h, w)")
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the maps, the last one what is pooled for distances between sets."""
         maps = self.network(images)
-        return [maps] if isinstance(maps, Tensor) else list(maps)
+        return [maps] if isinstance(maps, Tensor) else list(maps.values() if isinstance(maps, Mapping) else maps)
 
     def train(self, mode: bool = True) -> ExportedMaps:
         """Leave the mode as it is."""
         return self
+
+
+def _check(maps: ExportedMaps, images: Tensor) -> None:
+    """Raise ValueError where a network gives no maps, or an image others in company than alone."""
+    together, alone = maps(images), maps(images[-1:])
+    if not together or any(not isinstance(each, Tensor) or each.ndim != 4 for each in together):
+        shapes = ", ".join(str(tuple(getattr(each, "shape", ()))) for each in together)
+        raise ValueError(f"it gives {shapes or 'nothing'}, not maps (B, C, h, w)")
+    for one, other in zip(together, alone, strict=True):
+        if not torch.allclose(one[-1:], other, rtol=1e-2, atol=1e-2 * float(other.abs().max())):
+            raise ValueError("it gives an image other maps in a batch than alone")
 
 
 class ExportedDistance(nn.Module):

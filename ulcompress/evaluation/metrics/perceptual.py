@@ -33,9 +33,12 @@ class Perceptual(PairMetric):
     better = "lower"
     batched = True
 
-    def __init__(self, distance: nn.Module, *, name: str, label: str, protocol: str, files: dict[str, str]):
-        """Take a module that maps two batches, (B, 3, H, W) in [0, 1], to (B,)."""
-        self.distance = distance.eval()
+    def __init__(
+        self, distance: nn.Module, *, device: str, name: str, label: str, protocol: str, files: dict[str, str]
+    ):
+        """Take a module that maps two batches, (B, 3, H, W) in [0, 1], to (B,), and bring it to a device."""
+        self.distance = distance.eval().to(device)
+        self.device = device
         self.name = name
         self.label = label
         self.protocol = protocol
@@ -51,8 +54,7 @@ class Perceptual(PairMetric):
         restored, original = stacked(pairs)
         if min(original.shape[2:]) < SMALLEST_SIDE:
             return [float("nan")] * len(pairs)
-        device = next((p.device for p in self.distance.parameters()), torch.device("cpu"))
-        return self.distance(restored.to(device), original.to(device)).tolist()
+        return self.distance(restored.to(self.device), original.to(self.device)).tolist()
 
 
 def lpips(net: str, folder: Path | None, device: str) -> Perceptual:
@@ -64,7 +66,8 @@ def lpips(net: str, folder: Path | None, device: str) -> Perceptual:
     with reading(path):
         network = LPIPS(net=net, weights=str(path))
     return Perceptual(
-        network.to(device),
+        network,
+        device=device,
         name=f"lpips-{net}",
         label=f"LPIPS ({NETS[net]})",
         protocol=f"LPIPS version 0.1 on {NETS[net]}, full size, torchmetrics {version('torchmetrics')}",
@@ -78,7 +81,8 @@ def dists(folder: Path | None, device: str) -> Perceptual:
     with only_cached(path), reading(path):
         network = _DISTS()
     return Perceptual(
-        network.to(device),
+        network,
+        device=device,
         name="dists",
         label="DISTS",
         protocol=f"DISTS on VGG-16, full size, torchmetrics {version('torchmetrics')}",
@@ -98,7 +102,8 @@ def feature_distance(name: str, folder: Path | None, device: str) -> Perceptual:
         with reading(path):
             network = FeatureDistance(backbone=name, weights=str(path))
     return Perceptual(
-        network.to(device),
+        network,
+        device=device,
         name=f"feature-distance-{name}",
         label=f"feature distance ({name})",
         protocol=f"mean squared distance of unit-normalised features of the network {name}, equal weights, full size; "

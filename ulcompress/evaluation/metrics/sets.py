@@ -137,8 +137,9 @@ def frechet(name: str, patch: int | None, folder: Path | None, device: str) -> S
         path = backbone(name, folder)
         with reading(path):
             network = PooledFeatures(backbone=name, weights=str(path))
+    network = network.to(device)
     return SetDistance(
-        network.to(device),
+        lambda images: network(images.to(device)),
         frechet_of_points,
         patch=patch,
         half_shift=False,
