@@ -1,5 +1,7 @@
 """Distances on networks that the user brings."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -25,7 +27,7 @@ class Two(nn.Module):
 def save(network, path, *, any_size=True, any_count=True):
     free = [*([0] if any_count else []), *([2, 3] if any_size else [])]
     shapes = (dict.fromkeys(free, torch.export.Dim.DYNAMIC),)
-    torch.export.save(torch.export.export(network, (torch.rand(2, 3, 64, 80),), dynamic_shapes=shapes), path)
+    torch.export.save(torch.export.export(network, (torch.rand(2, 3, 128, 144),), dynamic_shapes=shapes), path)
 
 
 @pytest.fixture
@@ -85,6 +87,12 @@ class Named(Two):
         return dict(zip("ab", super().forward(images), strict=True))
 
 
+def test_small_images_have_no_numbers(network, tmp_path):
+    (distance, frechet), _ = build(["feature-distance-my-net", "frechet-my-net"], tmp_path, "cpu")
+    small = pairs(1, height=60, width=90)[0]
+    assert math.isnan(distance(small)) and len(frechet.points(small)["restored"]) == 0
+
+
 def test_maps_may_have_names(network, tmp_path):
     torch.manual_seed(0)
     save(Named().eval().requires_grad_(False), tmp_path / "named.pt2")
@@ -100,10 +108,10 @@ class Flat(nn.Sequential):
 
 
 class Large(nn.Sequential):
-    """Needs images of 60 pixels."""
+    """Needs images of 93 pixels."""
 
     def __init__(self):
-        super().__init__(nn.Conv2d(3, 4, 3, stride=4), nn.Conv2d(4, 4, 15))
+        super().__init__(nn.Conv2d(3, 4, 3, stride=4), nn.Conv2d(4, 4, 23))
 
 
 class Normalised(nn.Sequential):
@@ -120,7 +128,7 @@ class Normalised(nn.Sequential):
         (None, {}, "export it in evaluation mode, for any number and size"),
         (Two, {"any_size": False}, "for any number and size"),
         (Two, {"any_count": False}, "for any number and size"),
-        (Large, {}, "of at least 32 pixels"),
+        (Large, {}, "of at least 64 pixels"),
         (Flat, {}, "it gives (3, 4), not maps (B, C, h, w)"),
         (lambda: Normalised().train(), {}, "other maps in a batch than alone"),
     ],

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.export.passes import move_to_device_pass
 
-from ulcompress.evaluation.metrics.weights import SMALLEST_SIDE, MissingWeights
+from ulcompress.evaluation.metrics.weights import MissingWeights
 from ulcompress.losses.feature_distance import distance_of_maps
 
 SUFFIX = ".pt2"
-SIZES = ((3, 97, 131), (1, SMALLEST_SIDE, 40))
+SMALLEST = 64
+"""Side in pixels of the smallest images that such a network has to take: with torch.export no map may shrink to 1."""
+SIZES = ((3, 97, 131), (1, SMALLEST, 80))
 """Number, height and width of the images on which a network is tried, unlike those that it was exported with."""
 
 
@@ -41,7 +43,7 @@ class ExportedMaps(nn.Module):
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise MissingWeights(
                 f"{path} cannot be used as a backbone; export it in evaluation mode, for any number and size of images "
-                f"of at least {SMALLEST_SIDE} pixels ({reason})"
+                f"of at least {SMALLEST} pixels ({reason})"
             ) from error
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -54,6 +56,7 @@ class ExportedMaps(nn.Module):
         return self
 
 
+@torch.no_grad()
 def _check(maps: ExportedMaps, images: Tensor) -> None:
     """Raise ValueError where a network gives no maps, or an image others in company than alone."""
     together, alone = maps(images), maps(images[-1:])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ulcompress.evaluation.metrics.base import Pair, PairMetric, stacked
-from ulcompress.evaluation.metrics.exported import ExportedDistance, exported_file
+from ulcompress.evaluation.metrics.exported import SMALLEST, ExportedDistance, exported_file
 from ulcompress.evaluation.metrics.weights import (
     SMALLEST_SIDE,
     backbone,
@@ -34,9 +34,21 @@ class Perceptual(PairMetric):
     batched = True
 
     def __init__(
-        self, distance: nn.Module, *, device: str, name: str, label: str, protocol: str, files: dict[str, str]
+        self,
+        distance: nn.Module,
+        *,
+        device: str,
+        smallest: int = SMALLEST_SIDE,
+        name: str,
+        label: str,
+        protocol: str,
+        files: dict[str, str],
     ):
-        """Take a module that maps two batches, (B, 3, H, W) in [0, 1], to (B,), and bring it to a device."""
+        """Take a module that maps two batches, (B, 3, H, W) in [0, 1], to (B,), and bring it to a device.
+
+        Images with a side below `smallest` pixels have no number.
+        """
+        self.smallest = smallest
         self.distance = distance.eval().to(device)
         self.device = device
         self.name = name
@@ -45,14 +57,14 @@ class Perceptual(PairMetric):
         self.files = files
 
     def __call__(self, pair: Pair) -> float:
-        """Return the distance; NaN for an image with a side below 32 pixels."""
+        """Return the distance; NaN for an image that is too small."""
         return self.batch([pair])[0]
 
     @torch.no_grad()
     def batch(self, pairs: Sequence[Pair]) -> list[float]:
-        """Return the distances of pairs of one size; NaN for sides below 32 pixels."""
+        """Return the distances of pairs of one size; NaN where that is too small."""
         restored, original = stacked(pairs)
-        if min(original.shape[2:]) < SMALLEST_SIDE:
+        if min(original.shape[2:]) < self.smallest:
             return [float("nan")] * len(pairs)
         return self.distance(restored.to(self.device), original.to(self.device)).tolist()
 
@@ -95,8 +107,9 @@ def feature_distance(name: str, folder: Path | None, device: str) -> Perceptual:
 
     MissingWeights where they are not to be had.
     """
+    smallest = SMALLEST_SIDE
     if path := exported_file(name, folder):
-        network = ExportedDistance(path, device)
+        network, smallest = ExportedDistance(path, device), SMALLEST
     else:
         path = backbone(name, folder)
         with reading(path):
@@ -104,6 +117,7 @@ def feature_distance(name: str, folder: Path | None, device: str) -> Perceptual:
     return Perceptual(
         network,
         device=device,
+        smallest=smallest,
         name=f"feature-distance-{name}",
         label=f"feature distance ({name})",
         protocol=f"mean squared distance of unit-normalised features of the network {name}, equal weights, full size; "

@@ -14,7 +14,7 @@ from torchmetrics.image.kid import poly_mmd
 from ulcompress.evaluation.features import PooledFeatures
 from ulcompress.evaluation.frechet import cut, frechet_of_points
 from ulcompress.evaluation.metrics.base import Pair, SetMetric
-from ulcompress.evaluation.metrics.exported import ExportedPoints, exported_file
+from ulcompress.evaluation.metrics.exported import SMALLEST, ExportedPoints, exported_file
 from ulcompress.evaluation.metrics.weights import SMALLEST_SIDE, backbone, fetch, hashes, reading
 
 Features = Callable[[Tensor], Tensor]
@@ -131,8 +131,9 @@ def inception(kind: str, patch: int | None, folder: Path | None, device: str) ->
 def frechet(name: str, patch: int | None, folder: Path | None, device: str) -> SetDistance:
     """Return the Fréchet distance on pooled features of a torchvision classifier, or of a NAME.pt2; not FID."""
     what = f"patches of {patch} pixels" if patch else "whole images"
+    smallest = SMALLEST_SIDE
     if path := exported_file(name, folder):
-        network = ExportedPoints(path, device)
+        network, smallest = ExportedPoints(path, device), SMALLEST
     else:
         path = backbone(name, folder)
         with reading(path):
@@ -143,11 +144,11 @@ def frechet(name: str, patch: int | None, folder: Path | None, device: str) -> S
         frechet_of_points,
         patch=patch,
         half_shift=False,
-        smallest=SMALLEST_SIDE,
+        smallest=smallest,
         name=f"frechet-{name}" + (f"-{patch}" if patch else ""),
         label=f"Fréchet distance ({name}, {what})",
         protocol=f"Fréchet distance on pooled features of the network {name}, {what}; not FID; images with a side "
-        f"below {patch or SMALLEST_SIDE} pixels count for nothing",
+        f"below {patch or smallest} pixels count for nothing",
         files=hashes(path),
     )
 
