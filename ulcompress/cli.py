@@ -159,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("image", nargs="?", type=Path, help="default: scikit-image's photograph `coffee`")
     _codec(demo, "mini-cgdm")
     demo.add_argument("--caption", help="what the image shows")
+    _rate(demo)
     demo.add_argument("--out", type=Path, default=Path("demo"), help="folder for the results (default: demo)")
     demo.set_defaults(action=_demo)
 
@@ -186,10 +187,14 @@ def _codec(parser: argparse.ArgumentParser, default: str = "mini") -> None:
     parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
 
 
-def _coding(parser: argparse.ArgumentParser) -> None:
+def _rate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rate", type=_positive, metavar="N", help="of a codec with several, 1 the lowest (default: highest)"
     )
+
+
+def _coding(parser: argparse.ArgumentParser) -> None:
+    _rate(parser)
     parser.add_argument(
         "--without", nargs="+", action="extend", default=[], metavar="NAME", help="streams to leave out: syntax, text"
     )
@@ -493,7 +498,7 @@ def _choose_seed(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from ulcompress.evaluation import demo
 
-    for path in demo(_load(options), options.image, options.out, options.caption):
+    for path in demo(_load(options), options.image, options.out, options.caption, options.rate):
         print(path)
     return 0
 

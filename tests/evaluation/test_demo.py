@@ -20,6 +20,13 @@ def test_own_photograph(tiny_codec, tmp_path, capsys):
         assert word in said
 
 
+@pytest.mark.filterwarnings("ignore:MS-SSIM needs")
+def test_the_rate_is_that_which_is_asked_for(tiny_staged_codec, tmp_path):
+    Image.radial_gradient("L").resize((96, 80)).save(tmp_path / "mine.png")
+    written = demo(tiny_staged_codec, tmp_path / "mine.png", tmp_path / "out", rate=1)
+    assert written[0].read_bytes() == tiny_staged_codec.compress(Image.open(tmp_path / "mine.png"), rate=1)
+
+
 def test_default_photograph(tiny_codec, tmp_path):
     written = demo(tiny_codec, None, tmp_path)
     names = ["coffee.png", "coffee.ulc", "coffee_restored.png", "coffee_comparison.png"]

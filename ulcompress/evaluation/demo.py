@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from rich.console import Console
@@ -17,7 +18,9 @@ from ulcompress.evaluation.timing import timed
 from ulcompress.images import from_pil, open_image, write_image
 
 
-def demo(codec: Codec, image_path: Path | None, out: Path, caption: str | None = None) -> list[Path]:
+def demo(
+    codec: Codec, image_path: Path | None, out: Path, caption: str | None = None, rate: int | None = None
+) -> list[Path]:
     """Compress a photograph to a file, restore it, show it beside AVIF and JPEG of as many bytes, print a table.
 
     Args:
@@ -25,6 +28,7 @@ def demo(codec: Codec, image_path: Path | None, out: Path, caption: str | None =
         image_path: The photograph; None takes scikit-image's `coffee`, which is in the public domain (CC0).
         out: A folder for the results.
         caption: What the photograph shows, for codecs with text.
+        rate: Of a codec with several; None takes the highest.
 
     Returns:
         What was written: the compressed file, the restored image, the picture; and first of all the photograph, where
@@ -32,13 +36,13 @@ def demo(codec: Codec, image_path: Path | None, out: Path, caption: str | None =
 
     Raises:
         ImageError: The photograph cannot be read.
-        ValueError: scikit-image is not installed, or the codec refuses the caption.
+        ValueError: scikit-image is not installed, or the codec refuses the caption or the rate.
     """
     out.mkdir(parents=True, exist_ok=True)
     path = image_path if image_path is not None else _coffee(out)
     original = open_image(path)
     file, restored, picture = (out / f"{path.stem}{end}" for end in (".ulc", "_restored.png", "_comparison.png"))
-    ours = _through_file(codec, original, caption, file, restored)
+    ours = _through_file(codec, original, {"caption": caption, "rate": rate}, file, restored)
     anchors = [match(ANCHORS[name](), original, ours.bytes) for name in ("avif", "jpeg")]
     measured = {anchor.label: _measurement(anchor, original) for anchor in anchors}
     _print({"ulcompress": ours} | measured)
@@ -58,9 +62,11 @@ def _coffee(folder: Path) -> Path:
     return path
 
 
-def _through_file(codec: Codec, original: Image.Image, caption: str | None, file: Path, restored: Path) -> Measurement:
+def _through_file(
+    codec: Codec, original: Image.Image, options: Mapping[str, Any], file: Path, restored: Path
+) -> Measurement:
     _ = codec.fingerprint  # no part of the time for an image
-    data, encode_seconds = timed(lambda: codec.compress(original, caption))
+    data, encode_seconds = timed(lambda: codec.compress(original, **options))
     file.write_bytes(data)
     image, decode_seconds = timed(lambda: codec.decompress(file.read_bytes()))
     write_image(image, restored)
