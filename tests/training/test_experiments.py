@@ -50,7 +50,7 @@ def fit(images, *options):
 
 @pytest.mark.parametrize("path", [e for e in EXPERIMENTS if e != LARGE], ids=lambda path: str(path.relative_to(ROOT)))
 def test_one_step(path, images, squeezenet, here):
-    perceptual = "perceptual: FeatureDistance" in path.read_text()
+    perceptual = "FeatureDistance" in path.read_text()
     fit(images, "-c", str(path), *(["--model.perceptual.weights", squeezenet] if perceptual else []))
     checkpoints = list(here.rglob("last.ckpt"))
     assert not checkpoints or torch.load(checkpoints[0], weights_only=True)["global_step"] == 1
