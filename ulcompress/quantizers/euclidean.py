@@ -14,8 +14,7 @@ class EuclideanCodebook(nn.Module):
     """Finds for each vector the nearest entry; entries follow moving averages of the vectors that chose them.
 
     The first training batch fills it by k-means, of no more entries than the batch has vectors for; the others begin
-    beside those. Statistics are summed over ranks. Source: van den Oord et al., NeurIPS
-    2017, appendix A.1.
+    beside those. Statistics are summed over ranks. Source: van den Oord et al., NeurIPS 2017, appendix A.1.
     """
 
     def __init__(self, size: int, dimension: int, *, decay: float, revive_below: float, kmeans_iterations: int):

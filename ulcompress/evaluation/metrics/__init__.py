@@ -3,9 +3,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from ulcompress.evaluation.metrics.backbones import exported_file
 from ulcompress.evaluation.metrics.base import Metric, Pair, PairMetric, SetMetric
 from ulcompress.evaluation.metrics.clip import CLIPSimilarity, clip
-from ulcompress.evaluation.metrics.exported import exported_file
 from ulcompress.evaluation.metrics.fidelity import MSSSIM, PSNR, ms_ssim, psnr
 from ulcompress.evaluation.metrics.perceptual import Perceptual, dists, feature_distance, lpips
 from ulcompress.evaluation.metrics.segmentation import MeanIoU, mean_iou

@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ulcompress.evaluation.metrics.backbones import ExportedDistance, on_backbone
 from ulcompress.evaluation.metrics.base import Pair, PairMetric, stacked
-from ulcompress.evaluation.metrics.exported import SMALLEST, ExportedDistance, exported_file
 from ulcompress.evaluation.metrics.weights import (
     SMALLEST_SIDE,
-    backbone,
     fetch,
     hashes,
     only_cached,
@@ -107,13 +106,7 @@ def feature_distance(name: str, folder: Path | None, device: str) -> Perceptual:
 
     MissingWeights where they are not to be had.
     """
-    smallest = SMALLEST_SIDE
-    if path := exported_file(name, folder):
-        network, smallest = ExportedDistance(path, device), SMALLEST
-    else:
-        path = backbone(name, folder)
-        with reading(path):
-            network = FeatureDistance(backbone=name, weights=str(path))
+    network, path, smallest = on_backbone(name, folder, device, exported=ExportedDistance, published=FeatureDistance)
     return Perceptual(
         network,
         device=device,

@@ -13,9 +13,9 @@ from torchmetrics.image.kid import poly_mmd
 
 from ulcompress.evaluation.features import PooledFeatures
 from ulcompress.evaluation.frechet import cut, frechet_of_points
+from ulcompress.evaluation.metrics.backbones import ExportedPoints, on_backbone
 from ulcompress.evaluation.metrics.base import Pair, SetMetric
-from ulcompress.evaluation.metrics.exported import SMALLEST, ExportedPoints, exported_file
-from ulcompress.evaluation.metrics.weights import SMALLEST_SIDE, backbone, fetch, hashes, reading
+from ulcompress.evaluation.metrics.weights import fetch, hashes, reading
 
 Features = Callable[[Tensor], Tensor]
 """Maps RGB in [0, 1], (B, 3, H, W), to (B, C)."""
@@ -131,14 +131,7 @@ def inception(kind: str, patch: int | None, folder: Path | None, device: str) ->
 def frechet(name: str, patch: int | None, folder: Path | None, device: str) -> SetDistance:
     """Return the Fréchet distance on pooled features of a torchvision classifier, or of a NAME.pt2; not FID."""
     what = f"patches of {patch} pixels" if patch else "whole images"
-    smallest = SMALLEST_SIDE
-    if path := exported_file(name, folder):
-        network, smallest = ExportedPoints(path, device), SMALLEST
-    else:
-        path = backbone(name, folder)
-        with reading(path):
-            network = PooledFeatures(backbone=name, weights=str(path))
-    network = network.to(device)
+    network, path, smallest = on_backbone(name, folder, device, exported=ExportedPoints, published=PooledFeatures)
     return SetDistance(
         lambda images: network(images.to(device)),
         frechet_of_points,

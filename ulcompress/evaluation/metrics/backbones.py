@@ -1,15 +1,15 @@
-"""Backbones that the user brings: any network, as torch.export saves it."""
+"""What distances stand on: a classifier of torchvision's, or a network of the user's, as torch.export saves it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.export.passes import move_to_device_pass
 
-from ulcompress.evaluation.metrics.weights import MissingWeights
+from ulcompress.evaluation.metrics.weights import SMALLEST_SIDE, MissingWeights, backbone, reading
 from ulcompress.losses.feature_distance import distance_of_maps
 
 SUFFIX = ".pt2"
@@ -23,6 +23,36 @@ def exported_file(name: str, folder: Path | None) -> Path | None:
     """Return the file of a network of this name in a folder, where there is one."""
     path = folder / f"{name}{SUFFIX}" if folder is not None else None
     return path if path is not None and path.is_file() else None
+
+
+def on_backbone(
+    name: str,
+    folder: Path | None,
+    device: str,
+    *,
+    exported: Callable[[Path, str], nn.Module],
+    published: Callable[..., nn.Module],
+) -> tuple[nn.Module, Path, int]:
+    """Build a network on the folder's NAME.pt2, or else on a classifier of torchvision's, and bring it to a device.
+
+    Args:
+        name: Of the backbone.
+        folder: With files of weights, looked into before any download.
+        device: Where the network goes.
+        exported: Takes the .pt2 file and the device.
+        published: Takes `backbone` and `weights`, as `losses.FeatureDistance` does.
+
+    Returns:
+        The network, the file it is from, and the smallest side in pixels of the images that it takes.
+
+    Raises:
+        MissingWeights: The file is not to be had, or cannot be used.
+    """
+    if path := exported_file(name, folder):
+        return exported(path, device), path, SMALLEST
+    path = backbone(name, folder)
+    with reading(path):
+        return published(backbone=name, weights=str(path)).to(device), path, SMALLEST_SIDE
 
 
 class ExportedMaps(nn.Module):
