@@ -436,7 +436,13 @@ def _plan(options: argparse.Namespace, out: Path):
     from ulcompress.evaluation.plan import Curve, Plan, name_images
     from ulcompress.images import find_images
 
-    common = Setting(options.steps, options.guidance, options.rate, options.online, tuple(options.without))
+    common = Setting(
+        steps=options.steps,
+        guidance=options.guidance,
+        rate=options.rate,
+        online=options.online,
+        without=tuple(options.without),
+    )
     settings = [common | Setting.parse(text) for text in options.setting] or [common]
     _check_search(options, any(setting.online for setting in settings))
     images = name_images(find_images(options.inputs))

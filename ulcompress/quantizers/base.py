@@ -54,6 +54,10 @@ class Quantizer(Part, ABC):
     def read(self, coder: ArithmeticDecoder, grid: tuple[int, int]) -> Tensor:
         """Read the symbols of one image whose features have h by w positions."""
 
+    def alphabets(self, symbols: Any) -> list[tuple[Tensor, int]]:
+        """Return the symbols that are indices, (B, h, w) each, with the number of different ones; no others."""
+        return []
+
     def fixed_length_bits(self, rows: int, columns: int) -> list[float]:
         """Return the bits of so many positions at each rate, were all symbols equally likely.
 

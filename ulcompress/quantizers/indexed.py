@@ -31,6 +31,10 @@ class IndexQuantizer(Quantizer):
         """Read the indices of one image, (1, h, w)."""
         return self.entropy.read(coder, grid)
 
+    def alphabets(self, symbols: Tensor) -> list[tuple[Tensor, int]]:
+        """Return the indices, and how many different ones there are."""
+        return [(symbols, self.size)]
+
     def fixed_length_bits(self, rows: int, columns: int) -> list[float]:
         """Return the bits of so many indices."""
         return [rows * columns * log2(self.size)]

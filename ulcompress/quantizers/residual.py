@@ -71,7 +71,6 @@ class ResidualQuantizer(Quantizer):
                 f"give codebook sizes, and for each a block of at least 1; got {list(codebook_sizes)} and {blocks}"
             )
         self.channels = channels
-        self.codebook_sizes = list(codebook_sizes)
         self.rates = len(codebook_sizes)
         self.blocks = blocks
         self.project_in = nn.Linear(channels, dimension)
@@ -129,6 +128,10 @@ class ResidualQuantizer(Quantizer):
         grids = [(-(-grid[0] // block), -(-grid[1] // block)) for block in self.blocks]
         read = [entropy.read(coder, own) for entropy, own in list(zip(self._entropies, grids, strict=True))[:count]]
         return StagedSymbols(tuple(read), *grid)
+
+    def alphabets(self, symbols: StagedSymbols) -> list[tuple[Tensor, int]]:
+        """Return the indices of each stage that is sent, and the size of its codebook."""
+        return [(indices, stage.size) for indices, stage in zip(symbols.stages, self._codebooks, strict=False)]
 
     def fixed_length_bits(self, rows: int, columns: int) -> list[float]:
         """Return the bits of so many positions in the first stage, the first two, and so on."""

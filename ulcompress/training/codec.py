@@ -9,7 +9,7 @@ from ulcompress import pretrained
 from ulcompress.codec import Codec
 from ulcompress.losses import AdversarialLoss, PerceptualDistance
 from ulcompress.quantizers.usage import perplexity, usage
-from ulcompress.records import CodecOutput, StagedSymbols
+from ulcompress.records import CodecOutput
 from ulcompress.training.base import TrainingModule, load_stage
 from ulcompress.training.optimizer import WarmupAdamW
 
@@ -143,15 +143,11 @@ class CodecModule(TrainingModule):
 
     def _log_symbols(self, symbols: Any, images: int) -> None:
         """Log how much of each codebook a batch uses, where there are some."""
-        if isinstance(symbols, StagedSymbols):
-            stages, sizes = symbols.stages, getattr(self.codec.quantizer, "codebook_sizes", [])
-            named = {f"-{number}": stage for number, stage in enumerate(zip(stages, sizes, strict=True), 1)}
-        else:
-            named = {"": (symbols, getattr(self.codec.quantizer, "size", None))} if isinstance(symbols, Tensor) else {}
-        for name, (indices, size) in named.items():
-            self.log(f"train/perplexity{name}", perplexity(indices), batch_size=images)
-            if size is not None:
-                self.log(f"train/usage{name}", usage(indices, size), batch_size=images)
+        alphabets = self.codec.quantizer.alphabets(symbols)
+        for number, (indices, size) in enumerate(alphabets, 1):
+            stage = f"-{number}" if len(alphabets) > 1 else ""
+            self.log(f"train/perplexity{stage}", perplexity(indices), batch_size=images)
+            self.log(f"train/usage{stage}", usage(indices, size), batch_size=images)
 
     def _log_psnr(self, batch: Any, name: str, rate: int) -> None:
         errors = []
