@@ -47,6 +47,22 @@ def test_draws_cover_the_image_both_ways_and_all_captions(tmp_path):
     assert {caption for _, caption in views} == {"0 0", "0 1", "0 2"}
 
 
+def test_zoom_enlarges_a_smaller_part_of_the_image(tmp_path):
+    source = make(tmp_path, (100, 80))
+    dataset = ImageDataset(source=source, crop=32, zoom=2)
+    widths = []
+    for epoch in range(40):
+        crop = dataset[Draw(epoch, 0)][0]
+        assert crop.shape == (3, 32, 32)
+        widths.append(int(crop[0].max()) - int(crop[0].min()) + 1)  # red is x
+    assert min(widths) <= 18 and max(widths) >= 30
+    assert dataset[0][0][0, 0].tolist() == list(range(34, 66)), "the centre is as it is"
+    plain = ImageDataset(source=source, crop=32)
+    assert {int(plain[Draw(epoch, 0)][0][0].float().std() * 10) for epoch in range(5)} == {92}
+    with pytest.raises(ValueError, match=r"got zoom 0\.5; give the largest factor"):
+        ImageDataset(source=source, crop=32, zoom=0.5)
+
+
 def test_without_captions_there_is_none(tmp_path):
     dataset = ImageDataset(source=make(tmp_path, (16, 16), captions=0), crop=16)
     assert dataset[0][1] is dataset[Draw(0, 0)][1] is None

@@ -44,6 +44,20 @@ def test_texture_counts_what_there_is_and_not_where(random_backbone, one_thread)
         FeatureDistance(weights=weights, texture=-1)
 
 
+@torch.no_grad()
+def test_a_shift_cuts_both_images_alike(distance, random_backbone):
+    torch.manual_seed(0)
+    pair = torch.rand(2, 3, 40, 48)
+    shifted = FeatureDistance(weights=random_backbone("squeezenet1_1"), shift=2)
+    shifted.load_state_dict(distance.state_dict())
+    possible = [distance(pair[:1, :, y:, x:], pair[1:, :, y:, x:]) for y in range(3) for x in range(3)]
+    for value in (found := [shifted(pair[:1], pair[1:]) for _ in range(60)]):
+        assert min(abs(each - value) for each in possible) < 1e-6
+    assert len({round(float(value), 5) for value in found}) == 9, "all shifts occur"
+    with pytest.raises(ValueError, match="shift must be at least 0, got -1"):
+        FeatureDistance(shift=-1)
+
+
 def test_the_state_is_that_of_the_backbone(distance):
     assert all(name.startswith("features.") for name in distance.state_dict())
 

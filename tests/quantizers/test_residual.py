@@ -3,6 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from ulcompress.entropy import ContextModel
 from ulcompress.quantizers import FiniteScalarQuantizer, ResidualQuantizer
 from ulcompress.quantizers.euclidean import EuclideanCodebook
 
@@ -18,6 +19,15 @@ def staged(**arguments):
     with torch.no_grad():
         quantizer(torch.randn(6, 6, 8, 8))
     return quantizer.eval()
+
+
+def with_context(**arguments):
+    """The same with a context model whose scores differ from position to position."""
+    context = ContextModel(width=8)
+    quantizer = staged(entropy=context, **arguments)
+    for head in context.heads:
+        torch.nn.init.normal_(head.weight, std=2.0)
+    return quantizer
 
 
 def plain(*codebooks):
@@ -44,9 +54,11 @@ def test_each_stage_quantises_what_the_others_have_left():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("build", [staged, with_context])
+@pytest.mark.parametrize("rate_weight", [0.0, 0.1])
 @pytest.mark.parametrize("rate", [1, 2, 3])
-def test_a_lower_rate_is_the_beginning_of_a_higher_one_and_comes_back(rate):
-    quantizer, features = staged(), torch.randn(1, 6, 3, 5)
+def test_a_lower_rate_is_the_beginning_of_a_higher_one_and_comes_back(build, rate_weight, rate):
+    quantizer, features = build(rate_weight=rate_weight), torch.randn(1, 6, 3, 5)
     whole, part = quantizer(features), quantizer.at_rate(features, rate)
     assert quantizer.rate_of(part.symbols) == len(part.symbols.stages) == rate
     assert all(map(torch.equal, part.symbols.stages, whole.symbols.stages))
@@ -97,6 +109,39 @@ def test_gradients_pass_as_if_nothing_were_quantised():
     torch.testing.assert_close(own, given.grad)
 
 
+def test_the_rate_teaches_the_context_model_alone():
+    quantizer = with_context().train()
+    features = torch.randn(2, 6, 4, 4, requires_grad=True)
+    quantizer(features).bits.sum().backward()
+    assert features.grad is None or not features.grad.any()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in quantizer.entropies.parameters())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("build", [staged, with_context])
+def test_bits_that_weigh_are_saved_at_the_price_of_distance(build):
+    quantizer, features = build(), torch.randn(4, 6, 8, 8)
+    found = []
+    for quantizer.rate_weight in (0.0, 0.05, 0.5):
+        quantized = quantizer(features)
+        found.append((float(quantized.bits.mean()), float(quantized.losses["commitment"])))
+    (most, nearest), (fewer, farther), (fewest, farthest) = found
+    assert most > fewer > fewest
+    assert nearest < farther < farthest
+
+
+@torch.no_grad()
+def test_weights_in_half_precision_read_what_those_in_memory_wrote():
+    quantizer = with_context()
+    symbols = quantizer(torch.randn(1, 6, 5, 4)).symbols
+    loaded = with_context()
+    loaded.load_state_dict({name: value.half() for name, value in quantizer.state_dict().items()})
+    coder = ArithmeticEncoder()
+    quantizer.write(symbols, coder)
+    again = loaded.read(ArithmeticDecoder(coder.finish()), (5, 4))
+    assert all(map(torch.equal, again.stages, symbols.stages))
+
+
 @torch.no_grad()
 def test_a_mixed_batch_is_shared_evenly_by_the_rates():
     quantizer = plain([[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.5]] * 2, [[0.3, 0.3]] * 2).train()
@@ -121,9 +166,9 @@ def test_an_entry_nobody_chooses_is_revived():
     codebook.sums.copy_(torch.tensor([[1.0, 0, 0], [9.0, 9, 9]]))
     vectors = torch.tensor([[1.0, 0, 0], [0.9, 0.1, 0]]).repeat(4, 1)
     for _ in range(20):
-        codebook(vectors)
+        codebook.follow(vectors, codebook.nearest(vectors))
     assert codebook.entries.max() < 2
-    assert codebook(vectors)[0].unique().numel() == 2
+    assert codebook.nearest(vectors).unique().numel() == 2
 
 
 @torch.no_grad()
@@ -149,3 +194,8 @@ def test_other_rates_are_refused(rate):
 def test_stages_without_blocks_are_refused(sizes, blocks):
     with pytest.raises(ValueError, match="give codebook sizes, and for each a block of at least 1"):
         ResidualQuantizer(codebook_sizes=sizes, blocks=blocks)
+
+
+def test_a_negative_weight_of_the_rate_is_refused():
+    with pytest.raises(ValueError, match="rate_weight must be at least 0, got -1"):
+        ResidualQuantizer(rate_weight=-1)

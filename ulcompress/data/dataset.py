@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -30,14 +31,20 @@ class ImageDataset(Dataset):
     crop are padded by reflection. An image that cannot be read is reported once, by a warning, and replaced by the
     next one that can; ImageError is raised when there is none.
 
+    With `zoom` above 1 random crops are enlarged by factors between 1 and that, and show as much less of the image:
+    small images then look like parts of large ones, in which things are larger and smoother.
+
     With `cache` decoded images stay in memory, 3 bytes a pixel; every worker process keeps its own.
     """
 
-    def __init__(self, *, source: ImageSource, crop: int, seed: int = 0, cache: bool = False):
+    def __init__(self, *, source: ImageSource, crop: int, seed: int = 0, cache: bool = False, zoom: float = 1.0):
         if crop < 1:
             raise ValueError(f"got crop {crop}; give the side of the crops in pixels, at least 1")
+        if zoom < 1:
+            raise ValueError(f"got zoom {zoom}; give the largest factor by which crops are enlarged, at least 1")
         self.source = source
         self.crop = crop
+        self.zoom = zoom
         self.seed = seed
         self.cache = cache
         self._cached: dict[int, _Decoded] = {}
@@ -50,7 +57,7 @@ class ImageDataset(Dataset):
         """Return one crop and its caption; raises ImageError if no image at all can be read."""
         if isinstance(item, Draw):
             rng = np.random.default_rng((self.seed, item.epoch, item.index))
-            pixels, caption = _random_view(self._good(item.index), self.crop, rng)
+            pixels, caption = _random_view(self._good(item.index), self.crop, self.zoom, rng)
         else:
             pixels, caption = _central_view(self._good(item), self.crop)
         return torch.from_numpy(pixels.transpose(2, 0, 1).copy()), caption
@@ -85,9 +92,12 @@ def _padded(pixels: np.ndarray, crop: int) -> np.ndarray:
     return np.pad(pixels, [*((m // 2, m - m // 2) for m in missing), (0, 0)], mode="reflect")
 
 
-def _random_view(image: _Decoded, crop: int, rng: np.random.Generator) -> tuple[np.ndarray, str | None]:
-    top, left = (int(rng.integers(side - crop + 1)) for side in image.pixels.shape[:2])
-    pixels = image.pixels[top : top + crop, left : left + crop]
+def _random_view(image: _Decoded, crop: int, zoom: float, rng: np.random.Generator) -> tuple[np.ndarray, str | None]:
+    side = max(1, round(crop / rng.uniform(1, zoom))) if zoom > 1 else crop
+    top, left = (int(rng.integers(length - side + 1)) for length in image.pixels.shape[:2])
+    pixels = image.pixels[top : top + side, left : left + side]
+    if side < crop:
+        pixels = np.asarray(Image.fromarray(pixels).resize((crop, crop), Image.Resampling.BICUBIC))
     if rng.random() < 0.5:
         pixels = pixels[:, ::-1]
     caption = image.captions[int(rng.integers(len(image.captions)))] if image.captions else None

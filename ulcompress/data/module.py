@@ -28,6 +28,7 @@ class ImageDataModule(LightningDataModule):
         seed: Of the order of images, their crops, flips and choice of caption.
         cache: Keep decoded images in memory, 3 bytes a pixel, in each process that loads images.
         validation_images: Use this many of the validation images, the first ones; None for all.
+        zoom: Enlarge random crops by factors up to this (see `ImageDataset`).
         captions: File of JSON lines with captions of training and validation images; None takes those beside them.
     """
 
@@ -42,6 +43,7 @@ class ImageDataModule(LightningDataModule):
         seed: int = 0,
         cache: bool = False,
         validation_images: int | None = None,
+        zoom: float = 1.0,
         captions: str | None = None,
     ):
         super().__init__()
@@ -57,6 +59,7 @@ class ImageDataModule(LightningDataModule):
         self.seed = seed
         self.cache = cache
         self.validation_images = validation_images
+        self.zoom = zoom
         self.captions = captions
 
     def setup(self, stage: str) -> None:
@@ -101,7 +104,7 @@ class ImageDataModule(LightningDataModule):
         return open_source(self.train, self.captions)
 
     def _dataset(self, source: ImageSource) -> ImageDataset:
-        return ImageDataset(source=source, crop=self.crop, seed=self.seed, cache=self.cache)
+        return ImageDataset(source=source, crop=self.crop, seed=self.seed, cache=self.cache, zoom=self.zoom)
 
     def _options(self) -> dict[str, Any]:
         return {

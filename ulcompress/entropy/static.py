@@ -52,10 +52,14 @@ class StaticEntropy(EntropyModel):
         """Replace the statistics by those of symbols of any shape, which are the same on every rank."""
         self._built().copy_(self._count(symbols) + 1)
 
+    @property
+    def costs(self) -> Tensor:
+        """The bits of every symbol, (alphabet,), float32, on the CPU."""
+        return torch.from_numpy(self._table().costs).float()
+
     def bits(self, symbols: Tensor) -> Tensor:
         """Return the bits of each image's symbols: (B, ...) to (B,), float32."""
-        costs = torch.from_numpy(self._table().costs).to(symbols.device, torch.float32)
-        return costs[symbols.long()].flatten(1).sum(1)
+        return self.costs.to(symbols.device)[symbols.long()].flatten(1).sum(1)
 
     def write(self, symbols: Tensor, coder: ArithmeticEncoder) -> None:
         """Code the symbols of one image, (1, ...)."""

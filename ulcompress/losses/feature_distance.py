@@ -29,21 +29,27 @@ class FeatureDistance(PerceptualDistance):
     equations 3 to 5).
     """
 
-    def __init__(self, *, weights: str | None = None, backbone: str = "squeezenet1_1", texture: float = 0.0):
+    def __init__(
+        self, *, weights: str | None = None, backbone: str = "squeezenet1_1", texture: float = 0.0, shift: int = 0
+    ):
         """Load the backbone.
 
         Args:
             weights: A safetensors file of torchvision's state dictionary; None downloads torchvision's own file.
             backbone: Name of the torchvision classifier.
             texture: Weight of the distance between Gram matrices beside that between the maps.
+            shift: Cut up to so many pixels off the upper and the left border, another number each time. Without, the
+                strides of the backbone fall on the same pixels always, and leave their grid in what a decoder learns.
 
         Raises:
-            ValueError: The backbone is unknown, the weights are not there, or `texture` is negative.
+            ValueError: The backbone is unknown, the weights are not there, or `texture` or `shift` is negative.
         """
         super().__init__()
-        if texture < 0:
-            raise ValueError(f"texture must be at least 0, got {texture}")
+        for name, value in {"texture": texture, "shift": shift}.items():
+            if value < 0:
+                raise ValueError(f"{name} must be at least 0, got {value}")
         self.texture = texture
+        self.shift = shift
         self.name = f"{backbone} distance" + (f" with texture {texture:g}" if texture else "")
         self.features = load_backbone(backbone, weights)
         self.layers = LAYERS.get(backbone) or last_of_each_size(sizes(self.features))
@@ -52,7 +58,9 @@ class FeatureDistance(PerceptualDistance):
 
     def forward(self, image: Tensor, reference: Tensor) -> Tensor:
         """Compare two batches of RGB in [0, 1], (B, 3, H, W); returns (B,), 0 for equal images."""
-        pair = self.scale(pad_to_multiple(torch.cat([image, reference]), 1, minimum=SMALLEST_SIDE))
+        top, left = torch.randint(self.shift + 1, (2,)).tolist() if self.shift else (0, 0)
+        pair = torch.cat([image, reference])[..., top:, left:]
+        pair = self.scale(pad_to_multiple(pair, 1, minimum=SMALLEST_SIDE))
         distances = []
         for index, layer in enumerate(self.features[: self.layers[-1] + 1]):
             pair = layer(pair)

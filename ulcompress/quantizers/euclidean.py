@@ -11,7 +11,7 @@ VECTORS = 4
 
 
 class EuclideanCodebook(nn.Module):
-    """Finds for each vector the nearest entry; entries follow moving averages of the vectors that chose them.
+    """Finds the entry nearest to a vector; entries follow moving averages of the vectors that chose them.
 
     The first training batch fills it by k-means, of no more entries than the batch has vectors for; the others begin
     beside those. Statistics are summed over ranks. Source: van den Oord et al., NeurIPS 2017, appendix A.1.
@@ -36,21 +36,22 @@ class EuclideanCodebook(nn.Module):
         """The entries, (size, dimension)."""
         return self.sums / self.usage[:, None]
 
+    @property
+    def saved_entries(self) -> Tensor:
+        """The entries as a saved codec has them, whose weights are in half precision; on the CPU."""
+        return self.sums.cpu().half().float() / self.usage.cpu().half().float()[:, None]
+
     @torch.no_grad()
-    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the index of the nearest entry of each vector, (N,), and those entries, (N, dimension).
+    def nearest(self, vectors: Tensor, penalties: Tensor | None = None) -> Tensor:
+        """Return the index of the entry at the least squared distance of each vector, (N, dimension) to (N,).
 
-        In training the entries move afterwards.
+        Penalties, (size,) or (N, size), are added to the distances.
         """
-        if self.training and not self.filled:
-            self._fill(vectors)
-        entries = self.entries
-        indices = _nearest(vectors, entries)
-        if self.training:
-            self._average(vectors, indices)
-        return indices, entries[indices]
+        return _nearest(vectors, self.entries, penalties)
 
-    def _fill(self, vectors: Tensor) -> None:
+    @torch.no_grad()
+    def fill(self, vectors: Tensor) -> None:
+        """Begin with entries for the vectors of the first training batch, (N, dimension)."""
         # As many entries as vectors would leave nothing for a next stage to learn from.
         seeds = min(self.size, max(1, len(vectors) // VECTORS))
         entries = k_means(
@@ -61,7 +62,9 @@ class EuclideanCodebook(nn.Module):
         self.sums.copy_(entries * self.usage[:, None])
         self.filled.fill_(True)
 
-    def _average(self, vectors: Tensor, indices: Tensor) -> None:
+    @torch.no_grad()
+    def follow(self, vectors: Tensor, indices: Tensor) -> None:
+        """Move the entries towards the vectors, (N, dimension), that chose them; indices are (N,)."""
         counts, sums = members(vectors, indices, self.size)
         moves = (1 - self.decay) * ((counts > 0) | (self.usage > LEAST)).to(sums.dtype)
         self.usage.lerp_(counts, moves)
@@ -69,9 +72,10 @@ class EuclideanCodebook(nn.Module):
         revive(self.usage, self.sums, self.revive_below, lambda count: _drawn(vectors, count))
 
 
-def _nearest(vectors: Tensor, entries: Tensor) -> Tensor:
-    half_squares = entries.square().sum(1) / 2
-    return torch.cat([(part @ entries.T - half_squares).argmax(-1) for part in vectors.split(ROWS)])
+def _nearest(vectors: Tensor, entries: Tensor, penalties: Tensor | None = None) -> Tensor:
+    offsets = entries.square().sum(1) if penalties is None else entries.square().sum(1) + penalties
+    parts = zip(vectors.split(ROWS), offsets.expand(len(vectors), -1).split(ROWS), strict=True)
+    return torch.cat([(part @ entries.T - offset / 2).argmax(-1) for part, offset in parts])
 
 
 def _drawn(vectors: Tensor, count: int) -> Tensor:

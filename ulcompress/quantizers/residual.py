@@ -9,15 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
-from ulcompress.entropy import StaticEntropy
+from ulcompress.entropy import StagedEntropy, StaticStages
 from ulcompress.quantizers.base import Quantizer
 from ulcompress.quantizers.centre import centre
 from ulcompress.quantizers.euclidean import EuclideanCodebook
 from ulcompress.quantizers.gradients import straight_through
 from ulcompress.records import Quantized, StagedSymbols
-
-MEMORY = 256
-"""Symbols an entry that frequencies are counted of: fewer cost bits, more remember what a stage was before."""
 
 
 class ResidualQuantizer(Quantizer):
@@ -35,7 +32,8 @@ class ResidualQuantizer(Quantizer):
 
     Sources: Zeghidour et al., SoundStream, 2021, sections III-C and III-D (residual stages and their dropout); Tian et
     al., Visual Autoregressive Modeling, NeurIPS 2024, section 3.2 (stages from coarse to fine grids); Yu et al., ICLR
-    2022, section 3.2 (projection and unit length).
+    2022, section 3.2 (projection and unit length); Chou, Lookabaugh and Gray, Entropy-Constrained Vector Quantization,
+    IEEE Transactions on ASSP 37(1), 1989 (the choice by distance and bits).
     """
 
     def __init__(
@@ -48,6 +46,8 @@ class ResidualQuantizer(Quantizer):
         decay: float = 0.99,
         revive_below: float = 0.0,
         kmeans_iterations: int = 10,
+        entropy: StagedEntropy | None = None,
+        rate_weight: float = 0.0,
     ):
         """Build empty codebooks, which the first training batch fills.
 
@@ -60,9 +60,13 @@ class ResidualQuantizer(Quantizer):
             revive_below: An entry that is chosen fewer times than this a step, on average, is moved onto a vector of
                 the batch; 0 leaves unused entries alone.
             kmeans_iterations: Steps of k-means on the first training batch.
+            entropy: Probabilities of the indices; by default how often each occurs. The networks of a `ContextModel`
+                learn from the term `rate/spatial`, which then needs a weight.
+            rate_weight: The squared distance that one bit is worth: each vector takes the entry with the least sum of
+                distance and bits, so that what is easily told costs little. 0 looks at distances alone.
 
         Raises:
-            ValueError: There is no stage, or the blocks are not one for each.
+            ValueError: There is no stage, the blocks are not one for each, or `rate_weight` is negative.
         """
         super().__init__()
         blocks = [1] * len(codebook_sizes) if blocks is None else list(blocks)
@@ -70,19 +74,21 @@ class ResidualQuantizer(Quantizer):
             raise ValueError(
                 f"give codebook sizes, and for each a block of at least 1; got {list(codebook_sizes)} and {blocks}"
             )
+        if rate_weight < 0:
+            raise ValueError(f"rate_weight must be at least 0, got {rate_weight}")
         self.channels = channels
         self.rates = len(codebook_sizes)
         self.blocks = blocks
+        self.rate_weight = rate_weight
         self.project_in = nn.Linear(channels, dimension)
         self.project_out = nn.Linear(dimension, channels)
         options = {"decay": decay, "revive_below": revive_below, "kmeans_iterations": kmeans_iterations}
+        lengths = [dimension * block**2 for block in blocks]
         self.stages = nn.ModuleList(
-            EuclideanCodebook(size, dimension * block**2, **options)
-            for size, block in zip(codebook_sizes, blocks, strict=True)
+            EuclideanCodebook(size, length, **options) for size, length in zip(codebook_sizes, lengths, strict=True)
         )
-        self.entropies = nn.ModuleList(StaticEntropy(memory=MEMORY * size) for size in codebook_sizes)
-        for entropy, size in zip(self._entropies, codebook_sizes, strict=True):
-            entropy.build(size)
+        self.entropies = entropy if entropy is not None else StaticStages()
+        self.entropies.build(list(zip(codebook_sizes, [0, *lengths[1:]], lengths, strict=True)))
         self.mean: Tensor
         self.register_buffer("mean", torch.zeros(dimension))
         self._counts = SymbolTable.uniform(self.rates)
@@ -119,15 +125,18 @@ class ResidualQuantizer(Quantizer):
     def write(self, symbols: StagedSymbols, coder: ArithmeticEncoder) -> None:
         """Code the number of stages, and then stage by stage."""
         self._counts.encode(len(symbols.stages) - 1, coder)
-        for entropy, indices in zip(self._entropies, symbols.stages, strict=False):
-            entropy.write(indices, coder)
+        given = self._nothing(1, (symbols.rows, symbols.columns))
+        for number, indices in enumerate(symbols.stages):
+            self.entropies.write(number, self._seen(number, given), self._told(number), indices.cpu(), coder)
+            given = given + self._joined(number, self._told(number)[indices.cpu()], given.shape[-2:])
 
     def read(self, coder: ArithmeticDecoder, grid: tuple[int, int]) -> StagedSymbols:
         """Read the symbols of one image whose features have h by w positions."""
-        count = 1 + self._counts.decode(coder)
-        grids = [(-(-grid[0] // block), -(-grid[1] // block)) for block in self.blocks]
-        read = [entropy.read(coder, own) for entropy, own in list(zip(self._entropies, grids, strict=True))[:count]]
-        return StagedSymbols(tuple(read), *grid)
+        given, stages = self._nothing(1, grid), []
+        for number in range(1 + self._counts.decode(coder)):
+            stages.append(self.entropies.read(number, self._seen(number, given), self._told(number), coder))
+            given = given + self._joined(number, self._told(number)[stages[-1]], grid)
+        return StagedSymbols(tuple(stages), *grid)
 
     def alphabets(self, symbols: StagedSymbols) -> list[tuple[Tensor, int]]:
         """Return the indices of each stage that is sent, and the size of its codebook."""
@@ -144,12 +153,15 @@ class ResidualQuantizer(Quantizer):
         with torch.autocast(features.device.type, enabled=False):
             vectors = self._vectors(features)
             rest, total, symbols = vectors.detach(), torch.zeros_like(vectors), []
+            given = torch.zeros_like(vectors)
             bits = torch.full((len(features),), self._counts.bits(0), device=features.device)
             for number in range(stages):
-                indices, part = self._stage(number, rest)
+                told = self._told(number).to(given)
+                indices, part, own = self._stage(number, rest, self._seen(number, given), told)
+                given = given + self._joined(number, told[indices], given.shape[-2:])
                 sent = counts > number
                 rest, total = rest - part, total + part * sent[:, None, None, None]
-                bits = bits + self._entropies[number].bits(indices) * sent
+                bits = bits + own * sent
                 symbols.append(indices)
             commitment = (vectors - total).square().sum(1).mean()
             quantized = self._projected_out(straight_through(vectors, total))
@@ -163,22 +175,49 @@ class ResidualQuantizer(Quantizer):
         common = centre(projected, self.mean, training=self.training, first=first)
         return F.normalize(projected - common, dim=-1).movedim(-1, 1)
 
-    def _stage(self, number: int, rest: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the indices of one stage, and the part of the vectors, (B, D, h, w), that they stand for."""
+    def _stage(self, number: int, rest: Tensor, given: Tensor, told: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the indices of one stage, the part of the vectors, (B, D, h, w), that they stand for, and their bits.
+
+        `given` and `told` are what the entropy model sees.
+        """
         blocks = _blocks(rest, self.blocks[number]).movedim(1, -1)
-        indices, codes = self._codebooks[number](blocks.flatten(0, -2))
-        indices = indices.view(blocks.shape[:-1])
+        codebook, costs = self._codebooks[number], []
+        if self.training and not codebook.filled:
+            codebook.fill(blocks.flatten(0, -2))
+
+        def choose(where: Tensor, bits: Tensor) -> Tensor:
+            penalties = self.rate_weight * bits.detach().flatten(0, 1).to(rest)
+            chosen = codebook.nearest(blocks[:, where].flatten(0, 1), penalties).view(bits.shape[:2])
+            costs.append(bits.gather(-1, chosen[..., None]).sum((1, 2)))
+            return chosen
+
+        indices = self.entropies.scan(number, given, told, choose)
+        part = self._joined(number, codebook.entries[indices], rest.shape[-2:])
         if self.training:
-            self._entropies[number].observe(indices)
-        return indices, _joined(codes.view_as(blocks), self.blocks[number], *rest.shape[-2:])
+            codebook.follow(blocks.flatten(0, -2), indices.flatten())
+            self.entropies.observe(number, indices)
+        return indices, part, torch.stack(costs).sum(0).to(rest)
+
+    def _nothing(self, images: int, grid: tuple[int, int]) -> Tensor:
+        """Return what is known before the first stage, on the CPU."""
+        return torch.zeros(images, self.project_in.out_features, *grid)
+
+    def _seen(self, number: int, given: Tensor) -> Tensor:
+        """Bring what the earlier stages stand for, (B, D, h, w), to the grid of a stage; the first has none."""
+        blocks = _blocks(given, self.blocks[number])
+        return blocks if number else blocks[:, :0]
+
+    def _told(self, number: int) -> Tensor:
+        """Return the entries that the entropy model sees: in use those of a saved codec, which a decoder has."""
+        codebook = self._codebooks[number]
+        return codebook.entries if self.training else codebook.saved_entries
+
+    def _joined(self, number: int, codes: Tensor, grid: Sequence[int]) -> Tensor:
+        return _joined(codes, self.blocks[number], grid[0], grid[1])
 
     @property
     def _codebooks(self) -> list[EuclideanCodebook]:
         return list(self.stages)  # pyright: ignore[reportReturnType]
-
-    @property
-    def _entropies(self) -> list[StaticEntropy]:
-        return list(self.entropies)  # pyright: ignore[reportReturnType]
 
     def _projected_out(self, vectors: Tensor) -> Tensor:
         return self.project_out(vectors.movedim(1, -1)).movedim(-1, 1)

@@ -1,0 +1,143 @@
+import copy
+from math import log2
+
+import numpy as np
+import pytest
+import torch
+
+from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from ulcompress.entropy import ContextModel
+from ulcompress.entropy.context import _COUNT_BITS, _STEPS, _costs, _passes, _tables
+
+CPU = torch.device("cpu")
+
+
+def model(*, train=False, stages=((6, 0, 3), (5, 3, 3)), scale=2.0):
+    """A model whose scores differ from position to position."""
+    torch.manual_seed(0)
+    model = ContextModel(width=8)
+    model.build(stages)
+    for head in model.heads:
+        torch.nn.init.normal_(head.weight, std=scale)
+    return model.train(train)
+
+
+def codebook(size):
+    return torch.randn(size, 3, generator=torch.Generator().manual_seed(1))
+
+
+def drawn(size, *shape):
+    return torch.randint(size, shape, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize("rows, columns", [(1, 1), (1, 4), (3, 2), (5, 7)])
+def test_every_position_is_in_one_pass_after_what_it_looks_at(rows, columns):
+    passes = list(_passes(rows, columns, CPU))
+    assert torch.stack(passes).sum(0).eq(1).all()
+    number = sum(k * where for k, where in enumerate(passes))
+    assert number[0, 0] == 0
+    for row in range(rows):
+        for column in range(columns):
+            if (row + column) % 2:
+                around = [(row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)]
+                inside = [number[r, c] for r, c in around if 0 <= r < rows and 0 <= c < columns]
+                assert all(other < number[row, column] for other in inside)
+
+
+def test_no_count_is_so_near_a_half_that_a_library_could_round_it_another_way():
+    exact = np.exp2(np.longdouble(_COUNT_BITS) - np.arange(_STEPS, dtype=np.longdouble) / _STEPS)
+    assert abs(exact % 1 - 0.5).min() > 1e-5
+
+
+def test_tables_are_the_probabilities_that_the_scores_mean():
+    scores = torch.tensor([[0.0, -1, -2, -2], [3, 3, 3, 3], [0, -60, -60, -8000]], dtype=torch.float64)
+    costs = [table.costs for table in _tables(scores)]
+    np.testing.assert_allclose(costs[0], [1, 2, 3, 3], atol=1e-3)
+    np.testing.assert_allclose(costs[1], 2, atol=1e-3)
+    assert costs[2][0] < 0.001 and (costs[2][1:] <= 24).all(), "nothing is impossible"
+    np.testing.assert_allclose(_costs(scores)[0], [1, 2, 3, 3], atol=1e-9)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("stage, size, channels", [(0, 6, 0), (1, 5, 3)])
+@pytest.mark.parametrize("grid", [(1, 1), (2, 5), (4, 4)])
+def test_indices_come_back_at_the_cost_that_was_told(stage, size, channels, grid):
+    context, entries = model(), codebook(size)
+    given, indices, told = torch.randn(1, channels, *grid), drawn(size, 1, *grid), []
+
+    def choose(where, costs):
+        own = indices[:, where]
+        told.append(costs.gather(-1, own[..., None]).sum())
+        return own
+
+    assert torch.equal(context.scan(stage, given, entries, choose), indices)
+    encoder = ArithmeticEncoder()
+    context.write(stage, given, entries, indices, encoder)
+    data = encoder.finish()
+    again = context.read(stage, given, entries, ArithmeticDecoder(data))
+    assert again.dtype == torch.int64
+    assert torch.equal(again, indices)
+    assert abs(8 * len(data) - float(sum(told))) <= 9
+    assert abs(float(sum(told)) - grid[0] * grid[1] * log2(size)) > 0.01, "not merely the length of an index"
+
+
+@torch.no_grad()
+def test_other_weights_below_half_precision_and_other_threads_write_the_same_bytes():
+    context, entries = model(), codebook(5)
+    given, indices = torch.randn(1, 3, 6, 6), drawn(5, 1, 6, 6)
+    loaded = copy.deepcopy(context).half().float()
+    messages, before = set(), torch.get_num_threads()
+    for other, threads in [(context, 1), (context, 2), (loaded, 1)]:
+        torch.set_num_threads(threads)
+        encoder = ArithmeticEncoder()
+        other.write(1, given, entries, indices, encoder)
+        messages.add(encoder.finish())
+    torch.set_num_threads(before)
+    assert len(messages) == 1
+
+
+@torch.no_grad()
+def test_training_sees_what_use_sees():
+    context, entries, given = model(), codebook(5), torch.randn(2, 3, 4, 4)
+    costs = {True: [], False: []}
+    for train, found in costs.items():
+        context.train(train).scan(
+            1, given, entries, lambda where, bits, found=found: found.append(bits) or bits.argmin(-1)
+        )
+    for floats, exact in zip(*costs.values(), strict=True):
+        torch.testing.assert_close(floats.double(), exact, atol=0.05, rtol=0)
+
+
+def test_it_learns_what_neighbours_and_earlier_stages_tell():
+    """Images of one index each, told by the earlier stages in half of them."""
+    context, entries = model(train=True, stages=((6, 0, 3), (6, 3, 3)), scale=0.01), codebook(6)
+    optimizer = torch.optim.Adam(context.parameters(), 0.02)
+
+    def bits(stage):
+        kinds = torch.randint(6, (16, 1, 1))
+        indices, told = kinds.expand(16, 4, 4), []
+        given = entries[kinds[:, :, 0]].movedim(-1, 1)[..., None].expand(16, 3, 4, 4)[:, : 3 * stage]
+
+        def choose(where, costs):
+            own = indices[:, where]
+            told.append(costs.gather(-1, own[..., None])[..., 0].mean())
+            return own
+
+        context.scan(stage, given, entries, choose)
+        return torch.stack(told)
+
+    for _ in range(60):
+        optimizer.zero_grad()
+        (bits(0).sum() + bits(1).sum()).backward()
+        optimizer.step()
+    first, second = bits(0).detach(), bits(1).detach()
+    assert first[0] > 2, "nothing tells the index of a position that comes first"
+    assert first[1:].max() < 0.3
+    assert second.max() < 0.3
+
+
+def test_what_cannot_be_built_is_refused():
+    with pytest.raises(ValueError, match="width of a ContextModel must be at least 1, got 0"):
+        ContextModel(width=0)
+    with pytest.raises(ValueError, match="codebooks of at most 8192 entries, got 9000"):
+        ContextModel().build([(9000, 0, 4)])

@@ -1,0 +1,145 @@
+"""Probabilities of a codebook's indices, told by a network from what is known before them."""
+
+from collections.abc import Iterator, Sequence
+from math import log
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ulcompress.arithmetic import TOTAL, ArithmeticDecoder, ArithmeticEncoder, SymbolTable
+from ulcompress.entropy.exact import ACTIVATION_BITS, exact
+from ulcompress.entropy.staged import Choose, StagedEntropy
+
+LARGEST_ALPHABET = 1 << 13
+"""Most indices of a codebook: the sums of as many counts, times the total of a table, stay below 2**63."""
+ROWS = 4096
+"""Symbols whose tables are made at once."""
+_STEPS = 1 << ACTIVATION_BITS
+_COUNT_BITS = 24
+_COUNTS = np.exp2(_COUNT_BITS - np.arange(_STEPS) / _STEPS).round().astype(np.int64)
+"""2**24 halved in 1024 equal steps. None lies so near a half that a library could round it another way (a test)."""
+
+
+class ContextModel(StagedEntropy):
+    """Tells how likely each index of a stage is at each position, of a quantiser whose stages refine one another.
+
+        what the earlier stages stand for ──────┐
+        entries of this stage, where known ─────┼─► 5x5 ─► ReLU ─► 3x3 ─► ReLU ─► 1x1 ─► scores of all indices
+        where they are known ───────────────────┘
+
+    The positions of a stage come in three passes; each sees the passes before it, whatever the size of the image:
+
+        1 3 1 3
+        3 2 3 2      a quarter without neighbours, a quarter with those at the corners, half with all around them
+        1 3 1 3
+
+    Scores are logarithms to the base of two, up to a constant. In training they are floats with gradients; in use the
+    network runs in exact arithmetic (`entropy.exact`) and its scores become integer counts, so that a file decodes on
+    every machine. Sources: He et al., Checkerboard Context Model for Efficient Learned Image Compression, CVPR 2021
+    (passes in place of a scan); Lee, Kim, Kim, Cho and Han, Autoregressive Image Generation using Residual
+    Quantization, CVPR 2022, section 3.2 (stages one after the other).
+    """
+
+    def __init__(self, *, width: int = 64):
+        """Take the number of channels of the layers within; ValueError below 1."""
+        super().__init__()
+        if width < 1:
+            raise ValueError(f"the width of a ContextModel must be at least 1, got {width}")
+        self.width = width
+        self.trunks = nn.ModuleList()
+        self.heads = nn.ModuleList()
+
+    def build(self, stages: Sequence[tuple[int, int, int]]) -> None:
+        """Make the networks of stages: the size of each codebook, the channels of earlier stages and of its entries.
+
+        At first all indices are equally likely. ValueError for a codebook of more than 8192 entries.
+        """
+        for size, given, own in stages:
+            if size > LARGEST_ALPHABET:
+                raise ValueError(f"a ContextModel takes codebooks of at most {LARGEST_ALPHABET} entries, got {size}")
+            self.trunks.append(
+                nn.Sequential(
+                    nn.Conv2d(given + own + 1, self.width, 5, padding=2),
+                    nn.ReLU(),
+                    nn.Conv2d(self.width, self.width, 3, padding=1),
+                    nn.ReLU(),
+                )
+            )
+            head = nn.Conv2d(self.width, size, 1)
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)  # pyright: ignore[reportArgumentType]
+            self.heads.append(head)
+
+    def observe(self, stage: int, indices: Tensor) -> None:
+        """Take nothing: the networks learn by gradients."""
+
+    def scan(self, stage: int, given: Tensor, entries: Tensor, choose: Choose) -> Tensor:
+        """Go through the positions of one stage in three passes and return the indices there, (B, h, w)."""
+        return self._scan(stage, given, entries, lambda where, scores: choose(where, _costs(scores)))
+
+    def write(self, stage: int, given: Tensor, entries: Tensor, indices: Tensor, coder: ArithmeticEncoder) -> None:
+        """Code the indices of one image, (1, h, w)."""
+
+        def put(where: Tensor, scores: Tensor) -> Tensor:
+            own = indices[:, where]
+            for table, index in zip(_tables(scores[0]), own[0].tolist(), strict=True):
+                table.encode(index, coder)
+            return own
+
+        self._scan(stage, given, entries, put)
+
+    def read(self, stage: int, given: Tensor, entries: Tensor, coder: ArithmeticDecoder) -> Tensor:
+        """Read the indices of one image, (1, h, w)."""
+
+        def take(where: Tensor, scores: Tensor) -> Tensor:
+            return torch.tensor([[table.decode(coder) for table in _tables(scores[0])]])
+
+        return self._scan(stage, given, entries, take)
+
+    def _scan(self, stage: int, given: Tensor, entries: Tensor, choose: Choose) -> Tensor:
+        images, _, rows, columns = given.shape
+        indices = torch.zeros(images, rows, columns, dtype=torch.int64, device=given.device)
+        known = torch.zeros(rows, columns, dtype=torch.bool, device=given.device)
+        for where in _passes(rows, columns, given.device):
+            own = entries[indices].movedim(-1, 1) * known
+            mask = known.to(own.dtype).expand(images, 1, rows, columns)
+            scores = self._scores(stage, torch.cat([given, own, mask], 1), where)
+            indices = indices.masked_scatter(where, choose(where, scores))
+            known = known | where
+        return indices
+
+    def _scores(self, stage: int, seen: Tensor, where: Tensor) -> Tensor:
+        def run(network: nn.Module, x: Tensor) -> Tensor:
+            return network(x) if self.training else exact(network, x)
+
+        there = where.to(seen.device if self.training else "cpu")
+        hidden = run(self.trunks[stage], seen)[..., there]  # (B, width, n)
+        scores = run(self.heads[stage], hidden[..., None])[..., 0]
+        return scores.movedim(1, -1).to(seen.device)
+
+
+def _costs(scores: Tensor) -> Tensor:
+    """Return the bits of all symbols, given their scores: (..., alphabet) to the same shape."""
+    return scores.mul(log(2)).logsumexp(-1, keepdim=True).div(log(2)) - scores
+
+
+def _tables(scores: Tensor) -> Iterator[SymbolTable]:
+    """Make the integer probabilities of as many symbols as there are rows of exact scores, (n, alphabet)."""
+    for part in scores.cpu().split(ROWS):
+        below = ((part.max(1, keepdim=True).values - part) * _STEPS).long().numpy()
+        counts = _COUNTS[below % _STEPS] >> np.minimum(below // _STEPS, _COUNT_BITS + 1)
+        size = counts.shape[1]
+        ends = counts.cumsum(1)
+        # As `SymbolTable.from_counts` has it, for all rows at once.
+        ends = ends * (TOTAL - size) // ends[:, -1:] + np.arange(1, size + 1)
+        yield from map(SymbolTable, np.pad(ends, [(0, 0), (1, 0)]))
+
+
+def _passes(rows: int, columns: int, device: torch.device) -> Iterator[Tensor]:
+    """Yield the positions of each pass, (h, w) bool; passes without any are left out."""
+    row = torch.arange(rows, device=device)[:, None] % 2
+    column = torch.arange(columns, device=device) % 2
+    for where in ((row == 0) & (column == 0), (row == 1) & (column == 1), row != column):
+        if where.any():
+            yield where
