@@ -71,3 +71,16 @@ def test_default_sizes_are_those_of_the_paper(stride, count):
 def test_a_stride_that_cannot_be_reached_is_refused(stride):
     with pytest.raises(ValueError, match=rf"one of \[8, 16, 32, 64\] over a latent of stride 8, got {stride}"):
         HyperEncoder(stride=stride)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("stride", STRIDES[HyperEncoder])
+def test_a_hyper_encoder_looks_at_pixels_where_asked_to(one_thread, stride):
+    torch.manual_seed(0)
+    image, latent = inputs(64, 128)
+    for pixels in (False, True):
+        encoder = HyperEncoder(stride=stride, width=16, channels=16, pixels=pixels)
+        features, other = encoder(image, latent), encoder(image.flip(0), latent)
+        assert features.shape == (2, 16, 64 // stride, 128 // stride)
+        assert torch.equal(features, other) != pixels
+        assert not torch.equal(encoder(image, latent.flip(0)), features)

@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ulcompress.encoders.base import Encoder
 
@@ -11,9 +12,11 @@ from ulcompress.encoders.base import Encoder
 class HyperEncoder(Encoder):
     """Analyses a latent with residual bottlenecks and two attention blocks.
 
-        latent ─► conv ─► 3 bottlenecks ─► conv ─► 3 bottlenecks ─► attention
-                                                                        │
-        features ◄─ attention ◄─ 1x1 ◄─ 3 bottlenecks ◄─ conv ◄─────────┘
+        latent ─► conv ─(+)─► 3 bottlenecks ─► conv ─► 3 bottlenecks ─► attention
+                         ▲                                                  │
+        image ─► conv ───┘ (if asked for)                                   │
+                                                                            │
+        features ◄─ attention ◄─ 1x1 ◄─ 3 bottlenecks ◄─ conv ◄─────────────┘
 
     The last of the three convolutions are 5x5 with stride 2, as many as the stride needs; the others are 1x1.
     Source: the layer list that the authors of PerCo gave to PerCo (SD), arXiv 2409.20255; without normalisation.
@@ -27,6 +30,7 @@ class HyperEncoder(Encoder):
         width: int = 192,
         latent_channels: int = 4,
         latent_stride: int = 8,
+        pixels: bool = False,
     ):
         """Build the network with random weights.
 
@@ -36,6 +40,7 @@ class HyperEncoder(Encoder):
             width: Channels within.
             latent_channels: Channels of the autoencoder's latent.
             latent_stride: Stride of the autoencoder.
+            pixels: Look at the image too. PerCo's encoder does not; the latent of a small autoencoder has lost more.
 
         Raises:
             ValueError: The stride cannot be reached.
@@ -49,6 +54,7 @@ class HyperEncoder(Encoder):
         self.latent_channels = latent_channels
         self.latent_stride = latent_stride
         halvings = int(math.log2(stride // latent_stride))
+        self.pixels = _convolution(3 * latent_stride**2, width, halve=halvings > 2) if pixels else None
         self.layers = nn.Sequential(
             _convolution(latent_channels, width, halve=halvings > 2),
             *(Bottleneck(width) for _ in range(3)),
@@ -62,8 +68,11 @@ class HyperEncoder(Encoder):
         )
 
     def forward(self, image: Tensor, latent: Tensor) -> Tensor:
-        """Map a latent, (B, C, h, w), to features; the image itself is not looked at."""
-        return self.layers(latent)
+        """Map a latent, (B, C, h, w), and RGB in [0, 1], (B, 3, H, W), to features."""
+        x = self.layers[0](latent)
+        if self.pixels is not None:
+            x = x + self.pixels(F.pixel_unshuffle(2 * image - 1, self.latent_stride))
+        return self.layers[1:](x)
 
 
 class Bottleneck(nn.Module):
