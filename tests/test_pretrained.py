@@ -7,8 +7,11 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
-from ulcompress import load
+from ulcompress import Codec, load
+from ulcompress.conditioning import SpatialFeatures
+from ulcompress.entropy import ContextModel
 from ulcompress.pretrained import FILES, build, export, locate, metadata, save
+from ulcompress.quantizers import ResidualQuantizer
 
 CAPTION = "a red cup on a chair"
 
@@ -211,3 +214,22 @@ def test_a_saved_codec_can_be_read_by_others(tiny_codec, tmp_path):
     tiny_codec.save(tmp_path / "codec")
     modes = {file.stat().st_mode & 0o777 for file in (tmp_path / "codec").iterdir()}
     assert len(modes) == 1
+
+
+@torch.no_grad()
+def test_a_context_model_is_saved_and_reads_what_the_codec_in_memory_wrote(tiny_staged_codec, tmp_path):
+    entropy = ContextModel(width=8)
+    quantizer = ResidualQuantizer(
+        codebook_sizes=[16, 8], blocks=[2, 1], channels=8, dimension=4, entropy=entropy, rate_weight=0.01
+    )
+    for head in entropy.heads:
+        torch.nn.init.normal_(head.weight, std=2.0)
+    parts = {name: getattr(tiny_staged_codec, name) for name in ("autoencoder", "encoder", "decoder")}
+    codec = Codec(**parts, quantizer=quantizer, conditioning={"spatial": SpatialFeatures()}).eval()
+    data = codec.compress(image())
+    save(codec, tmp_path)
+    loaded = load(tmp_path)
+    assert loaded.arguments() == codec.arguments()
+    assert loaded.compress(image()) == data
+    torch.testing.assert_close(loaded.decompress(data), codec.decompress(data), atol=0.01, rtol=0)
+    assert load(tmp_path, encoder_only=True).compress(image()) == data

@@ -83,7 +83,7 @@ def test_negative_slopes_are_rounded_to_the_grid():
 
 
 def test_other_layers_are_refused():
-    with pytest.raises(ValueError, match="GELU cannot be evaluated exactly; a hyper-synthesis may have Conv2d"):
+    with pytest.raises(ValueError, match="GELU cannot be evaluated exactly; such a network may have Conv2d"):
         exact(nn.Sequential(nn.Conv2d(1, 1, 1), nn.GELU()), torch.zeros(1, 1, 1, 1))
 
 

@@ -8,7 +8,7 @@ import torch
 
 from ulcompress import bitstream, quantizers
 from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
-from ulcompress.entropy import StaticEntropy, UniformEntropy
+from ulcompress.entropy import ContextModel, StaticEntropy, UniformEntropy
 from ulcompress.hyperprior import CompressAIModel
 from ulcompress.quantizers import (
     FiniteScalarQuantizer,
@@ -29,6 +29,22 @@ INDEXED = {
     LookupFreeQuantizer: lambda entropy: LookupFreeQuantizer(bits=5, channels=6, entropy=entropy()),
 }
 """Quantisers whose symbols are indices, (B, h, w)."""
+
+
+def context():
+    """A context model that has something to tell at once."""
+    model = ContextModel(width=8)
+    build = model.build
+
+    def built(stages):
+        build(stages)
+        for head in model.heads:
+            torch.nn.init.normal_(head.weight, std=2.0)
+
+    model.build = built
+    return model
+
+
 OTHERS = {
     HyperpriorQuantizer: lambda: HyperpriorQuantizer(model=CompressAIModel(sizes=(8, 6))),
     ResidualQuantizer: lambda: ResidualQuantizer(codebook_sizes=[7, 5, 12], blocks=[2, 1, 1], channels=6, dimension=4),
@@ -40,7 +56,11 @@ INDEXED_MAKERS = {
     for cls, make in INDEXED.items()
     for entropy in (StaticEntropy, UniformEntropy)
 }
-OTHER_MAKERS = {cls.__name__: make for cls, make in OTHERS.items()}
+OTHER_MAKERS = {cls.__name__: make for cls, make in OTHERS.items()} | {
+    "ResidualQuantizer-ContextModel": lambda: ResidualQuantizer(
+        codebook_sizes=[7, 5, 12], blocks=[2, 1, 1], channels=6, dimension=4, entropy=context(), rate_weight=0.02
+    )
+}
 MAKERS = INDEXED_MAKERS | OTHER_MAKERS
 
 

@@ -7,8 +7,9 @@ import torch
 
 import ulcompress
 from ulcompress.cli import run
+from ulcompress.entropy import ContextModel
 from ulcompress.images import read_image
-from ulcompress.quantizers import FiniteScalarQuantizer
+from ulcompress.quantizers import FiniteScalarQuantizer, ResidualQuantizer
 from ulcompress.training import CodecModule
 
 TINY = str(Path(__file__).parent / "tiny.yaml")
@@ -173,6 +174,36 @@ def test_frozen_parts_stay_in_evaluation_mode_and_parts_trained_within_them(tiny
     assert module.codec.encoder.training and not module.codec.quantizer.training
     assert all(p.requires_grad for p in module.codec.autoencoder.network.decoder.parameters())
     assert not any(p.requires_grad for p in module.codec.autoencoder.network.encoder.parameters())
+
+
+def test_a_context_model_over_a_frozen_quantiser(tiny_staged_codec):
+    """Its tables are learnt, and what it codes stays what it is."""
+    entropy = ContextModel(width=8)
+    quantizer = ResidualQuantizer(codebook_sizes=[8, 6], blocks=[2, 1], channels=8, dimension=4, entropy=entropy)
+    codec = tiny_staged_codec
+    codec.quantizer = quantizer
+    codec.train()(torch.rand(4, 3, 64, 64))
+    with pytest.raises(ValueError, match="learns from the rate alone, which has no weight; set `rate/spatial`"):
+        CodecModule(codec=codec)
+    CodecModule(codec=codec, frozen=["quantizer.entropies"])
+    module = CodecModule(
+        codec=codec, frozen=["encoder", "quantizer"], trained=["quantizer.entropies"], weights={"rate/spatial": 2.0}
+    ).train()
+    before = {name: value.clone() for name, value in quantizer.state_dict().items()}
+    output = codec(torch.rand(2, 3, 64, 64))
+    output.bits["spatial"].sum().backward()
+    assert entropy.heads[0].bias.grad.abs().sum() > 0 < entropy.heads[1].bias.grad.abs().sum()
+    assert all(torch.equal(value, before[name]) for name, value in quantizer.state_dict().items())
+    assert not module.codec.quantizer.training and module.codec.quantizer.entropies.training
+
+
+def test_a_codebook_that_is_frozen_alone_does_not_move(tiny_staged_codec):
+    codec = tiny_staged_codec
+    codec.train()(torch.rand(4, 3, 64, 64))
+    CodecModule(codec=codec, frozen=["quantizer.stages"]).train()
+    before = {name: value.clone() for name, value in codec.quantizer.stages.state_dict().items()}
+    codec(torch.rand(2, 3, 64, 64))
+    assert all(torch.equal(value, before[name]) for name, value in codec.quantizer.stages.state_dict().items())
 
 
 def test_a_delayed_term_has_no_weight_before_its_step(tiny_codec, monkeypatch):

@@ -1,7 +1,7 @@
 """Probabilities of a codebook's indices, told by a network from what is known before them."""
 
 from collections.abc import Iterator, Sequence
-from math import log
+from math import log, log2
 
 import numpy as np
 import torch
@@ -13,8 +13,10 @@ from ulcompress.entropy.staged import Choose, StagedEntropy
 
 LARGEST_ALPHABET = 1 << 13
 """Most indices of a codebook: the sums of as many counts, times the total of a table, stay below 2**63."""
-ROWS = 4096
-"""Symbols whose tables are made at once."""
+SCORES = 1 << 22
+"""Numbers that are computed at once in use, so that a large image does not need much memory."""
+REACH = 3
+"""Positions around one that the network looks at."""
 _STEPS = 1 << ACTIVATION_BITS
 _COUNT_BITS = 24
 _COUNTS = np.exp2(_COUNT_BITS - np.arange(_STEPS) / _STEPS).round().astype(np.int64)
@@ -31,7 +33,7 @@ class ContextModel(StagedEntropy):
     The positions of a stage come in three passes; each sees the passes before it, whatever the size of the image:
 
         1 3 1 3
-        3 2 3 2      a quarter without neighbours, a quarter with those at the corners, half with all around them
+        3 2 3 2      a quarter without neighbours, a quarter with the four at its corners, half with those at its sides
         1 3 1 3
 
     Scores are logarithms to the base of two, up to a constant. In training they are floats with gradients; in use the
@@ -76,47 +78,60 @@ class ContextModel(StagedEntropy):
 
     def scan(self, stage: int, given: Tensor, entries: Tensor, choose: Choose) -> Tensor:
         """Go through the positions of one stage in three passes and return the indices there, (B, h, w)."""
-        return self._scan(stage, given, entries, lambda where, scores: choose(where, _costs(scores)))
+
+        def told(positions: Tensor, scores: Tensor) -> Tensor:
+            costs = _costs(scores)
+            # What is coded has tables, in which nothing costs more.
+            return choose(positions, (costs if self.training else costs.clamp_max(log2(TOTAL))).to(given))
+
+        return self._scan(stage, given, entries, told, exactly=not self.training)
 
     def write(self, stage: int, given: Tensor, entries: Tensor, indices: Tensor, coder: ArithmeticEncoder) -> None:
         """Code the indices of one image, (1, h, w)."""
 
-        def put(where: Tensor, scores: Tensor) -> Tensor:
-            own = indices[:, where]
+        def put(positions: Tensor, scores: Tensor) -> Tensor:
+            own = indices.flatten(1)[:, positions]
             for table, index in zip(_tables(scores[0]), own[0].tolist(), strict=True):
                 table.encode(index, coder)
             return own
 
-        self._scan(stage, given, entries, put)
+        self._scan(stage, given, entries, put, exactly=True)
 
     def read(self, stage: int, given: Tensor, entries: Tensor, coder: ArithmeticDecoder) -> Tensor:
         """Read the indices of one image, (1, h, w)."""
 
-        def take(where: Tensor, scores: Tensor) -> Tensor:
+        def take(positions: Tensor, scores: Tensor) -> Tensor:
             return torch.tensor([[table.decode(coder) for table in _tables(scores[0])]])
 
-        return self._scan(stage, given, entries, take)
+        return self._scan(stage, given, entries, take, exactly=True)
 
-    def _scan(self, stage: int, given: Tensor, entries: Tensor, choose: Choose) -> Tensor:
-        images, _, rows, columns = given.shape
-        indices = torch.zeros(images, rows, columns, dtype=torch.int64, device=given.device)
-        known = torch.zeros(rows, columns, dtype=torch.bool, device=given.device)
-        for where in _passes(rows, columns, given.device):
+    def _scan(self, stage: int, given: Tensor, entries: Tensor, choose: Choose, *, exactly: bool) -> Tensor:
+        images, grid = len(given), given.shape[-2:]
+        trunk, head = self.trunks[stage], self.heads[stage]
+        indices = torch.zeros(images, grid.numel(), dtype=torch.int64, device=given.device)
+        known = torch.zeros(1, 1, grid.numel(), device=given.device)
+        for positions in _passes(grid[0], grid[1], given.device):
             own = entries[indices].movedim(-1, 1) * known
-            mask = known.to(own.dtype).expand(images, 1, rows, columns)
-            scores = self._scores(stage, torch.cat([given, own, mask], 1), where)
-            indices = indices.masked_scatter(where, choose(where, scores))
-            known = known | where
-        return indices
+            seen = torch.cat([given, *(x.unflatten(2, grid) for x in (own, known.expand(images, -1, -1)))], 1)
+            hidden = (_in_strips(trunk, seen) if exactly else trunk(seen)).flatten(2)
+            for part in positions.split(max(1, SCORES // len(entries))):
+                there = hidden[..., part.to(hidden.device), None]
+                scores = (exact(head, there) if exactly else head(there))[..., 0].movedim(1, -1)
+                indices[:, part] = choose(part, scores)
+            known[..., positions] = 1
+        return indices.unflatten(1, grid)
 
-    def _scores(self, stage: int, seen: Tensor, where: Tensor) -> Tensor:
-        def run(network: nn.Module, x: Tensor) -> Tensor:
-            return network(x) if self.training else exact(network, x)
 
-        there = where.to(seen.device if self.training else "cpu")
-        hidden = run(self.trunks[stage], seen)[..., there]  # (B, width, n)
-        scores = run(self.heads[stage], hidden[..., None])[..., 0]
-        return scores.movedim(1, -1).to(seen.device)
+def _in_strips(trunk: nn.Module, seen: Tensor) -> Tensor:
+    """Evaluate exactly, some rows at a time; sums that are exact are the same for every height of the strips."""
+    rows, columns = seen.shape[-2:]
+    height = max(1, SCORES // (64 * columns))
+    strips = []
+    for top in range(0, rows, height):
+        above = min(top, REACH)
+        strip = exact(trunk, seen[..., top - above : top + height + REACH, :])
+        strips.append(strip[..., above : above + min(height, rows - top), :])
+    return torch.cat(strips, -2)
 
 
 def _costs(scores: Tensor) -> Tensor:
@@ -126,20 +141,19 @@ def _costs(scores: Tensor) -> Tensor:
 
 def _tables(scores: Tensor) -> Iterator[SymbolTable]:
     """Make the integer probabilities of as many symbols as there are rows of exact scores, (n, alphabet)."""
-    for part in scores.cpu().split(ROWS):
-        below = ((part.max(1, keepdim=True).values - part) * _STEPS).long().numpy()
-        counts = _COUNTS[below % _STEPS] >> np.minimum(below // _STEPS, _COUNT_BITS + 1)
-        size = counts.shape[1]
-        ends = counts.cumsum(1)
-        # As `SymbolTable.from_counts` has it, for all rows at once.
-        ends = ends * (TOTAL - size) // ends[:, -1:] + np.arange(1, size + 1)
-        yield from map(SymbolTable, np.pad(ends, [(0, 0), (1, 0)]))
+    below = ((scores.max(1, keepdim=True).values - scores) * _STEPS).long().numpy()
+    counts = _COUNTS[below % _STEPS] >> np.minimum(below // _STEPS, _COUNT_BITS + 1)
+    size = counts.shape[1]
+    # As `SymbolTable.from_counts` has it, for all rows at once.
+    ends = counts.cumsum(1)
+    ends = ends * (TOTAL - size) // ends[:, -1:] + np.arange(1, size + 1)
+    return map(SymbolTable, np.pad(ends, [(0, 0), (1, 0)]))
 
 
 def _passes(rows: int, columns: int, device: torch.device) -> Iterator[Tensor]:
-    """Yield the positions of each pass, (h, w) bool; passes without any are left out."""
+    """Yield the positions of each pass, (n,), counted row by row; passes without any are left out."""
     row = torch.arange(rows, device=device)[:, None] % 2
     column = torch.arange(columns, device=device) % 2
     for where in ((row == 0) & (column == 0), (row == 1) & (column == 1), row != column):
         if where.any():
-            yield where
+            yield where.flatten().nonzero()[:, 0]

@@ -81,7 +81,7 @@ def _apply(layer: nn.Module, x: Tensor) -> Tensor:
     if isinstance(layer, (nn.PixelShuffle, nn.Identity)):
         return layer(x)
     raise ValueError(
-        f"{type(layer).__name__} cannot be evaluated exactly; a hyper-synthesis may have Conv2d, ConvTranspose2d, "
+        f"{type(layer).__name__} cannot be evaluated exactly; such a network may have Conv2d, ConvTranspose2d, "
         "PixelShuffle, ReLU and LeakyReLU"
     )
 

@@ -14,15 +14,16 @@ MEMORY = 256
 """Symbols an entry that frequencies are counted of: fewer cost bits, more remember what a stage was before."""
 
 Choose = Callable[[Tensor, Tensor], Tensor]
-"""From the positions of a pass, (h, w) bool, and the bits of all indices there, (B, n, size), to n indices, (B, n)."""
+"""From positions, (n,), counted row by row, and the bits of all indices there, (B, n, size), to the indices, (B, n)."""
 
 
 class StagedEntropy(Part, ABC):
     """Codes the indices of a quantiser's stages, each given what the earlier ones stand for.
 
     Everywhere `stage` is a number from 0; `given`, (B, C, h, w) on the stage's grid, is what the earlier stages stand
-    for, where C is 0 for the first; `entries`, (size, D), are those of the stage's codebook. The quantiser calls
-    `build` once, when it is constructed itself.
+    for, where C is 0 for the first; `entries`, (size, D), are those of the stage's codebook: while a codebook is
+    trained as they are, else as a saved codec has them, in half precision, and on the CPU when a file is written or
+    read, whatever mode the model is in. The quantiser calls `build` once, when it is constructed itself.
     """
 
     @abstractmethod
@@ -35,7 +36,7 @@ class StagedEntropy(Part, ABC):
 
     @abstractmethod
     def scan(self, stage: int, given: Tensor, entries: Tensor, choose: Choose) -> Tensor:
-        """Let `choose` decide all indices of a stage, pass by pass, and return them, (B, h, w), int64.
+        """Let `choose` decide all indices of a stage, some positions at a time, and return them, (B, h, w), int64.
 
         In training the bits have gradients, where there are weights to learn.
         """
@@ -66,9 +67,9 @@ class StaticStages(StagedEntropy):
     def scan(self, stage: int, given: Tensor, entries: Tensor, choose: Choose) -> Tensor:
         """Let `choose` decide all indices at once."""
         images, _, rows, columns = given.shape
-        where = torch.ones(rows, columns, dtype=torch.bool, device=given.device)
+        positions = torch.arange(rows * columns, device=given.device)
         costs = self._of(stage).costs.to(given.device).expand(images, rows * columns, -1)
-        return choose(where, costs).view(images, rows, columns)
+        return choose(positions, costs).view(images, rows, columns)
 
     def write(self, stage: int, given: Tensor, entries: Tensor, indices: Tensor, coder: ArithmeticEncoder) -> None:
         """Code the indices of one image row by row."""

@@ -38,8 +38,9 @@ class FeatureDistance(PerceptualDistance):
             weights: A safetensors file of torchvision's state dictionary; None downloads torchvision's own file.
             backbone: Name of the torchvision classifier.
             texture: Weight of the distance between Gram matrices beside that between the maps.
-            shift: Cut up to so many pixels off the upper and the left border, another number each time. Without, the
-                strides of the backbone fall on the same pixels always, and leave their grid in what a decoder learns.
+            shift: For training: cut up to so many pixels off the upper and the left border, another number each time.
+                Without, the strides of the backbone fall on the same pixels always, and leave their grid in what a
+                decoder learns.
 
         Raises:
             ValueError: The backbone is unknown, the weights are not there, or `texture` or `shift` is negative.
@@ -51,6 +52,7 @@ class FeatureDistance(PerceptualDistance):
         self.texture = texture
         self.shift = shift
         self.name = f"{backbone} distance" + (f" with texture {texture:g}" if texture else "")
+        self.name += f", shifted by up to {shift}" if shift else ""
         self.features = load_backbone(backbone, weights)
         self.layers = LAYERS.get(backbone) or last_of_each_size(sizes(self.features))
         self.scale = ImageNetScale()
@@ -58,9 +60,9 @@ class FeatureDistance(PerceptualDistance):
 
     def forward(self, image: Tensor, reference: Tensor) -> Tensor:
         """Compare two batches of RGB in [0, 1], (B, 3, H, W); returns (B,), 0 for equal images."""
+        pair = pad_to_multiple(torch.cat([image, reference]), 1, minimum=SMALLEST_SIDE + self.shift)
         top, left = torch.randint(self.shift + 1, (2,)).tolist() if self.shift else (0, 0)
-        pair = torch.cat([image, reference])[..., top:, left:]
-        pair = self.scale(pad_to_multiple(pair, 1, minimum=SMALLEST_SIDE))
+        pair = self.scale(pair[..., top:, left:])
         distances = []
         for index, layer in enumerate(self.features[: self.layers[-1] + 1]):
             pair = layer(pair)

@@ -1,9 +1,10 @@
 """The contract of a quantiser: features to symbols and back."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.part import Part
@@ -17,6 +18,10 @@ class Quantizer(Part, ABC):
     """Channels of the features, in and out."""
     rates: int = 1
     """How many rates an encoder can choose among."""
+
+    def learns_from_rate(self) -> Iterator[nn.Parameter]:
+        """Return the parameters that nothing but the rate can teach: those of a network that tells probabilities."""
+        return iter(())
 
     @abstractmethod
     def forward(self, features: Tensor) -> Quantized:

@@ -10,6 +10,8 @@ from ulcompress import ranks
 
 LEAST = 1e-3
 """The weight below which an entry that is not chosen no longer fades: it could else vanish in half precision."""
+LARGEST = 2.0**15
+"""The weight above which an entry remembers less: half precision has none above 65504."""
 ROWS = 8192
 """Vectors that are compared with the codebook at once, so that a large image does not need much memory."""
 
@@ -62,6 +64,13 @@ def k_means(
         counts, sums = members(vectors, choose(vectors, entries), len(entries))
         entries = torch.where(counts[:, None] > 0, centre(sums, counts.clamp_min(1)[:, None]), entries)
     return entries
+
+
+def bound(usage: Tensor, sums: Tensor) -> None:
+    """Scale down, in place, the weights and the sums that half precision could not hold; entries stay what they are."""
+    scale = (LARGEST / usage).clamp_max(1)
+    usage.mul_(scale)
+    sums.mul_(scale[:, None])
 
 
 def revive(usage: Tensor, sums: Tensor, below: float, drawn: Callable[[int], Tensor]) -> None:

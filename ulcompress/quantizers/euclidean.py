@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ulcompress import ranks
-from ulcompress.quantizers.codebook import LEAST, ROWS, chosen, k_means, members, revive
+from ulcompress.quantizers.codebook import LEAST, ROWS, bound, chosen, k_means, members, revive
 
 VECTORS = 4
 """Of the first batch, an entry that k-means places."""
@@ -42,12 +42,12 @@ class EuclideanCodebook(nn.Module):
         return self.sums.cpu().half().float() / self.usage.cpu().half().float()[:, None]
 
     @torch.no_grad()
-    def nearest(self, vectors: Tensor, penalties: Tensor | None = None) -> Tensor:
-        """Return the index of the entry at the least squared distance of each vector, (N, dimension) to (N,).
+    def nearest(self, vectors: Tensor, bits: Tensor | None = None, rate_weight: float = 0.0) -> Tensor:
+        """Return the index of the entry nearest to each vector, (N, dimension) to (N,).
 
-        Penalties, (size,) or (N, size), are added to the distances.
+        With `bits`, (N, size), the squared distance and so many times the bits are least together.
         """
-        return _nearest(vectors, self.entries, penalties)
+        return _nearest(vectors, self.entries, bits, rate_weight)
 
     @torch.no_grad()
     def fill(self, vectors: Tensor) -> None:
@@ -69,13 +69,19 @@ class EuclideanCodebook(nn.Module):
         moves = (1 - self.decay) * ((counts > 0) | (self.usage > LEAST)).to(sums.dtype)
         self.usage.lerp_(counts, moves)
         self.sums.lerp_(sums, moves[:, None])
+        bound(self.usage, self.sums)
         revive(self.usage, self.sums, self.revive_below, lambda count: _drawn(vectors, count))
 
 
-def _nearest(vectors: Tensor, entries: Tensor, penalties: Tensor | None = None) -> Tensor:
-    offsets = entries.square().sum(1) if penalties is None else entries.square().sum(1) + penalties
-    parts = zip(vectors.split(ROWS), offsets.expand(len(vectors), -1).split(ROWS), strict=True)
-    return torch.cat([(part @ entries.T - offset / 2).argmax(-1) for part, offset in parts])
+def _nearest(vectors: Tensor, entries: Tensor, bits: Tensor | None = None, rate_weight: float = 0.0) -> Tensor:
+    half_squares = entries.square().sum(1) / 2
+    chosen = []
+    for rows in torch.arange(len(vectors), device=vectors.device).split(ROWS):
+        closeness = vectors[rows] @ entries.T - half_squares
+        if bits is not None:
+            closeness = closeness - rate_weight / 2 * bits[rows]
+        chosen.append(closeness.argmax(-1))
+    return torch.cat(chosen)
 
 
 def _drawn(vectors: Tensor, count: int) -> Tensor:

@@ -1,6 +1,6 @@
 """Vector quantisation by successive refinement: each stage quantises what the stages before it have left."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from math import log2
 
@@ -93,6 +93,10 @@ class ResidualQuantizer(Quantizer):
         self.register_buffer("mean", torch.zeros(dimension))
         self._counts = SymbolTable.uniform(self.rates)
 
+    def learns_from_rate(self) -> Iterator[nn.Parameter]:
+        """Return the parameters of the entropy model."""
+        return self.entropies.parameters()
+
     def forward(self, features: Tensor) -> Quantized:
         """Quantise features, (B, C, h, w), in all stages.
 
@@ -125,18 +129,32 @@ class ResidualQuantizer(Quantizer):
     def write(self, symbols: StagedSymbols, coder: ArithmeticEncoder) -> None:
         """Code the number of stages, and then stage by stage."""
         self._counts.encode(len(symbols.stages) - 1, coder)
-        given = self._nothing(1, (symbols.rows, symbols.columns))
-        for number, indices in enumerate(symbols.stages):
-            self.entropies.write(number, self._seen(number, given), self._told(number), indices.cpu(), coder)
-            given = given + self._joined(number, self._told(number)[indices.cpu()], given.shape[-2:])
+
+        def put(number: int, given: Tensor, entries: Tensor) -> Tensor:
+            indices = symbols.stages[number].cpu()
+            self.entropies.write(number, given, entries, indices, coder)
+            return indices
+
+        self._coded(len(symbols.stages), (symbols.rows, symbols.columns), put)
 
     def read(self, coder: ArithmeticDecoder, grid: tuple[int, int]) -> StagedSymbols:
         """Read the symbols of one image whose features have h by w positions."""
-        given, stages = self._nothing(1, grid), []
-        for number in range(1 + self._counts.decode(coder)):
-            stages.append(self.entropies.read(number, self._seen(number, given), self._told(number), coder))
-            given = given + self._joined(number, self._told(number)[stages[-1]], grid)
-        return StagedSymbols(tuple(stages), *grid)
+
+        def take(number: int, given: Tensor, entries: Tensor) -> Tensor:
+            return self.entropies.read(number, given, entries, coder)
+
+        return StagedSymbols(self._coded(1 + self._counts.decode(coder), grid, take), *grid)
+
+    def _coded(
+        self, stages: int, grid: tuple[int, int], code: Callable[[int, Tensor, Tensor], Tensor]
+    ) -> tuple[Tensor, ...]:
+        """Code one stage after another, each told its number, what those before it stand for, and its entries."""
+        given, coded = torch.zeros(1, self.project_in.out_features, *grid), []
+        for number in range(stages):
+            entries = self._codebooks[number].saved_entries
+            coded.append(code(number, self._seen(number, given), entries))
+            given = given + self._joined(number, entries[coded[-1]], grid)
+        return tuple(coded)
 
     def alphabets(self, symbols: StagedSymbols) -> list[tuple[Tensor, int]]:
         """Return the indices of each stage that is sent, and the size of its codebook."""
@@ -153,14 +171,12 @@ class ResidualQuantizer(Quantizer):
         with torch.autocast(features.device.type, enabled=False):
             vectors = self._vectors(features)
             rest, total, symbols = vectors.detach(), torch.zeros_like(vectors), []
-            given = torch.zeros_like(vectors)
+            given = torch.zeros_like(vectors)  # what the entropy model knows, as a decoder will
             bits = torch.full((len(features),), self._counts.bits(0), device=features.device)
             for number in range(stages):
-                told = self._told(number).to(given)
-                indices, part, own = self._stage(number, rest, self._seen(number, given), told)
-                given = given + self._joined(number, told[indices], given.shape[-2:])
+                indices, part, told, own = self._stage(number, rest, given)
                 sent = counts > number
-                rest, total = rest - part, total + part * sent[:, None, None, None]
+                rest, given, total = rest - part, given + told, total + part * sent[:, None, None, None]
                 bits = bits + own * sent
                 symbols.append(indices)
             commitment = (vectors - total).square().sum(1).mean()
@@ -175,42 +191,39 @@ class ResidualQuantizer(Quantizer):
         common = centre(projected, self.mean, training=self.training, first=first)
         return F.normalize(projected - common, dim=-1).movedim(-1, 1)
 
-    def _stage(self, number: int, rest: Tensor, given: Tensor, told: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the indices of one stage, the part of the vectors, (B, D, h, w), that they stand for, and their bits.
+    def _stage(self, number: int, rest: Tensor, given: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Quantise what the stages before have left, (B, D, h, w).
 
-        `given` and `told` are what the entropy model sees.
+        Returns the indices, the part of the vectors that they stand for, the same as the entropy model knows it, and
+        the bits of each image.
         """
-        blocks = _blocks(rest, self.blocks[number]).movedim(1, -1)
-        codebook, costs = self._codebooks[number], []
-        if self.training and not codebook.filled:
-            codebook.fill(blocks.flatten(0, -2))
+        codebook, size = self._codebooks[number], rest.shape[-2:]
+        blocks = _blocks(rest, self.blocks[number]).movedim(1, -1).flatten(1, 2)  # (B, n, D')
+        if codebook.training and not codebook.filled:
+            codebook.fill(blocks.flatten(0, 1))
+        entries = codebook.entries
+        told = entries if codebook.training else codebook.saved_entries.to(rest)
+        spent = []
 
-        def choose(where: Tensor, bits: Tensor) -> Tensor:
-            penalties = self.rate_weight * bits.detach().flatten(0, 1).to(rest)
-            chosen = codebook.nearest(blocks[:, where].flatten(0, 1), penalties).view(bits.shape[:2])
-            costs.append(bits.gather(-1, chosen[..., None]).sum((1, 2)))
+        def choose(positions: Tensor, bits: Tensor) -> Tensor:
+            weighed = bits.detach().flatten(0, 1) if self.rate_weight > 0 else None
+            nearest = codebook.nearest(blocks[:, positions].flatten(0, 1), weighed, self.rate_weight)
+            chosen = nearest.view(bits.shape[:2])
+            spent.append(bits.gather(-1, chosen[..., None]).sum((1, 2)))
             return chosen
 
-        indices = self.entropies.scan(number, given, told, choose)
-        part = self._joined(number, codebook.entries[indices], rest.shape[-2:])
+        indices = self.entropies.scan(number, self._seen(number, given), told, choose)
+        if codebook.training:
+            codebook.follow(blocks.flatten(0, 1), indices.flatten())
         if self.training:
-            codebook.follow(blocks.flatten(0, -2), indices.flatten())
             self.entropies.observe(number, indices)
-        return indices, part, torch.stack(costs).sum(0).to(rest)
-
-    def _nothing(self, images: int, grid: tuple[int, int]) -> Tensor:
-        """Return what is known before the first stage, on the CPU."""
-        return torch.zeros(images, self.project_in.out_features, *grid)
+        part, known = (self._joined(number, table[indices], size) for table in (entries, told))
+        return indices, part, known, torch.stack(spent).sum(0)
 
     def _seen(self, number: int, given: Tensor) -> Tensor:
         """Bring what the earlier stages stand for, (B, D, h, w), to the grid of a stage; the first has none."""
         blocks = _blocks(given, self.blocks[number])
         return blocks if number else blocks[:, :0]
-
-    def _told(self, number: int) -> Tensor:
-        """Return the entries that the entropy model sees: in use those of a saved codec, which a decoder has."""
-        codebook = self._codebooks[number]
-        return codebook.entries if self.training else codebook.saved_entries
 
     def _joined(self, number: int, codes: Tensor, grid: Sequence[int]) -> Tensor:
         return _joined(codes, self.blocks[number], grid[0], grid[1])

@@ -8,7 +8,7 @@ from ulcompress import ranks
 from ulcompress.entropy import EntropyModel
 from ulcompress.quantizers import gradients
 from ulcompress.quantizers.centre import centre
-from ulcompress.quantizers.codebook import LEAST, draw, k_means, members, nearest, revive
+from ulcompress.quantizers.codebook import LEAST, bound, draw, k_means, members, nearest, revive
 from ulcompress.quantizers.indexed import IndexQuantizer
 from ulcompress.records import Quantized
 
@@ -117,4 +117,5 @@ class VectorQuantizer(IndexQuantizer):
         fades = (counts > 0) | (self.usage > LEAST)
         self.usage.lerp_(counts, 1 - self.decay)
         self.sums.lerp_(sums, (1 - self.decay) * fades[:, None].to(sums.dtype))
+        bound(self.usage, self.sums)
         revive(self.usage, self.sums, self.revive_below, lambda count: draw(flat, count))

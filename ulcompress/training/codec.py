@@ -50,7 +50,8 @@ class CodecModule(TrainingModule):
             frozen: Slots that are not trained, such as `encoder` or `conditioning.base`, beside the autoencoder. They
                 work as they do in use: no codebook, table or other statistic of theirs moves.
             trained: Parts within those that are trained all the same, such as `autoencoder.network.decoder`: what turns
-                latents into pixels may follow the terms on images, while latents stay what they are.
+                latents into pixels may follow the terms on images, while latents stay what they are; or
+                `quantizer.entropies`, which learns the probabilities of symbols that stay what they are.
             autoencoder_checkpoint: Lightning checkpoint of `AutoencoderModule` from which a new training takes the
                 autoencoder's weights; not read when a training is continued.
             perceptual: A distance between the image and the decoded estimate of the latent, with its gradient through
@@ -64,13 +65,17 @@ class CodecModule(TrainingModule):
                 its stream, before the decoder has learnt what it is good for.
             optimizer: Of the trained parameters; `WarmupAdamW` with its defaults if None.
             seed: Of the noise in training and validation.
+
+        Raises:
+            ValueError: A part that is named does not exist, or an entropy model could learn nothing.
         """
         super().__init__(optimizer=optimizer, seed=seed)
         self.codec = codec
         self.frozen = ["autoencoder", *(frozen or [])]
         for name in self.frozen:
             _part(codec, name).requires_grad_(False)
-        for name in trained or []:
+        self.trained = list(trained or [])
+        for name in self.trained:
             _part(codec, name).requires_grad_(True)
         self.start = start
         self.start_parts = start_parts
@@ -80,6 +85,12 @@ class CodecModule(TrainingModule):
         self.adversarial = adversarial
         self.weights = DEFAULT_WEIGHTS | (weights or {})
         self.delays = delays or {}
+        learning = any(parameter.requires_grad for parameter in codec.quantizer.learns_from_rate())
+        if learning and not self.weights.get("rate/spatial"):
+            raise ValueError(
+                "the quantiser's entropy model learns from the rate alone, which has no weight; set `rate/spatial` in "
+                "the weights, to 2 for instance, or list what is not to learn under `frozen`"
+            )
         self.train()
 
     def setup(self, stage: str) -> None:
@@ -159,10 +170,12 @@ class CodecModule(TrainingModule):
         self.log(name, psnr.to(self.device), prog_bar=True, sync_dist=True, batch_size=len(errors))
 
     def train(self, mode: bool = True) -> nn.Module:
-        """Keep what is frozen in evaluation mode."""
+        """Keep what is frozen in evaluation mode, but for what is trained within."""
         super().train(mode)
         for name in self.frozen:
             _part(self.codec, name).eval()
+        for name in self.trained:
+            _part(self.codec, name).train(mode)
         return self
 
 
