@@ -4,9 +4,21 @@ import pytest
 import torch
 
 from ulcompress import autoencoders
-from ulcompress.autoencoders import Autoencoder, KLAutoencoder, PixelSpace
+from ulcompress.autoencoders import Autoencoder, CosineAutoencoder, KLAutoencoder, PixelSpace
 
-MAKERS = {KLAutoencoder: lambda: KLAutoencoder(widths=(8, 8), patch_size=4), PixelSpace: PixelSpace}
+
+def cosine():
+    """One whose network has begun to learn."""
+    autoencoder = CosineAutoencoder(widths=(8, 8), channels=6)
+    torch.nn.init.normal_(autoencoder.network.conv_out.weight, std=0.01)
+    return autoencoder
+
+
+MAKERS = {
+    CosineAutoencoder: cosine,
+    KLAutoencoder: lambda: KLAutoencoder(widths=(8, 8), patch_size=4),
+    PixelSpace: PixelSpace,
+}
 
 
 @pytest.fixture(params=MAKERS, ids=lambda cls: cls.__name__)
@@ -98,3 +110,35 @@ def test_an_image_above_the_tile_is_coded_about_as_a_whole(one_thread):
 def test_widths_that_the_group_norm_cannot_split_are_refused():
     with pytest.raises(ValueError, match="widths must be multiples of 8"):
         KLAutoencoder(widths=(8, 12))
+
+
+@torch.no_grad()
+def test_untrained_cosines_are_the_nearest_image_that_they_can_tell(one_thread):
+    torch.manual_seed(0)
+    autoencoder, image = CosineAutoencoder(widths=(8, 8), channels=6), torch.rand(1, 3, 16, 24)
+    latent = autoencoder.encode(image)
+    restored = autoencoder.decode(latent)
+    torch.testing.assert_close(autoencoder.encode(restored), latent)
+    rest = image - restored
+    assert abs(float((rest * (restored - 0.5)).sum())) < 1e-3 < float(rest.square().sum()), "the rest is orthogonal"
+    grey = torch.full((1, 3, 16, 16), 0.3)
+    torch.testing.assert_close(autoencoder.decode(autoencoder.encode(grey)), grey)
+
+
+@torch.no_grad()
+def test_large_latents_are_decoded_in_tiles_that_meet(one_thread, monkeypatch):
+    torch.manual_seed(0)
+    autoencoder, latent = cosine(), torch.randn(1, 6, 5, 300)
+    sizes = []
+    whole = autoencoder.network.forward
+    monkeypatch.setattr(autoencoder.network, "forward", lambda x: sizes.append(x.shape[-1]) or whole(x))
+    tiled = autoencoder.decode(latent)
+    assert tiled.shape == (1, 3, 40, 2400) and max(sizes) == 128 and len(sizes) == 3
+    steps = tiled.diff(dim=-1).abs().mean((0, 1, 2))
+    assert steps[7::8].max() < 3 * steps[7::8].median(), "no seam"
+
+
+@pytest.mark.parametrize("options", [{"stride": 6, "widths": (8, 8, 8)}, {"widths": (8, 12)}])
+def test_sizes_that_cosines_cannot_have_are_refused(options):
+    with pytest.raises(ValueError, match="the stride must be a multiple of"):
+        CosineAutoencoder(**options)

@@ -1,9 +1,12 @@
 import pytest
 import torch
 
-from ulcompress.decoders import LatentDiffusionDecoder, UNet
+from ulcompress.autoencoders import CosineAutoencoder
+from ulcompress.decoders import LatentDiffusionDecoder, LinearEstimate, UNet
 from ulcompress.diffusion import NoiseSchedule
 from ulcompress.diffusion.noise import gaussian_canvas
+from ulcompress.encoders import CosineEncoder, HyperEncoder
+from ulcompress.records import Condition
 
 
 @torch.no_grad()
@@ -74,3 +77,52 @@ def test_in_training_later_steps_see_what_the_first_one_made(latent_diffusion, c
         decoder.boundary.noise_of = lambda shape, seed, noise=noise: noise[None]
         decoder.sample(condition.of(row[None]), (8, 8), seed=0, steps=2)
         torch.testing.assert_close(seen[-1][0][0], noisy[row], atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_the_estimate_of_all_coefficients_is_the_latent(one_thread):
+    torch.manual_seed(0)
+    image = torch.rand(2, 3, 32, 64)
+    latent = CosineAutoencoder(widths=(8, 8), channels=6).encode(image)
+    encoder = CosineEncoder(network=HyperEncoder(stride=16, width=8, channels=768, latent_channels=6))
+    estimate = LinearEstimate(spatial_channels=768, channels=6)
+    torch.testing.assert_close(estimate(encoder(image, latent)), latent, atol=1e-4, rtol=1e-4)
+
+
+def guided_by_estimate(**options):
+    torch.manual_seed(0)
+    unet = UNet(channels=4, spatial_channels=4, text_channels=8, widths=(32, 32), head_channels=8, zero_output=True)
+    return LatentDiffusionDecoder(denoiser=unet, estimate=LinearEstimate(spatial_channels=10, channels=4), **options)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("prediction", ["v_prediction", "sample"])
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_an_untrained_network_leaves_the_estimate_as_it_is(one_thread, prediction, guidance):
+    decoder = guided_by_estimate(schedule=NoiseSchedule(prediction=prediction), guidance=guidance)
+    assert decoder.condition_channels["spatial"] == 10
+    spatial = torch.randn(1, 10, 3, 4)
+    condition = Condition(spatial=spatial, text=torch.randn(1, 2, 8), text_null=torch.randn(1, 1, 8))
+    sampled = decoder.sample(condition, (6, 8), seed=0, steps=1)
+    torch.testing.assert_close(sampled, decoder.estimate(spatial))
+    target = torch.randn(1, 4, 6, 8)
+    assert decoder.loss(target, condition).estimate.shape == target.shape
+
+
+def test_what_the_estimate_explains_is_no_loss(one_thread):
+    decoder = guided_by_estimate(terminal_share=1.0)
+    spatial = torch.randn(2, 10, 3, 4)
+    target = decoder.estimate(spatial).detach()
+    condition = Condition(spatial=spatial)
+    assert decoder.loss(target, condition).losses["diffusion"] < 1e-8
+    assert decoder.loss(target + 1, condition).losses["diffusion"] > 0.9
+
+
+def test_an_estimate_that_does_not_fit_is_refused(one_thread):
+    unet = UNet(channels=4, spatial_channels=3, text_channels=8, widths=(32, 32), head_channels=8)
+    with pytest.raises(ValueError, match="an estimate of 4 channels needs a denoiser of as many channels and spatial_"):
+        LatentDiffusionDecoder(denoiser=unet, estimate=LinearEstimate(channels=4))
+    with pytest.raises(ValueError, match="says nothing of epsilon; predict v_prediction or sample"):
+        guided_by_estimate(schedule=NoiseSchedule(prediction="epsilon", zero_terminal_snr=False))
+    with pytest.raises(ValueError, match="the stride 8 of the latent must divide that of the features, 12"):
+        LinearEstimate(spatial_stride=12)

@@ -4,14 +4,23 @@ import pytest
 import torch
 
 from ulcompress import encoders
-from ulcompress.encoders import AnalysisTransform, Encoder, HyperEncoder
+from ulcompress.encoders import AnalysisTransform, CosineEncoder, Encoder, HyperEncoder
 from ulcompress.hyperprior import CompressAIModel
 
+
+def cosine(stride):
+    """One whose network has a say."""
+    encoder = CosineEncoder(network=HyperEncoder(stride=stride, width=16, channels=16))
+    torch.nn.init.ones_(encoder.gain)
+    return encoder
+
+
 MAKERS = {
+    CosineEncoder: cosine,
     AnalysisTransform: lambda stride: AnalysisTransform(model=CompressAIModel(sizes=(8, 12))),
     HyperEncoder: lambda stride: HyperEncoder(stride=stride, width=16, channels=16),
 }
-STRIDES = {AnalysisTransform: [16], HyperEncoder: [8, 16, 32, 64]}
+STRIDES = {AnalysisTransform: [16], CosineEncoder: [8, 32], HyperEncoder: [8, 16, 32, 64]}
 PARAMETERS = {8: 4_080_128, 16: 4_964_864, 32: 5_849_600, 64: 5_868_032}
 
 
@@ -84,3 +93,17 @@ def test_a_hyper_encoder_looks_at_pixels_where_asked_to(one_thread, stride):
         assert features.shape == (2, 16, 64 // stride, 128 // stride)
         assert torch.equal(features, other) != pixels
         assert not torch.equal(encoder(image, latent.flip(0)), features)
+
+
+@torch.no_grad()
+def test_cosines_are_all_there_is_until_the_network_is_trained(one_thread):
+    torch.manual_seed(0)
+    image, latent = inputs(16, 32)
+    encoder = CosineEncoder(network=HyperEncoder(stride=8, width=16, channels=192))
+    features = encoder(image, latent)
+    assert (encoder.latent_channels, encoder.latent_stride) == (4, 8)
+    # Orthonormal and complete: as far from one another as the images, in units of 4.
+    distance = (features[0] - features[1]).square().sum() * 4**2
+    torch.testing.assert_close(distance, (image[0] - image[1]).square().sum())
+    encoder.gain.fill_(1.0)
+    assert not torch.equal(encoder(image, latent), features)

@@ -59,7 +59,10 @@ INDEXED_MAKERS = {
 OTHER_MAKERS = {cls.__name__: make for cls, make in OTHERS.items()} | {
     "ResidualQuantizer-ContextModel": lambda: ResidualQuantizer(
         codebook_sizes=[7, 5, 12], blocks=[2, 1, 1], channels=6, dimension=4, entropy=context(), rate_weight=0.02
-    )
+    ),
+    "ResidualQuantizer-distances": lambda: ResidualQuantizer(
+        codebook_sizes=[7, 5], channels=6, dimension=4, unit_length=False
+    ),
 }
 MAKERS = INDEXED_MAKERS | OTHER_MAKERS
 

@@ -142,6 +142,43 @@ def test_weights_in_half_precision_read_what_those_in_memory_wrote():
     assert all(map(torch.equal, again.stages, symbols.stages))
 
 
+def test_in_a_mixed_batch_images_with_all_stages_alone_move_the_encoder():
+    quantizer = staged().train()
+    quantizer.project_in.eval()
+    given = torch.randn(6, 6, 4, 4, requires_grad=True)
+    quantizer.mixed(given).features.square().sum().backward()
+    assert given.grad.flatten(1).any(1).sum() == 2
+
+
+@torch.no_grad()
+def test_without_unit_length_distances_between_features_are_kept():
+    torch.manual_seed(0)
+    features = torch.randn(8, 6, 4, 4) * torch.tensor([5.0, 3, 2, 1, 0.5, 0.1])[:, None, None] + 2
+    quantizer = ResidualQuantizer(codebook_sizes=[64, 64], channels=6, dimension=5, unit_length=False)
+    quantizer(features)
+    vectors = quantizer.eval()._vectors(features)
+    torch.testing.assert_close(vectors.square().sum(1).mean(), torch.tensor(1.0), atol=1e-4, rtol=0)
+    kept = quantizer._projected_out(vectors)
+    torch.testing.assert_close(kept[:, :5], features[:, :5], atol=1e-4, rtol=1e-4)
+    assert not kept[:, 5].any()
+    quantized = quantizer(features)
+    error = (quantized.features - features)[:, :5].square().sum(1).mean()
+    torch.testing.assert_close(quantized.losses["commitment"] * quantizer.square, error, rtol=1e-3, atol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("unit_length", [True, False])
+def test_mean_and_scale_stay_where_the_projection_is_frozen(unit_length):
+    quantizer = staged(unit_length=unit_length).train()
+    before = {name: value.clone() for name, value in quantizer.named_buffers() if name in ("mean", "square")}
+    quantizer.project_in.eval()
+    quantizer(torch.randn(6, 6, 8, 8) + 3)
+    assert all(torch.equal(quantizer.get_buffer(name), value) for name, value in before.items())
+    quantizer.project_in.train()
+    quantizer(torch.randn(6, 6, 8, 8) * 2 + 3)
+    assert not any(torch.equal(quantizer.get_buffer(name), value) for name, value in before.items())
+
+
 @torch.no_grad()
 def test_a_mixed_batch_is_shared_evenly_by_the_rates():
     quantizer = plain([[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.5]] * 2, [[0.3, 0.3]] * 2).train()

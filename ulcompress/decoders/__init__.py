@@ -4,6 +4,7 @@ from ulcompress.decoders.consistency import ConsistencyEncoder
 from ulcompress.decoders.consistency_guided import ConsistencyGuidedDecoder
 from ulcompress.decoders.guided_unet import GuidedUNet
 from ulcompress.decoders.latent_diffusion import LatentDiffusionDecoder
+from ulcompress.decoders.linear_estimate import LinearEstimate
 from ulcompress.decoders.unet import UNet
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "Decoder",
     "GuidedUNet",
     "LatentDiffusionDecoder",
+    "LinearEstimate",
     "UNet",
 ]

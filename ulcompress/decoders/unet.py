@@ -45,6 +45,7 @@ class UNet(Part):
         new_inputs: str = "random",
         trained: str = "all",
         lora_rank: int = 16,
+        zero_output: bool = False,
     ):
         """Build a small network with random weights, or take a pretrained one, which has its own sizes.
 
@@ -66,6 +67,7 @@ class UNet(Part):
                 `lora`: low-rank additions to the attention's projections (Hu et al., LoRA, ICLR 2022) and the first
                 convolution. What takes the syntax is always trained.
             lora_rank: Rank of those additions.
+            zero_output: Begin with a last convolution of zeros, where the network adds to something good.
 
         Raises:
             ValueError: An option has no such value, both `pretrained` and `architecture` are given, or the pretrained
@@ -99,6 +101,9 @@ class UNet(Part):
         self.condition_channels = {"spatial": spatial_channels, "text": options["cross_attention_dim"]}
         if syntax_channels is not None:
             self.condition_channels["syntax"] = syntax_channels
+        if zero_output:
+            nn.init.zeros_(self.network.conv_out.weight)
+            nn.init.zeros_(self.network.conv_out.bias)  # pyright: ignore[reportArgumentType]
         _choose_trained(self.network, trained, lora_rank)
 
     def arguments(self) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from ulcompress.encoders.base import Encoder
 class HyperEncoder(Encoder):
     """Analyses a latent with residual bottlenecks and two attention blocks.
 
-        latent ─► conv ─(+)─► 3 bottlenecks ─► conv ─► 3 bottlenecks ─► attention
-                         ▲                                                  │
-        image ─► conv ───┘ (if asked for)                                   │
-                                                                            │
-        features ◄─ attention ◄─ 1x1 ◄─ 3 bottlenecks ◄─ conv ◄─────────────┘
+        latent ─► conv ──────────────────┐
+        image ─► space to depth ─► conv ─┴► 3 bottlenecks ─► conv ─► 3 bottlenecks ─► attention
+                                                                                          │
+        features ◄─ attention ◄─ 1x1 ◄─ 3 bottlenecks ◄─ conv ◄───────────────────────────┘
 
-    The last of the three convolutions are 5x5 with stride 2, as many as the stride needs; the others are 1x1.
+    The image is added where that is wanted. The last of the three convolutions in a row are 5x5 with stride 2, as many
+    as the stride needs; the others are 1x1.
     Source: the layer list that the authors of PerCo gave to PerCo (SD), arXiv 2409.20255; without normalisation.
     """
 
@@ -68,7 +68,7 @@ class HyperEncoder(Encoder):
         )
 
     def forward(self, image: Tensor, latent: Tensor) -> Tensor:
-        """Map a latent, (B, C, h, w), and RGB in [0, 1], (B, 3, H, W), to features."""
+        """Map a latent, (B, C, h, w), to features; RGB in [0, 1], (B, 3, H, W), is looked at with `pixels` alone."""
         x = self.layers[0](latent)
         if self.pixels is not None:
             x = x + self.pixels(F.pixel_unshuffle(2 * image - 1, self.latent_stride))

@@ -1,9 +1,23 @@
-"""The common part of projected features, which would decide every cosine if it stayed."""
+"""What projected features have in common: their mean, which would decide every cosine if it stayed, and their scale."""
 
 import torch
 from torch import Tensor
 
 from ulcompress import ranks
+
+
+def mean_square(centred: Tensor, square: Tensor, *, training: bool, first: bool) -> Tensor:
+    """Return the mean squared length of centred features, (..., D): a running scalar, which training moves in place.
+
+    Its gradient holds the scale as that of `centre` holds the mean.
+    """
+    if not training:
+        return square
+    own = centred.square().sum(-1).mean()
+    with torch.no_grad():
+        common = ranks.summed(own.clone()) / ranks.world_size()
+        square.copy_(common if first else torch.lerp(square, common, 0.1))
+    return square + (own - own.detach())
 
 
 def centre(projected: Tensor, mean: Tensor, *, training: bool, first: bool) -> Tensor:

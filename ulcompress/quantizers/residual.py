@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.entropy import StagedEntropy, StaticStages
 from ulcompress.quantizers.base import Quantizer
-from ulcompress.quantizers.centre import centre
+from ulcompress.quantizers.centre import centre, mean_square
 from ulcompress.quantizers.euclidean import EuclideanCodebook
 from ulcompress.quantizers.gradients import straight_through
 from ulcompress.records import Quantized, StagedSymbols
@@ -48,6 +48,7 @@ class ResidualQuantizer(Quantizer):
         kmeans_iterations: int = 10,
         entropy: StagedEntropy | None = None,
         rate_weight: float = 0.0,
+        unit_length: bool = True,
     ):
         """Build empty codebooks, which the first training batch fills.
 
@@ -64,6 +65,9 @@ class ResidualQuantizer(Quantizer):
                 learn from the term `rate/spatial`, which then needs a weight.
             rate_weight: The squared distance that one bit is worth: each vector takes the entry with the least sum of
                 distance and bits, so that what is easily told costs little. 0 looks at distances alone.
+            unit_length: Bring each projected vector to unit length; else all by one factor to unit length on average,
+                which keeps distances between features, the projections beginning as what leaves the first
+                `dimension` channels as they are.
 
         Raises:
             ValueError: There is no stage, the blocks are not one for each, or `rate_weight` is negative.
@@ -80,8 +84,15 @@ class ResidualQuantizer(Quantizer):
         self.rates = len(codebook_sizes)
         self.blocks = blocks
         self.rate_weight = rate_weight
+        self.unit_length = unit_length
         self.project_in = nn.Linear(channels, dimension)
         self.project_out = nn.Linear(dimension, channels)
+        self.square: Tensor
+        if not unit_length:
+            self.register_buffer("square", torch.ones(()))
+            for linear in (self.project_in, self.project_out):
+                nn.init.eye_(linear.weight)
+                nn.init.zeros_(linear.bias)
         options = {"decay": decay, "revive_below": revive_below, "kmeans_iterations": kmeans_iterations}
         lengths = [dimension * block**2 for block in blocks]
         self.stages = nn.ModuleList(
@@ -100,12 +111,16 @@ class ResidualQuantizer(Quantizer):
     def forward(self, features: Tensor) -> Quantized:
         """Quantise features, (B, C, h, w), in all stages.
 
-        The term `commitment` is the mean squared distance of the projected vectors from the sums of their stages.
+        The term `commitment` is the mean squared distance of the projected vectors from the sums of all stages.
         """
         return self.at_rate(features, self.rates)
 
     def mixed(self, features: Tensor) -> Quantized:
-        """Quantise each image in as many stages as are drawn for it; the symbols are those of all stages."""
+        """Quantise each image in as many stages as are drawn for it; the symbols are those of all stages.
+
+        Gradients pass to the features of images with all stages alone. What is lost without the later ones would ask
+        the encoder to say it louder, step after step, for those stages to say it already.
+        """
         # Evenly over the batch: each rate has its share of every step.
         order = torch.randperm(len(features), device=features.device) + int(torch.randint(self.rates, ()))
         return self._refined(features, self.rates, 1 + order % self.rates)
@@ -179,17 +194,22 @@ class ResidualQuantizer(Quantizer):
                 rest, given, total = rest - part, given + told, total + part * sent[:, None, None, None]
                 bits = bits + own * sent
                 symbols.append(indices)
-            commitment = (vectors - total).square().sum(1).mean()
-            quantized = self._projected_out(straight_through(vectors, total))
+            # Of what all stages leave: that of fewer would pull the features to the coarse codes.
+            commitment = (vectors - (vectors.detach() - rest)).square().sum(1).mean()
+            learning = (counts == stages)[:, None, None, None]
+            quantized = self._projected_out(straight_through(vectors.where(learning, total), total))
         staged = StagedSymbols(tuple(symbols), *features.shape[-2:])
         return Quantized(quantized, staged, bits, {"commitment": commitment})
 
     def _vectors(self, features: Tensor) -> Tensor:
-        """Return the vectors of unit length in which the stages work, (B, D, h, w)."""
+        """Return the vectors in which the stages work, (B, D, h, w)."""
         projected = self.project_in(features.float().movedim(1, -1))
-        first = not self._codebooks[0].filled
-        common = centre(projected, self.mean, training=self.training, first=first)
-        return F.normalize(projected - common, dim=-1).movedim(-1, 1)
+        # Mean and scale belong to the projection: where that is frozen they stay.
+        moving = {"training": self.training and self.project_in.training, "first": not self._codebooks[0].filled}
+        centred = projected - centre(projected, self.mean, **moving)
+        if self.unit_length:
+            return F.normalize(centred, dim=-1).movedim(-1, 1)
+        return (centred * mean_square(centred, self.square, **moving).rsqrt()).movedim(-1, 1)
 
     def _stage(self, number: int, rest: Tensor, given: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Quantise what the stages before have left, (B, D, h, w).
@@ -233,7 +253,10 @@ class ResidualQuantizer(Quantizer):
         return list(self.stages)  # pyright: ignore[reportReturnType]
 
     def _projected_out(self, vectors: Tensor) -> Tensor:
-        return self.project_out(vectors.movedim(1, -1)).movedim(-1, 1)
+        vectors = vectors.movedim(1, -1)
+        if not self.unit_length:
+            vectors = vectors * self.square.sqrt() + self.mean
+        return self.project_out(vectors).movedim(-1, 1)
 
 
 def _blocks(vectors: Tensor, block: int) -> Tensor:

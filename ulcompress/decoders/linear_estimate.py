@@ -1,0 +1,48 @@
+"""A linear estimate of the latent, which a diffusion starts from instead of from nothing."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ulcompress.cosines import cosine_basis
+from ulcompress.encoders.cosine import CosineEncoder
+from ulcompress.part import Part
+
+
+class LinearEstimate(Part):
+    """Maps features to the latent on its finer grid, each position by itself.
+
+    It begins as the map from the coefficients of `CosineEncoder` to those of `CosineAutoencoder`, which the former's
+    blocks determine.
+    """
+
+    def __init__(self, *, spatial_channels: int = 64, spatial_stride: int = 16, channels: int = 16, stride: int = 8):
+        """Compute the map.
+
+        Args:
+            spatial_channels: Of the features.
+            spatial_stride: Pixels a feature position.
+            channels: Of the latent.
+            stride: Of the latent, a divisor of `spatial_stride`.
+
+        Raises:
+            ValueError: It is no divisor, or the blocks have fewer coefficients.
+        """
+        super().__init__()
+        if spatial_stride % stride:
+            raise ValueError(f"the stride {stride} of the latent must divide that of the features, {spatial_stride}")
+        self.spatial_channels = spatial_channels
+        self.channels = channels
+        self.scale = spatial_stride // stride
+        self.map = nn.Conv2d(spatial_channels, channels * self.scale**2, 1)
+        blocks = cosine_basis(spatial_stride, spatial_channels)[0] * CosineEncoder.UNIT
+        functions, deviations = cosine_basis(stride, channels)
+        latents = F.conv2d(blocks, functions, stride=stride) / deviations[:, None, None]  # (spatial, C, scale, scale)
+        with torch.no_grad():
+            self.map.weight.copy_(latents.flatten(1).T[..., None, None])
+            nn.init.zeros_(self.map.bias)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, spatial: Tensor) -> Tensor:
+        """Map features, (B, C, h, w), to latents, (B, C', h * scale, w * scale)."""
+        with torch.autocast(spatial.device.type, enabled=False):
+            return F.pixel_shuffle(self.map(spatial.float()), self.scale)
