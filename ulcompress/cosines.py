@@ -26,7 +26,8 @@ def cosine_basis(side: int, count: int) -> tuple[Tensor, Tensor]:
     spread = (rows @ _covariance(side) @ rows.T).diagonal().sqrt()
     colours = torch.tensor([[1, 1, 1], [1, 0, -1], [1, -2, 1]], dtype=torch.float64)
     colours = colours / colours.norm(dim=1, keepdim=True)
-    deviations = torch.tensor(DEVIATIONS, dtype=torch.float64)[:, None, None] * spread[:, None] * spread
+    # The product of the two spreads first: equal ones must be so to the bit, or the order would depend on the machine.
+    deviations = torch.tensor(DEVIATIONS, dtype=torch.float64)[:, None, None] * (spread[:, None] * spread)
     order = deviations.flatten().argsort(descending=True, stable=True)[:count]
     functions = torch.einsum("kc,uy,vx->kuvcyx", colours, rows, rows).flatten(0, 2)
     return functions[order].float(), deviations.flatten()[order].float()

@@ -206,6 +206,22 @@ def test_a_codebook_that_is_frozen_alone_does_not_move(tiny_staged_codec):
     assert all(torch.equal(value, before[name]) for name, value in codec.quantizer.stages.state_dict().items())
 
 
+def test_codebooks_see_batches_before_a_new_training_begins(fitted):
+    """With the learning rate of a first warm-up step, one step moves nothing else."""
+    sums, steps = [], ["--model.optimizer.warmup_steps", "1000000", "--trainer.max_steps"]
+    for batches in ("0", "3"):
+        checkpoint = fitted("--model.codebook_batches", batches, *steps, "1")
+        state = torch.load(checkpoint, weights_only=True)
+        assert state["global_step"] == 1
+        sums.append(state["state_dict"]["codec.quantizer.sums"])
+        if batches == "0":
+            Path(checkpoint).unlink()
+    assert not torch.allclose(*sums, atol=1e-3)
+    again = fitted("--model.codebook_batches", "3", *steps, "2", "--ckpt_path", checkpoint)
+    moved = torch.load(again, weights_only=True)["state_dict"]["codec.quantizer.sums"] - sums[1]
+    assert moved.abs().max() < (sums[1] - sums[0]).abs().max() / 3, "a continued training shows none again"
+
+
 def test_a_delayed_term_has_no_weight_before_its_step(tiny_codec, monkeypatch):
     module = CodecModule(codec=tiny_codec, weights={"rate/spatial": 2.0}, delays={"rate/spatial": 5})
     output = tiny_codec(torch.rand(1, 3, 64, 64))

@@ -52,8 +52,8 @@ class CosineAutoencoder(Autoencoder):
         self.functions: Tensor
         self.deviations: Tensor
         functions, deviations = cosine_basis(stride, channels)
-        self.register_buffer("functions", functions, persistent=False)
-        self.register_buffer("deviations", deviations, persistent=False)
+        self.register_buffer("functions", functions)
+        self.register_buffer("deviations", deviations)
         self.network = Decoder(
             in_channels=channels,
             out_channels=3 * self.patch_size**2,

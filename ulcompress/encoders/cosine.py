@@ -33,8 +33,8 @@ class CosineEncoder(Encoder):
         self.functions: Tensor
         self.deviations: Tensor
         functions, deviations = cosine_basis(self.stride, self.channels)
-        self.register_buffer("functions", functions / self.UNIT, persistent=False)
-        self.register_buffer("deviations", deviations[:, None, None] / self.UNIT, persistent=False)
+        self.register_buffer("functions", functions / self.UNIT)
+        self.register_buffer("deviations", deviations[:, None, None] / self.UNIT)
         self.gain = nn.Parameter(torch.zeros(self.channels, 1, 1))
 
     def forward(self, image: Tensor, latent: Tensor) -> Tensor:

@@ -1,8 +1,12 @@
 """Training of a codec: encoder, quantiser, conditioning and decoder together, over a fixed autoencoder."""
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor, nn
 
 from ulcompress import pretrained
@@ -36,6 +40,7 @@ class CodecModule(TrainingModule):
         adversarial: AdversarialLoss | None = None,
         weights: dict[str, float] | None = None,
         delays: dict[str, int] | None = None,
+        codebook_batches: int = 0,
         optimizer: WarmupAdamW | None = None,
         seed: int = 0,
     ):
@@ -63,6 +68,8 @@ class CodecModule(TrainingModule):
                 `squared_error`, of the decoded estimate.
             delays: Optimiser steps before which a term has no weight. A rate that counts from the first step on empties
                 its stream, before the decoder has learnt what it is good for.
+            codebook_batches: Batches that the encoder and the quantiser alone see before a new training begins, so that
+                codebooks start from more than the vectors of the first batch; takes no gradients.
             optimizer: Of the trained parameters; `WarmupAdamW` with its defaults if None.
             seed: Of the noise in training and validation.
 
@@ -85,6 +92,7 @@ class CodecModule(TrainingModule):
         self.adversarial = adversarial
         self.weights = DEFAULT_WEIGHTS | (weights or {})
         self.delays = delays or {}
+        self.codebook_batches = codebook_batches
         learning = any(parameter.requires_grad for parameter in codec.quantizer.learns_from_rate())
         if learning and not self.weights.get("rate/spatial"):
             raise ValueError(
@@ -107,6 +115,26 @@ class CodecModule(TrainingModule):
         train_captions = getattr(getattr(self.trainer, "datamodule", None), "train_captions", None)
         if train_captions is not None:
             self.codec.prepare(train_captions())
+
+    @torch.no_grad()
+    def on_train_start(self) -> None:
+        """Show the quantiser its batches when a new training starts; a projection's mean and scale move too."""
+        count = self.codebook_batches if self.global_step == 0 else 0
+        if not count or "quantizer" in self.frozen:
+            return
+        self._seed_step(2, 0, 0)
+        batches = islice(self._all_batches(), count)
+        self.codec.quantizer.train()
+        console = Console(stderr=True, quiet=self.global_rank > 0)
+        for batch in track(batches, "codebooks", total=count, console=console, transient=True):
+            images = batch.images.to(self.device)
+            self.codec.quantizer(self.codec.encoder(images, self.codec.autoencoder.encode(images).float()))
+        self.train()
+
+    def _all_batches(self) -> Iterator[Any]:
+        """Go through the training data again and again."""
+        while True:
+            yield from self.trainer.datamodule.train_dataloader()  # pyright: ignore[reportAttributeAccessIssue]
 
     def _terms(self, batch: Any, output: CodecOutput) -> dict[str, Tensor]:
         pixels = batch.images[0, 0].numel()
