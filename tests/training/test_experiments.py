@@ -46,6 +46,8 @@ def here(tmp_path, monkeypatch, stable_diffusion):
 
 
 def fit(images, *options):
+    if any("codebook_batches" in Path(option).read_text() for option in options if option.endswith("codec.yaml")):
+        options = (*options, "--model.codebook_batches", "2")
     assert run(["fit", *options, "--data.train", images, *STEP]) == 0
 
 
@@ -100,7 +102,7 @@ def test_one_step_of_a_later_stage(path, images, squeezenet, here):
     fit(images, "-c", str(path.parents[1] / "codec.yaml"), "-c", str(path), "--model.perceptual.weights", squeezenet)
     saved = torch.load(here / f"runs/mini/{path.stem}/last.ckpt", weights_only=True)
     assert saved["global_step"] == 1
-    assert saved["hyper_parameters"]["frozen"] == ["encoder", "quantizer"]
+    assert saved["hyper_parameters"]["frozen"][:2] == ["encoder", "quantizer"]
 
 
 def test_one_step_at_a_rate_with_lpips(images, squeezenet, here):
