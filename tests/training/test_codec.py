@@ -206,6 +206,14 @@ def test_a_codebook_that_is_frozen_alone_does_not_move(tiny_staged_codec):
     assert all(torch.equal(value, before[name]) for name, value in codec.quantizer.stages.state_dict().items())
 
 
+def test_a_continued_training_needs_no_start_any_more(fitted, tiny_codec, tmp_path):
+    tiny_codec.save(tmp_path / "start")
+    checkpoint = fitted("--model.start", str(tmp_path / "start"))
+    (tmp_path / "start").rename(tmp_path / "elsewhere")
+    again = fitted("--model.start", str(tmp_path / "start"), "--trainer.max_steps", "3", "--ckpt_path", checkpoint)
+    assert torch.load(again, weights_only=True)["global_step"] == 3
+
+
 def test_codebooks_see_batches_before_a_new_training_begins(fitted):
     """With the learning rate of a first warm-up step, one step moves nothing else."""
     sums, steps = [], ["--model.optimizer.warmup_steps", "1000000", "--trainer.max_steps"]

@@ -10,9 +10,8 @@ from ulcompress.cli import run
 ROOT = Path(__file__).parents[2] / "experiments"
 RATES = sorted(ROOT.glob("*/rates/*.yaml"))
 ABLATIONS = sorted(ROOT.glob("*/ablations/*.yaml"))
-STAGES = sorted(ROOT.glob("*/stages/*.yaml"))
 BASES = sorted(ROOT.glob("*/bases/*.yaml"))
-EXPERIMENTS = sorted(set(ROOT.rglob("*.yaml")) - set(RATES) - set(ABLATIONS) - set(STAGES) - set(BASES))
+EXPERIMENTS = sorted(set(ROOT.rglob("*.yaml")) - set(RATES) - set(ABLATIONS) - set(BASES))
 LARGE = ROOT / "cgdm/illm.yaml"
 STAND_IN = """
 model:
@@ -46,7 +45,7 @@ def here(tmp_path, monkeypatch, stable_diffusion):
 
 
 def fit(images, *options):
-    if any("codebook_batches" in Path(option).read_text() for option in options if option.endswith("codec.yaml")):
+    if any("codebook_batches" in Path(option).read_text() for option in options if option.endswith("cosines.yaml")):
         options = (*options, "--model.codebook_batches", "2")
     assert run(["fit", *options, "--data.train", images, *STEP]) == 0
 
@@ -97,14 +96,6 @@ def test_one_step_of_an_ablation(path, images, squeezenet, here):
     assert (denoiser["fusion"], decoder["consistency"] is None) != ("syntax", False)
 
 
-@pytest.mark.parametrize("path", STAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_one_step_of_a_later_stage(path, images, squeezenet, here):
-    fit(images, "-c", str(path.parents[1] / "codec.yaml"), "-c", str(path), "--model.perceptual.weights", squeezenet)
-    saved = torch.load(here / f"runs/mini/{path.stem}/last.ckpt", weights_only=True)
-    assert saved["global_step"] == 1
-    assert saved["hyper_parameters"]["frozen"][:2] == ["encoder", "quantizer"]
-
-
 def test_one_step_at_a_rate_with_lpips(images, squeezenet, here):
     """Above 0.05 bpp the rate files add LPIPS, and a decoder of 5 steps."""
     rate = ROOT / "perco/rates/0.1250.yaml"
@@ -121,7 +112,7 @@ def test_steps_follow_the_rate():
         assert ("steps: 5" in path.read_text()) == ("LPIPS" in path.read_text()) == (float(path.stem) > 0.05), path
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS + STAGES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_head_says_method_cost_and_command(path):
     head = path.read_text().split("\nmodel:")[0]
     for word in ("Method:", "Result:", "Cost:", "Command:"):

@@ -93,6 +93,7 @@ class CodecModule(TrainingModule):
         self.weights = DEFAULT_WEIGHTS | (weights or {})
         self.delays = delays or {}
         self.codebook_batches = codebook_batches
+        self._continued = False
         learning = any(parameter.requires_grad for parameter in codec.quantizer.learns_from_rate())
         if learning and not self.weights.get("rate/spatial"):
             raise ValueError(
@@ -101,17 +102,20 @@ class CodecModule(TrainingModule):
             )
         self.train()
 
-    def setup(self, stage: str) -> None:
-        """Take weights from earlier stages when a new training starts."""
-        if stage != "fit" or self.trainer.ckpt_path is not None:
-            return
-        if self.start:
-            pretrained.load_weights(self.codec, self.start, parts=self.start_parts)
-        if self.autoencoder_checkpoint:
-            load_stage(self.codec.autoencoder, self.autoencoder_checkpoint, "autoencoder.")
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remember that a training is continued."""
+        self._continued = True
 
     def on_fit_start(self) -> None:
-        """Let the conditioners learn their tables from the training captions, where they have not yet."""
+        """Take weights from earlier stages when a new training starts, and let the conditioners learn their tables.
+
+        Those come from the training captions, where they have not been learnt yet.
+        """
+        if not self._continued:
+            if self.start:
+                pretrained.load_weights(self.codec, self.start, parts=self.start_parts)
+            if self.autoencoder_checkpoint:
+                load_stage(self.codec.autoencoder, self.autoencoder_checkpoint, "autoencoder.")
         train_captions = getattr(getattr(self.trainer, "datamodule", None), "train_captions", None)
         if train_captions is not None:
             self.codec.prepare(train_captions())
