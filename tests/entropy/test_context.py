@@ -90,14 +90,6 @@ def written(context, given, entries, indices):
     return encoder.finish()
 
 
-@pytest.fixture
-def threads():
-    """Set the number of threads back afterwards."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 @torch.no_grad()
 def test_the_bytes_depend_on_nothing_but_weights_in_half_precision(threads, monkeypatch):
     context, entries = model(), codebook(5)

@@ -23,14 +23,6 @@ def integers(*shape):
     return torch.randint(-20, 21, shape, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.fixture
-def threads():
-    """Set the number of threads back afterwards."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 @torch.no_grad()
 def test_it_agrees_with_the_floats_within_the_rounding():
     net, x = network(), integers(2, 6, 3, 5)
