@@ -38,6 +38,39 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+class TwoMaps(torch.nn.Module):
+    """Feature maps of two sizes."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = torch.nn.Conv2d(3, 5, 3, stride=2), torch.nn.Conv2d(5, 7, 3, stride=2)
+
+    def forward(self, images):
+        first = self.first(images).relu()
+        return [first, self.second(first)]
+
+
+@pytest.fixture
+def two_maps():
+    """A network with random weights, such as distances stand on; the same in every test."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return TwoMaps().eval().requires_grad_(False)
+
+
+@pytest.fixture
+def save_exported(one_thread):
+    """Return a function that exports a network for images of any number and size, and writes the file."""
+
+    def save(network, path, *, any_size=True, any_count=True):
+        free = [*([0] if any_count else []), *([2, 3] if any_size else [])]
+        shapes = (dict.fromkeys(free, torch.export.Dim.DYNAMIC),)
+        torch.export.save(torch.export.export(network, (torch.rand(2, 3, 128, 144),), dynamic_shapes=shapes), path)
+        return str(path)
+
+    return save
+
+
 @pytest.fixture
 def image_folder(tmp_path):
     """Return a function that writes a folder of random images, each with two captions, and returns its path."""

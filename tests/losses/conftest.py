@@ -1,4 +1,4 @@
-"""Files of torchvision's backbones with random weights; the classifiers, which nothing reads, are left out."""
+"""Files of networks with random weights: torchvision's, without classifiers, and one that torch.export saved."""
 
 import pytest
 import torch
@@ -16,6 +16,18 @@ def random_backbone(tmp_path_factory):
         if not path.exists():
             save_file(random_state(name), path)
         return str(path)
+
+    return write
+
+
+@pytest.fixture
+def network_file(random_backbone, two_maps, save_exported, tmp_path):
+    """Return a function that gives the file of a backbone of torchvision's, or of the exported network `two-maps`."""
+
+    def write(name):
+        if name == "two-maps":
+            return save_exported(two_maps, tmp_path / "two-maps.pt2")
+        return random_backbone(name)
 
     return write
 

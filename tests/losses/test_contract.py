@@ -5,35 +5,34 @@ import torch
 from jsonargparse import ArgumentParser
 
 from ulcompress import losses
-from ulcompress.losses import LPIPS, FeatureDistance, PerceptualDistance
+from ulcompress.losses import LPIPS, EitherDistance, ExportedDistance, FeatureDistance, PerceptualDistance
 
 SIDE = 64
-CASES = [
-    (FeatureDistance, {"backbone": "squeezenet1_1"}, "squeezenet1_1", "squeezenet1_1 distance"),
-    (FeatureDistance, {"texture": 2.0}, "squeezenet1_1", "squeezenet1_1 distance with texture 2"),
-    (FeatureDistance, {"backbone": "alexnet"}, "alexnet", "alexnet distance"),
-    (LPIPS, {"net": "squeeze"}, "squeezenet1_1", "lpips-squeeze"),
-]
+CASES = {
+    "squeezenet1_1 distance": lambda file: FeatureDistance(weights=file("squeezenet1_1"), backbone="squeezenet1_1"),
+    "squeezenet1_1 distance with texture 2": lambda file: FeatureDistance(weights=file("squeezenet1_1"), texture=2.0),
+    "alexnet distance": lambda file: FeatureDistance(weights=file("alexnet"), backbone="alexnet"),
+    "lpips-squeeze": lambda file: LPIPS(weights=file("squeezenet1_1"), net="squeeze"),
+    "two-maps distance": lambda file: ExportedDistance(file=file("two-maps")),
+    "squeezenet1_1 distance or two-maps distance": lambda file: EitherDistance(
+        first=FeatureDistance(weights=file("squeezenet1_1")), second=ExportedDistance(file=file("two-maps"))
+    ),
+}
 
 
-@pytest.fixture(params=CASES, ids=lambda case: case[-1])
-def case(request):
-    return request.param
+@pytest.fixture(params=CASES)
+def distance(request, network_file, one_thread):
+    return CASES[request.param](network_file)
 
 
-@pytest.fixture
-def distance(case, random_backbone, one_thread):
-    cls, options, backbone, _ = case
-    return cls(**options, weights=random_backbone(backbone))
-
-
-def test_every_class_is_here():
+def test_every_class_is_here(network_file, one_thread):
     classes = {c for c in vars(losses).values() if inspect.isclass(c) and issubclass(c, PerceptualDistance)}
-    assert {c for c in classes if not inspect.isabstract(c)} == {cls for cls, *_ in CASES}
+    cases = {type(make(network_file)) for make in CASES.values()}
+    assert {c for c in classes if not inspect.isabstract(c)} == cases
 
 
-def test_the_name_says_what_is_measured(distance, case):
-    assert distance.name == case[-1]
+def test_the_name_says_what_is_measured(distance, request):
+    assert distance.name == request.node.callspec.params["distance"]
 
 
 @torch.no_grad()

@@ -46,9 +46,7 @@ class FeatureDistance(PerceptualDistance):
             ValueError: The backbone is unknown, the weights are not there, or `texture` or `shift` is negative.
         """
         super().__init__()
-        for name, value in {"texture": texture, "shift": shift}.items():
-            if value < 0:
-                raise ValueError(f"{name} must be at least 0, got {value}")
+        check_at_least_0(texture=texture, shift=shift)
         self.texture = texture
         self.shift = shift
         self.name = f"{backbone} distance" + (f" with texture {texture:g}" if texture else "")
@@ -61,14 +59,26 @@ class FeatureDistance(PerceptualDistance):
     def forward(self, image: Tensor, reference: Tensor) -> Tensor:
         """Compare two batches of RGB in [0, 1], (B, 3, H, W); returns (B,), 0 for equal images."""
         pair = pad_to_multiple(torch.cat([image, reference]), 1, minimum=SMALLEST_SIDE + self.shift)
-        top, left = torch.randint(self.shift + 1, (2,)).tolist() if self.shift else (0, 0)
-        pair = self.scale(pair[..., top:, left:])
+        pair = self.scale(shifted(pair, self.shift))
         distances = []
         for index, layer in enumerate(self.features[: self.layers[-1] + 1]):
             pair = layer(pair)
             if index in self.layers:
                 distances.append(distance_of_maps(pair, self.texture))
         return torch.stack(distances).mean(0)
+
+
+def check_at_least_0(**values: float) -> None:
+    """Raise ValueError for the first of some arguments that is negative."""
+    for name, value in values.items():
+        if value < 0:
+            raise ValueError(f"{name} must be at least 0, got {value}")
+
+
+def shifted(images: Tensor, shift: int) -> Tensor:
+    """Cut up to `shift` rows and columns off the upper and the left border, another number each time."""
+    top, left = torch.randint(shift + 1, (2,)).tolist() if shift else (0, 0)
+    return images[..., top:, left:]
 
 
 def distance_of_maps(pair: Tensor, texture: float = 0.0) -> Tensor:

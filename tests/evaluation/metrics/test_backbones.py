@@ -12,30 +12,10 @@ from ulcompress.evaluation.metrics.weights import hashes
 from ulcompress.losses.feature_distance import distance_of_maps
 
 
-class Two(nn.Module):
-    """Maps of two sizes."""
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.second = nn.Conv2d(3, 5, 3, stride=2), nn.Conv2d(5, 7, 3, stride=2)
-
-    def forward(self, images):
-        first = self.first(images).relu()
-        return [first, self.second(first)]
-
-
-def save(network, path, *, any_size=True, any_count=True):
-    free = [*([0] if any_count else []), *([2, 3] if any_size else [])]
-    shapes = (dict.fromkeys(free, torch.export.Dim.DYNAMIC),)
-    torch.export.save(torch.export.export(network, (torch.rand(2, 3, 128, 144),), dynamic_shapes=shapes), path)
-
-
 @pytest.fixture
-def network(tmp_path, one_thread):
-    torch.manual_seed(0)
-    network = Two().eval().requires_grad_(False)
-    save(network, tmp_path / "my-net.pt2")
-    return network
+def network(two_maps, save_exported, tmp_path):
+    save_exported(two_maps, tmp_path / "my-net.pt2")
+    return two_maps
 
 
 def pairs(count=3, height=140, width=150):
@@ -80,11 +60,15 @@ def test_a_name_without_a_file_is_unknown(network, tmp_path):
     assert not any("my-net" in name for name in METRICS)
 
 
-class Named(Two):
+class Named(nn.Module):
     """Maps by name, as torchvision's extractor gives them."""
 
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
     def forward(self, images):
-        return dict(zip("ab", super().forward(images), strict=True))
+        return dict(zip("ab", self.network(images), strict=True))
 
 
 def test_small_images_have_no_numbers(network, tmp_path):
@@ -93,11 +77,17 @@ def test_small_images_have_no_numbers(network, tmp_path):
     assert math.isnan(distance(small)) and len(frechet.points(small)["restored"]) == 0
 
 
-def test_maps_may_have_names(network, tmp_path):
-    torch.manual_seed(0)
-    save(Named().eval().requires_grad_(False), tmp_path / "named.pt2")
+def test_maps_may_have_names(network, save_exported, tmp_path):
+    save_exported(Named(network).eval(), tmp_path / "named.pt2")
     (one, other), _ = build(["feature-distance-my-net", "feature-distance-named"], tmp_path, "cpu")
     assert one(pairs()[0]) == other(pairs()[0]) > 0
+
+
+class Map(nn.Sequential):
+    """One map."""
+
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 4, 3))
 
 
 class Flat(nn.Sequential):
@@ -126,20 +116,20 @@ class Normalised(nn.Sequential):
     ("make", "options", "told"),
     [
         (None, {}, "export it in evaluation mode, for any number and size"),
-        (Two, {"any_size": False}, "for any number and size"),
-        (Two, {"any_count": False}, "for any number and size"),
+        (Map, {"any_size": False}, "for any number and size"),
+        (Map, {"any_count": False}, "for any number and size"),
         (Large, {}, "of at least 64 pixels"),
         (Flat, {}, "it gives (3, 4), not maps (B, C, h, w)"),
         (lambda: Normalised().train(), {}, "other maps in a batch than alone"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_missing(tmp_path, name, make, options, told, one_thread):
+def test_a_file_that_cannot_be_used_is_missing(tmp_path, name, make, options, told, save_exported):
     torch.manual_seed(0)
     if make is None:
         (tmp_path / "wrong.pt2").write_bytes(b"no network")
     else:
         network = make()
-        save(network if isinstance(network, Normalised) else network.eval(), tmp_path / "wrong.pt2", **options)
+        save_exported(network if isinstance(network, Normalised) else network.eval(), tmp_path / "wrong.pt2", **options)
     metrics, missing = build([name, "psnr"], tmp_path, "cpu")
     assert [metric.name for metric in metrics] == ["psnr"]
     assert "wrong.pt2 cannot be used as a backbone" in missing[0].reason and told in missing[0].reason

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ulcompress.evaluation.metrics.backbones import ExportedDistance, on_backbone
+from ulcompress.evaluation.metrics.backbones import on_backbone
 from ulcompress.evaluation.metrics.base import Pair, PairMetric, stacked
 from ulcompress.evaluation.metrics.weights import (
     SMALLEST_SIDE,
@@ -20,7 +20,7 @@ from ulcompress.evaluation.metrics.weights import (
     published_file,
     reading,
 )
-from ulcompress.losses import LPIPS, FeatureDistance
+from ulcompress.losses import LPIPS, ExportedDistance, FeatureDistance
 from ulcompress.losses.lpips import BACKBONES as LPIPS_BACKBONES
 
 NETS = {"alex": "AlexNet", "vgg": "VGG-16", "squeeze": "SqueezeNet 1.1"}
@@ -106,7 +106,9 @@ def feature_distance(name: str, folder: Path | None, device: str) -> Perceptual:
 
     MissingWeights where they are not to be had.
     """
-    network, path, smallest = on_backbone(name, folder, device, exported=ExportedDistance, published=FeatureDistance)
+    network, path, smallest = on_backbone(
+        name, folder, device, exported=lambda path: ExportedDistance(file=str(path)), published=FeatureDistance
+    )
     return Perceptual(
         network,
         device=device,

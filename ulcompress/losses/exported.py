@@ -1,0 +1,107 @@
+"""Networks of the user's, as torch.export saves them, by whose feature maps images are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export.passes import move_to_device_pass
+
+from ulcompress.losses.base import PerceptualDistance
+from ulcompress.losses.feature_distance import check_at_least_0, distance_of_maps, shifted
+from ulcompress.padding import pad_to_multiple
+
+SMALLEST = 64
+"""Side in pixels of the smallest images that such a network has to take: with torch.export no map may shrink to 1."""
+SIZES = ((3, 97, 131), (1, SMALLEST, 80))
+"""Number, height and width of the images on which a network is tried, unlike those that it was exported with."""
+
+
+class ExportedMaps(nn.Module):
+    """A network that maps RGB in [0, 1], (B, 3, H, W), to one feature map or several, (B, C, h, w) each.
+
+    It stays in the mode in which it was exported, its weights fixed, and goes where its images are. Such a file can
+    hold code: read only those that you trust.
+    """
+
+    def __init__(self, path: str | Path):
+        """Read the file and try it.
+
+        Raises:
+            ValueError: It is not there, is no such network, or not one for images of every number and size.
+        """
+        super().__init__()
+        if not Path(path).is_file():
+            raise ValueError(f"no file {str(path)!r}; give a network that torch.export.save wrote, as a .pt2")
+        try:
+            self._program = torch.export.load(path)
+            self._go_to(torch.device("cpu"))
+            for count, *size in SIZES:
+                brightness = torch.linspace(0.3, 1, count)[:, None, None, None]
+                _check(self, brightness * torch.rand(count, 3, *size))
+        except Exception as error:  # whatever such a file does to its reader
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise ValueError(
+                f"{path} cannot be used as a backbone; export it in evaluation mode, for any number and size of images "
+                f"of at least {SMALLEST} pixels ({reason})"
+            ) from error
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the maps, the last one what is pooled for distances between sets."""
+        if images.device != self._device:
+            self._go_to(images.device)
+        maps = self._network[0](images)
+        return [maps] if isinstance(maps, Tensor) else list(maps.values() if isinstance(maps, Mapping) else maps)
+
+    def _go_to(self, device: torch.device) -> None:
+        self._program = move_to_device_pass(self._program, str(device))
+        # In a list, out of sight: such a module can change neither its mode nor the device of its constants.
+        self._network = [self._program.module().requires_grad_(False)]
+        self._device = device
+
+
+@torch.no_grad()
+def _check(maps: ExportedMaps, images: Tensor) -> None:
+    """Raise ValueError where a network gives no maps, or an image others in company than alone."""
+    together, alone = maps(images), maps(images[-1:])
+    if not together or any(not isinstance(each, Tensor) or each.ndim != 4 for each in together):
+        shapes = ", ".join(str(tuple(getattr(each, "shape", ()))) for each in together)
+        raise ValueError(f"it gives {shapes or 'nothing'}, not maps (B, C, h, w)")
+    for one, other in zip(together, alone, strict=True):
+        if not torch.allclose(one[-1:], other, rtol=1e-2, atol=1e-2 * float(other.abs().max())):
+            raise ValueError("it gives an image other maps in a batch than alone")
+
+
+class ExportedDistance(PerceptualDistance):
+    """The feature distance on the maps of a network of the user's, as torch.export saves it.
+
+    What `FeatureDistance` measures, on every map that the network returns.
+    """
+
+    def __init__(self, *, file: str, texture: float = 0.0, shift: int = 0):
+        """Read the network.
+
+        Args:
+            file: The .pt2 file; it takes RGB in [0, 1], (B, 3, H, W), of at least 64 pixels. It can hold code: read
+                only one that you trust.
+            texture: As in `FeatureDistance`.
+            shift: As in `FeatureDistance`.
+
+        Raises:
+            ValueError: The file is not there or no such network, or `texture` or `shift` is negative.
+        """
+        super().__init__()
+        check_at_least_0(texture=texture, shift=shift)
+        self.texture = texture
+        self.shift = shift
+        self.name = f"{Path(file).stem} distance"
+        self.maps = ExportedMaps(file)
+        self.freeze()
+
+    def forward(self, image: Tensor, reference: Tensor) -> Tensor:
+        """Compare two batches of RGB in [0, 1], (B, 3, H, W); returns (B,), 0 for equal images."""
+        pair = pad_to_multiple(torch.cat([image, reference]), 1, minimum=SMALLEST + self.shift)
+        maps = self.maps(shifted(pair, self.shift))
+        return torch.stack([distance_of_maps(each, self.texture) for each in maps]).mean(0)
