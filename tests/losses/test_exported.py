@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ulcompress.losses import EitherDistance, ExportedDistance, FeatureDistance
-from ulcompress.losses.feature_distance import distance_of_maps
+from ulcompress.losses.map_distance import distance_of_maps
 
 
 def test_equals_its_definition_and_passes_gradients(two_maps, network_file):
@@ -47,7 +47,7 @@ def test_the_network_is_neither_saved_nor_trained(network_file):
     distance = ExportedDistance(file=network_file("two-maps"))
     assert not distance.state_dict() and not list(distance.parameters())
     distance(*torch.rand(2, 1, 3, 70, 80).requires_grad_()).sum().backward()
-    assert all(p.grad is None and not p.requires_grad for p in distance.maps._network[0].parameters())
+    assert all(p.grad is None and not p.requires_grad for p in distance.network._network[0].parameters())
 
 
 def test_copies_measure_the_same(network_file):

@@ -1,5 +1,6 @@
 """What a discriminator adds to a loss, and what it learns from."""
 
+from collections.abc import Iterable
 from typing import final
 
 import torch
@@ -7,7 +8,8 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from ulcompress.losses.discriminator import PatchDiscriminator
+from ulcompress.losses.discriminator import Discriminator
+from ulcompress.losses.patch_discriminator import PatchDiscriminator
 from ulcompress.part import Part
 
 
@@ -23,7 +25,7 @@ class AdversarialLoss(Part):
     Source of the hinge: Lim and Ye, Geometric GAN, 2017, equations 6 and 7.
     """
 
-    def __init__(self, *, discriminator: PatchDiscriminator | None = None, ramp_steps: int = 0):
+    def __init__(self, *, discriminator: Discriminator | None = None, ramp_steps: int = 0):
         """Take the discriminator.
 
         Args:
@@ -40,11 +42,17 @@ class AdversarialLoss(Part):
     def forward(self, restored: Tensor, images: Tensor) -> dict[str, Tensor]:
         """Return the terms `adversarial` and `discriminator` of one training step, both images (B, 3, H, W)."""
         constant = {name: value.detach() for name, value in self.discriminator.named_parameters()}
-        adversarial = -functional_call(self.discriminator, constant, (restored,)).mean()
-        false, true = self.discriminator(torch.cat([restored.detach(), images])).chunk(2)
+        adversarial = _mean(-logits for logits in functional_call(self.discriminator, constant, (restored,)))
+        pairs = [logits.chunk(2) for logits in self.discriminator(torch.cat([restored.detach(), images]))]
+        hinges = _mean(F.relu(1 + false) for false, _ in pairs) + _mean(F.relu(1 - true) for _, true in pairs)
         ramp = min(1.0, int(self.steps) / self.ramp_steps) if self.ramp_steps else 1.0
         self.steps += 1
         return {
             "adversarial": ramp * adversarial.float(),
-            "discriminator": (F.relu(1 + false).mean() + F.relu(1 - true).mean()).float(),
+            "discriminator": hinges.float(),
         }
+
+
+def _mean(maps: Iterable[Tensor]) -> Tensor:
+    """Return the mean of the means of maps, so that a fine one does not outvote the others."""
+    return torch.stack([each.mean() for each in maps]).mean()

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.export.passes import move_to_device_pass
 
-from ulcompress.losses.base import PerceptualDistance
-from ulcompress.losses.feature_distance import check_at_least_0, distance_of_maps, shifted
-from ulcompress.padding import pad_to_multiple
+from ulcompress.losses.map_distance import MapDistance
 
 SMALLEST = 64
 """Side in pixels of the smallest images that such a network has to take: with torch.export no map may shrink to 1."""
@@ -74,11 +72,8 @@ def _check(maps: ExportedMaps, images: Tensor) -> None:
             raise ValueError("it gives an image other maps in a batch than alone")
 
 
-class ExportedDistance(PerceptualDistance):
-    """The feature distance on the maps of a network of the user's, as torch.export saves it.
-
-    What `FeatureDistance` measures, on every map that the network returns.
-    """
+class ExportedDistance(MapDistance):
+    """The distance on all maps that a network of the user's returns, as torch.export saves it."""
 
     def __init__(self, *, file: str, texture: float = 0.0, shift: int = 0):
         """Read the network.
@@ -86,22 +81,16 @@ class ExportedDistance(PerceptualDistance):
         Args:
             file: The .pt2 file; it takes RGB in [0, 1], (B, 3, H, W), of at least 64 pixels. It can hold code: read
                 only one that you trust.
-            texture: As in `FeatureDistance`.
-            shift: As in `FeatureDistance`.
+            texture: As in `MapDistance`.
+            shift: As in `MapDistance`.
 
         Raises:
             ValueError: The file is not there or no such network, or `texture` or `shift` is negative.
         """
-        super().__init__()
-        check_at_least_0(texture=texture, shift=shift)
-        self.texture = texture
-        self.shift = shift
-        self.name = f"{Path(file).stem} distance"
-        self.maps = ExportedMaps(file)
+        super().__init__(network=Path(file).stem, smallest=SMALLEST, texture=texture, shift=shift)
+        self.network = ExportedMaps(file)
         self.freeze()
 
-    def forward(self, image: Tensor, reference: Tensor) -> Tensor:
-        """Compare two batches of RGB in [0, 1], (B, 3, H, W); returns (B,), 0 for equal images."""
-        pair = pad_to_multiple(torch.cat([image, reference]), 1, minimum=SMALLEST + self.shift)
-        maps = self.maps(shifted(pair, self.shift))
-        return torch.stack([distance_of_maps(each, self.texture) for each in maps]).mean(0)
+    def evaluate(self, images: Tensor) -> list[Tensor]:
+        """Return the network's maps."""
+        return self.network(images)

@@ -9,7 +9,7 @@ from torch import nn
 from ulcompress.evaluation.frechet import cut, frechet_of_points
 from ulcompress.evaluation.metrics import METRICS, Pair, build
 from ulcompress.evaluation.metrics.weights import hashes
-from ulcompress.losses.feature_distance import distance_of_maps
+from ulcompress.losses.map_distance import distance_of_maps
 
 
 @pytest.fixture

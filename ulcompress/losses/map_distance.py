@@ -1,0 +1,77 @@
+"""A perceptual distance on the feature maps of any network; not LPIPS, whose weights are learned."""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from ulcompress.losses.base import PerceptualDistance
+from ulcompress.padding import pad_to_multiple
+
+
+class MapDistance(PerceptualDistance):
+    """Mean squared distance between unit-normalised feature maps of two images, averaged over the maps.
+
+    Same construction as Zhang et al., The Unreasonable Effectiveness of Deep Features, CVPR 2018, equation 1, with
+    equal weights for all channels. Name results after the network: the values are not comparable with LPIPS.
+
+    Where a decoder cannot know where each blade of grass is, the mean of all possible places is nearest, and has no
+    grass at all. `texture` adds the squared distance between the maps' Gram matrices, which say what features there
+    are together but not where (Gatys et al., Image Style Transfer Using Convolutional Neural Networks, CVPR 2016,
+    equations 3 to 5).
+    """
+
+    def __init__(self, *, network: str, smallest: int, texture: float, shift: int):
+        """Take what is the same for all networks.
+
+        Args:
+            network: Its name.
+            smallest: Side in pixels that images must have for it; smaller ones are enlarged by their border.
+            texture: Weight of the distance between Gram matrices beside that between the maps.
+            shift: For training: cut up to so many pixels off the upper and the left border, another number each time.
+                Without, the strides of the network fall on the same pixels always, and leave their grid in what a
+                decoder learns.
+
+        Raises:
+            ValueError: `texture` or `shift` is negative.
+        """
+        super().__init__()
+        for name, value in {"texture": texture, "shift": shift}.items():
+            if value < 0:
+                raise ValueError(f"{name} must be at least 0, got {value}")
+        self.smallest = smallest
+        self.texture = texture
+        self.shift = shift
+        self.name = f"{network} distance" + (f" with texture {texture:g}" if texture else "")
+        self.name += f", shifted by up to {shift}" if shift else ""
+
+    @abstractmethod
+    def evaluate(self, images: Tensor) -> list[Tensor]:
+        """Return the network's feature maps, (B, C, h, w) each, of RGB in [0, 1], (B, 3, H, W), large enough."""
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Return the feature maps of RGB in [0, 1], (B, 3, H, W), of any size, shifted all alike."""
+        images = pad_to_multiple(images, 1, minimum=self.smallest + self.shift)
+        top, left = torch.randint(self.shift + 1, (2,)).tolist() if self.shift else (0, 0)
+        return self.evaluate(images[..., top:, left:])
+
+    def forward(self, image: Tensor, reference: Tensor) -> Tensor:
+        """Compare two batches of RGB in [0, 1], (B, 3, H, W); returns (B,), 0 for equal images."""
+        maps = self.maps(torch.cat([image, reference]))
+        return torch.stack([distance_of_maps(each, self.texture) for each in maps]).mean(0)
+
+
+def distance_of_maps(pair: Tensor, texture: float = 0.0) -> Tensor:
+    """Compare the halves of a batch of feature maps, (2B, C, h, w), each position at unit length; returns (B,)."""
+    pair = pair.float()
+    # The epsilon stays inside the root: its gradient at zero features would be infinite otherwise.
+    first, second = (pair * torch.rsqrt(pair.square().sum(1, keepdim=True) + 1e-8)).chunk(2)
+    distance = (first - second).square().sum(1).mean((1, 2))
+    return distance + texture * (_gram(first) - _gram(second)).square().sum((1, 2)) if texture else distance
+
+
+def _gram(maps: Tensor) -> Tensor:
+    """Return the mean products of all pairs of channels, (B, C, h, w) to (B, C, C)."""
+    vectors = maps.flatten(2)
+    with torch.autocast(maps.device.type, enabled=False):  # half precision has no digits for small differences of them
+        return vectors @ vectors.mT / vectors.shape[-1]
