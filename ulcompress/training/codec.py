@@ -74,7 +74,8 @@ class CodecModule(TrainingModule):
             seed: Of the noise in training and validation.
 
         Raises:
-            ValueError: A part that is named does not exist, or an entropy model could learn nothing.
+            ValueError: A part that is named does not exist, an entropy model could learn nothing, or `codebook_batches` is
+                negative.
         """
         super().__init__(optimizer=optimizer, seed=seed)
         self.codec = codec
@@ -92,6 +93,8 @@ class CodecModule(TrainingModule):
         self.adversarial = adversarial
         self.weights = DEFAULT_WEIGHTS | (weights or {})
         self.delays = delays or {}
+        if codebook_batches < 0:
+            raise ValueError(f"codebook_batches must be at least 0, got {codebook_batches}")
         self.codebook_batches = codebook_batches
         self._continued = False
         learning = any(parameter.requires_grad for parameter in codec.quantizer.learns_from_rate())
