@@ -36,7 +36,7 @@ def test_checkpoint_rebuilds_its_parts(fitted):
 
 def test_a_negative_number_of_batches_is_refused(tiny_codec):
     with pytest.raises(ValueError, match="codebook_batches must be at least 0, got -1"):
-        CodecModule(tiny_codec, codebook_batches=-1)
+        CodecModule(codec=tiny_codec, codebook_batches=-1)
 
 
 def test_module_built_in_python_is_saved_the_same_way(tiny_codec):

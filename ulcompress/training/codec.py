@@ -74,8 +74,8 @@ class CodecModule(TrainingModule):
             seed: Of the noise in training and validation.
 
         Raises:
-            ValueError: A part that is named does not exist, an entropy model could learn nothing, or `codebook_batches` is
-                negative.
+            ValueError: A part that is named does not exist, `codebook_batches` is negative, or an entropy model could
+                learn nothing.
         """
         super().__init__(optimizer=optimizer, seed=seed)
         self.codec = codec
