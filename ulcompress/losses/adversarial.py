@@ -42,17 +42,17 @@ class AdversarialLoss(Part):
     def forward(self, restored: Tensor, images: Tensor) -> dict[str, Tensor]:
         """Return the terms `adversarial` and `discriminator` of one training step, both images (B, 3, H, W)."""
         constant = {name: value.detach() for name, value in self.discriminator.named_parameters()}
-        adversarial = _mean(-logits for logits in functional_call(self.discriminator, constant, (restored,)))
+        adversarial = -_mean(functional_call(self.discriminator, constant, (restored,)))
         pairs = [logits.chunk(2) for logits in self.discriminator(torch.cat([restored.detach(), images]))]
         hinges = _mean(F.relu(1 + false) for false, _ in pairs) + _mean(F.relu(1 - true) for _, true in pairs)
         ramp = min(1.0, int(self.steps) / self.ramp_steps) if self.ramp_steps else 1.0
         self.steps += 1
         return {
-            "adversarial": ramp * adversarial.float(),
-            "discriminator": hinges.float(),
+            "adversarial": ramp * adversarial,
+            "discriminator": hinges,
         }
 
 
 def _mean(maps: Iterable[Tensor]) -> Tensor:
     """Return the mean of the means of maps, so that a fine one does not outvote the others."""
-    return torch.stack([each.mean() for each in maps]).mean()
+    return torch.stack([each.float().mean() for each in maps]).mean()

@@ -9,8 +9,9 @@ from ulcompress.losses.base import PerceptualDistance
 class EitherDistance(PerceptualDistance):
     """Draws one of two distances for every training step, and takes the mean of both where there is no gradient.
 
-    A decoder that is trained on one network's features learns also what only that network sees. Two networks in turns
-    cost no more time than one; put another `EitherDistance` in the place of one of them for three.
+    A decoder that is trained on one network's features learns also what only that network sees. Drawing one of two
+    costs no more time than one alone. Put another `EitherDistance` in the place of one for three, of which the other
+    counts half.
     """
 
     def __init__(self, *, first: PerceptualDistance, second: PerceptualDistance):

@@ -21,7 +21,7 @@ class ExportedMaps(nn.Module):
     """A network that maps RGB in [0, 1], (B, 3, H, W), to one feature map or several, (B, C, h, w) each.
 
     It stays in the mode in which it was exported, its weights fixed, and goes where its images are. Such a file can
-    hold code: read only those that you trust.
+    hold code: read only those that you trust. It cannot be pickled.
     """
 
     def __init__(self, path: str | Path):
@@ -33,26 +33,33 @@ class ExportedMaps(nn.Module):
         super().__init__()
         if not Path(path).is_file():
             raise ValueError(f"no file {str(path)!r}; give a network that torch.export.save wrote, as a .pt2")
+        self._mixes = True
         try:
             self._program = torch.export.load(path)
             self._go_to(torch.device("cpu"))
+            generator = torch.Generator().manual_seed(0)
             for count, *size in SIZES:
                 brightness = torch.linspace(0.3, 1, count)[:, None, None, None]
-                _check(self, brightness * torch.rand(count, 3, *size))
+                _check(self, brightness * torch.rand(count, 3, *size, generator=generator))
         except Exception as error:  # whatever such a file does to its reader
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise ValueError(
                 f"{path} cannot be used as a backbone; export it in evaluation mode, for any number and size of images "
                 f"of at least {SMALLEST} pixels ({reason})"
             ) from error
+        self._mixes = _runs_in_mixed_precision(self)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the maps, the last one what is pooled for distances between sets."""
         if images.device != self._device:
             self._go_to(images.device)
-        maps = self._network[0](images)
+        # A network with casts of its own insists, once exported, on the precision that it was exported in.
+        mixed = self._mixes and torch.is_autocast_enabled(images.device.type)
+        with torch.autocast(images.device.type, enabled=mixed):
+            maps = self._network[0](images if mixed else images.float())
         return [maps] if isinstance(maps, Tensor) else list(maps.values() if isinstance(maps, Mapping) else maps)
 
+    @torch.inference_mode(False)  # weights that are moved in an evaluation serve trainings too
     def _go_to(self, device: torch.device) -> None:
         self._program = move_to_device_pass(self._program, str(device))
         # In a list, out of sight: such a module can change neither its mode nor the device of its constants.
@@ -70,6 +77,16 @@ def _check(maps: ExportedMaps, images: Tensor) -> None:
     for one, other in zip(together, alone, strict=True):
         if not torch.allclose(one[-1:], other, rtol=1e-2, atol=1e-2 * float(other.abs().max())):
             raise ValueError("it gives an image other maps in a batch than alone")
+
+
+@torch.no_grad()
+def _runs_in_mixed_precision(maps: ExportedMaps) -> bool:
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            maps(torch.zeros(1, 3, SMALLEST, SMALLEST))
+    except RuntimeError:
+        return False
+    return True
 
 
 class ExportedDistance(MapDistance):

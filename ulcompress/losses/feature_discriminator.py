@@ -31,7 +31,7 @@ class FeatureDiscriminator(Discriminator):
             width: Channels behind each map.
 
         Raises:
-            ValueError: The width is below 1.
+            ValueError: The width is below 1, or a map is zero everywhere on noise.
         """
         super().__init__()
         if width < 1:
@@ -39,8 +39,10 @@ class FeatureDiscriminator(Discriminator):
         self.network = network
         noise = torch.rand(1, 3, PROBE, PROBE, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
-            maps = network.maps(noise)
+            maps = network.evaluate(noise)
         self.sizes = [float(each.square().mean().sqrt()) for each in maps]
+        if not all(self.sizes):
+            raise ValueError(f"map {self.sizes.index(0)} of {network.name} is zero everywhere; give another network")
         self.heads = nn.ModuleList(_head(each.shape[1], width) for each in maps)
 
     def forward(self, images: Tensor) -> list[Tensor]:

@@ -27,13 +27,13 @@ def on_backbone(
     exported: Callable[[Path], nn.Module],
     published: Callable[..., nn.Module],
 ) -> tuple[nn.Module, Path, int]:
-    """Build a network on the folder's NAME.pt2, or else on a classifier of torchvision's, and bring it to a device.
+    """Build a network on the folder's NAME.pt2, or else on a classifier of torchvision's.
 
     Args:
         name: Of the backbone.
         folder: With files of weights, looked into before any download.
-        device: Where the network goes.
-        exported: Takes the .pt2 file; the network goes where its images are.
+        device: Where a network of torchvision's goes.
+        exported: Takes the .pt2 file; such a network goes where its images are.
         published: Takes `backbone` and `weights`, as `losses.FeatureDistance` does.
 
     Returns:
