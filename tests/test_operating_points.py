@@ -95,7 +95,7 @@ def test_info_tells_what_a_syntax_can_cost(capsys):
 
 
 def test_info_tells_every_rate_of_a_codec_with_several(capsys):
-    assert run(["info", str(RATES.parents[1] / "mini" / "rates.yaml")]) == 0
+    assert run(["info", str(RATES.parents[1] / "mini" / "cosines.yaml")]) == 0
     shown = capsys.readouterr().out
-    third = math.log2(3) + 24 * 16 * 10 + 48 * 32 * (5 + 8)
+    third = math.log2(3) + 24 * 16 * 10 + 48 * 32 * (7 + 10)
     assert f"rate 3, 768 x 512: {third:g} bits" in shown and "rate 1, 768 x 512: 3841.58 bits" in shown

@@ -37,10 +37,11 @@ STEP = [
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch, stable_diffusion):
-    """Run in an empty folder, with a tiny Stable Diffusion."""
+def here(tmp_path, monkeypatch, stable_diffusion, two_maps, save_exported):
+    """Run in a folder with nothing but a network for distances, with a tiny Stable Diffusion."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STABLE_DIFFUSION", stable_diffusion)
+    save_exported(two_maps, "resnet50-thin.pt2")
     return tmp_path
 
 
@@ -52,8 +53,11 @@ def fit(images, *options):
 
 @pytest.mark.parametrize("path", [e for e in EXPERIMENTS if e != LARGE], ids=lambda path: str(path.relative_to(ROOT)))
 def test_one_step(path, images, squeezenet, here):
-    perceptual = "FeatureDistance" in path.read_text()
-    fit(images, "-c", str(path), *(["--model.perceptual.weights", squeezenet] if perceptual else []))
+    text, weights = path.read_text(), []
+    if "FeatureDistance" in text:
+        distance = "perceptual.first" if "EitherDistance" in text else "perceptual"
+        weights = [f"--model.{distance}.weights", squeezenet]
+    fit(images, "-c", str(path), *weights)
     checkpoints = list(here.rglob("last.ckpt"))
     assert not checkpoints or torch.load(checkpoints[0], weights_only=True)["global_step"] == 1
 
