@@ -18,9 +18,8 @@ class FeatureDiscriminator(Discriminator):
                                 └► ...
                                 └► map n ─► 1x1 ─► leaky ReLU ─► 3x3 ─► logits n
 
-    It has only to learn what is wrong with images, not to see, and does so in hundreds of steps where one that starts
-    from pixels needs thousands. Source: Sauer, Chitta, Müller and Geiger, Projected GANs Converge Faster, NeurIPS 2021,
-    section 3 (here without random projections between the maps).
+    It has only to learn what is wrong with images, not to see. Source: Sauer, Chitta, Müller and Geiger, Projected GANs
+    Converge Faster, NeurIPS 2021, section 3 (here without random projections between the maps).
     """
 
     def __init__(self, *, network: MapDistance, width: int = 64):
@@ -46,7 +45,7 @@ class FeatureDiscriminator(Discriminator):
         self.heads = nn.ModuleList(_head(each.shape[1], width) for each in maps)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Return a map of logits for each map of the network."""
+        """Return a map of logits, (B, 1, h, w), for each map of the network."""
         maps = self.network.maps(images)
         return [head(each / size) for head, each, size in zip(self.heads, maps, self.sizes, strict=True)]
 
