@@ -33,7 +33,7 @@ for batch in given["batches"]:
 residual = ResidualQuantizer(**given["residual"])
 residual.load_state_dict(given["residual_state"])
 for batch in given["batches"]:
-    residual.mixed(batch.chunk(2)[rank])
+    residual(batch.chunk(2)[rank])
 
 starts = []
 for iterations in (0, 3):
@@ -111,7 +111,7 @@ def test_the_stages_are_those_of_one_process(given, results):
     one = ResidualQuantizer(**RESIDUAL)
     one.load_state_dict(given["residual_state"])
     for batch in given["batches"]:
-        one.mixed(batch)
+        one(batch)
     assert not torch.equal(one.state_dict()["stages.1.sums"], given["residual_state"]["stages.1.sums"])
     for name, value in one.state_dict().items():
         assert torch.equal(results[0]["residual"][name], results[1]["residual"][name]), name

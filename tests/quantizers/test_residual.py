@@ -6,6 +6,7 @@ from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.entropy import ContextModel
 from ulcompress.quantizers import FiniteScalarQuantizer, ResidualQuantizer
 from ulcompress.quantizers.euclidean import EuclideanCodebook
+from ulcompress.quantizers.residual import _joined
 
 
 @pytest.fixture(autouse=True)
@@ -30,9 +31,10 @@ def with_context(**arguments):
     return quantizer
 
 
-def plain(*codebooks):
+def plain(*codebooks, **arguments):
     """A quantiser of given entries on two channels, whose projections do nothing."""
-    quantizer = ResidualQuantizer(codebook_sizes=[len(entries) for entries in codebooks], channels=2, dimension=2)
+    sizes = [len(entries) for entries in codebooks]
+    quantizer = ResidualQuantizer(codebook_sizes=sizes, channels=2, dimension=2, **arguments)
     with torch.no_grad():
         for linear in (quantizer.project_in, quantizer.project_out):
             linear.weight.copy_(torch.eye(2))
@@ -46,7 +48,7 @@ def plain(*codebooks):
 
 @torch.no_grad()
 def test_each_stage_quantises_what_the_others_have_left():
-    quantizer = plain([[1.0, 0.0], [0.0, 1.0]], [[-0.3, 0.6], [0.5, 0.5]], [[0.1, 0.1], [-0.1, 0.2]])
+    quantizer = plain([[1.0, 0.0], [0.0, 1.0]], [[-0.3, 0.6], [0.5, 0.5]], [[0.1, 0.1], [-0.1, 0.2]], candidates=1)
     features = torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)  # of unit length: 0.6, 0.8
     found = [quantizer.at_rate(features, rate).features.flatten().tolist() for rate in (1, 2, 3)]
     # left of the first stage: 0.6, -0.2; of the second: 0.1, -0.7
@@ -57,11 +59,13 @@ def test_each_stage_quantises_what_the_others_have_left():
 @pytest.mark.parametrize("build", [staged, with_context])
 @pytest.mark.parametrize("rate_weight", [0.0, 0.1])
 @pytest.mark.parametrize("rate", [1, 2, 3])
-def test_a_lower_rate_is_the_beginning_of_a_higher_one_and_comes_back(build, rate_weight, rate):
-    quantizer, features = build(rate_weight=rate_weight), torch.randn(1, 6, 3, 5)
+@pytest.mark.parametrize("candidates", [1, 4])
+def test_every_rate_comes_back(build, rate_weight, rate, candidates):
+    quantizer, features = build(rate_weight=rate_weight, candidates=candidates), torch.randn(1, 6, 3, 5)
     whole, part = quantizer(features), quantizer.at_rate(features, rate)
     assert quantizer.rate_of(part.symbols) == len(part.symbols.stages) == rate
-    assert all(map(torch.equal, part.symbols.stages, whole.symbols.stages))
+    if candidates == 1:  # nothing is chosen for the sake of a later stage
+        assert all(map(torch.equal, part.symbols.stages, whole.symbols.stages))
     assert [tuple(stage.shape) for stage in part.symbols.stages] == [(1, 2, 3), (1, 3, 5), (1, 3, 5)][:rate]
     coder = ArithmeticEncoder()
     quantizer.write(part.symbols, coder)
@@ -71,6 +75,88 @@ def test_a_lower_rate_is_the_beginning_of_a_higher_one_and_comes_back(build, rat
     assert torch.equal(quantizer.dequantize(again), part.features)
     assert abs(8 * len(data) - float(part.bits)) <= 9
     assert (rate == 3) == (float(part.bits) == float(whole.bits))
+
+
+GREEDY = [[0.5, 0.8], [0.6, 0.2]], [[0.0, 0.6], [-0.6, 0.0]]
+"""Of (0.6, 0.8) the first entry leaves little, which the second stage has nothing for; the other what it has."""
+
+
+@torch.no_grad()
+def test_an_entry_is_chosen_for_what_the_next_stage_makes_of_it():
+    features = torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)
+    found = {}
+    for candidates in (1, 2):
+        quantizer = plain(*GREEDY, candidates=candidates)
+        found[candidates] = [[int(i) for i in quantizer.at_rate(features, r).symbols.stages] for r in (1, 2)]
+    assert found == {1: [[0], [0, 0]], 2: [[0], [1, 0]]}
+
+
+@torch.no_grad()
+def test_in_a_mixed_batch_only_images_with_a_next_stage_look_ahead():
+    quantizer = plain(*GREEDY).train()
+    quantizer.project_in.eval()
+    for stage in quantizer.stages:
+        stage.decay = 1.0
+    quantized = quantizer.mixed(torch.tensor([3.0, 4.0]).view(1, 2, 1, 1).expand(6, 2, 1, 1))
+    sent = quantized.features[:, :, 0, 0]
+    assert sorted([round(float(value), 3) for value in row] for row in sent) == 3 * [[0.5, 0.8]] + 3 * [[0.6, 0.8]]
+    assert sorted(quantized.symbols.stages[0].flatten().tolist()) == [0, 0, 0, 1, 1, 1]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rate_weight", [0.0, 0.05])
+@pytest.mark.parametrize("blocks", [[1, 1], [2, 1], [4, 2]])
+def test_with_all_candidates_two_stages_are_as_good_as_a_search_through_all_pairs(blocks, rate_weight):
+    quantizer = ResidualQuantizer(
+        codebook_sizes=[7, 5], blocks=blocks, channels=6, dimension=3, candidates=7, rate_weight=rate_weight
+    )
+    quantizer.at_rate(torch.randn(6, 6, 8, 8), 2)
+    features = torch.randn(1, 6, 8, 8)
+    quantized = quantizer.eval()(features)
+    vectors, side = quantizer._vectors(features), blocks[0]
+    first, second = (stage.entries for stage in quantizer.stages)
+    costs = [rate_weight * bits for bits in (quantizer.entropies._of(0).costs, quantizer.stages[1].costs)]
+    for row in range(0, 8, side):
+        for column in range(0, 8, side):
+            block = vectors[:, :, row : row + side, column : column + side]
+            sums = []
+            for entry, cost in zip(first, costs[0], strict=True):
+                left = block - F.pixel_shuffle(entry.view(1, -1, 1, 1), side)
+                smaller = F.pixel_unshuffle(left, blocks[1]).flatten(2)[0].T
+                each = (smaller[:, None] - second).square().sum(-1) + costs[1]
+                sums.append(cost + each.min(1).values.sum())
+            where = row // side, column // side
+            assert int(quantized.symbols.stages[0][0][where]) == int(torch.stack(sums).argmin()), where
+
+
+@torch.no_grad()
+def test_entries_follow_what_the_other_stages_leave_to_them():
+    quantizer = staged(decay=0.0).train()
+    features = torch.randn(8, 6, 8, 8)
+    quantizer.project_in.eval()
+    vectors, before = quantizer._vectors(features), [stage.entries.clone() for stage in quantizer.stages]
+    indices = quantizer(features).symbols.stages
+    sizes = [(block, *vectors.shape[-2:]) for block in quantizer.blocks]
+    parts = [_joined(entries[i], *size) for entries, i, size in zip(before, indices, sizes, strict=True)]
+    for number, stage in enumerate(quantizer.stages):
+        others = sum(part for n, part in enumerate(parts) if n != number)
+        own = F.pixel_unshuffle(vectors - others, quantizer.blocks[number]).movedim(1, -1)
+        for index in indices[number].unique().tolist():
+            torch.testing.assert_close(stage.entries[index], own[indices[number] == index].mean(0))
+
+
+@torch.no_grad()
+def test_blocks_that_do_not_nest_are_quantised_stage_by_stage():
+    features = torch.randn(2, 6, 6, 6)
+    symbols = []
+    for candidates in (1, 6):
+        torch.manual_seed(0)
+        quantizer = ResidualQuantizer(
+            codebook_sizes=[6, 6], blocks=[3, 2], channels=6, dimension=4, candidates=candidates
+        )
+        quantizer(torch.randn(6, 6, 6, 6))
+        symbols.append(quantizer.eval()(features).symbols.stages)
+    assert all(map(torch.equal, *symbols))
 
 
 def test_training_lowers_the_distortion_of_every_rate():
@@ -83,16 +169,19 @@ def test_training_lowers_the_distortion_of_every_rate():
 
     def distortions():
         given = batch()
-        vectors = F.normalize(quantizer.project_in(given.movedim(1, -1)) - quantizer.mean, dim=-1)
-        codes = [quantizer.stages[0].entries[quantizer.eval()(given).symbols.stages[0]]]
-        codes.append(codes[0] + quantizer.stages[1].entries[quantizer(given).symbols.stages[1]])
-        return torch.tensor([(vectors - code).square().sum(-1).mean() for code in codes])
+        vectors = F.normalize(quantizer.project_in(given.movedim(1, -1)) - quantizer.mean, dim=-1).movedim(-1, 1)
+        found = []
+        for rate in (1, 2):
+            symbols = quantizer.eval().at_rate(given, rate).symbols.stages
+            codes = [stage.entries[indices] for stage, indices in zip(quantizer.stages, symbols, strict=False)]
+            found.append((vectors - sum(codes).movedim(-1, 1)).square().sum(1).mean())
+        return torch.stack(found)
 
     with torch.no_grad():
         quantizer(batch())
         before = distortions()
         for _ in range(60):
-            quantizer.train()(batch())
+            quantizer.train().mixed(batch())
         after = distortions()
     assert (after < 0.7 * before).all() and after[1] < 0.5 * after[0]
 
@@ -202,10 +291,11 @@ def test_an_entry_nobody_chooses_is_revived():
     codebook.filled.fill_(True)
     codebook.sums.copy_(torch.tensor([[1.0, 0, 0], [9.0, 9, 9]]))
     vectors = torch.tensor([[1.0, 0, 0], [0.9, 0.1, 0]]).repeat(4, 1)
+    free = torch.zeros(8, 2)
     for _ in range(20):
-        codebook.follow(vectors, codebook.nearest(vectors))
+        codebook.follow(vectors, codebook.nearest(vectors, free))
     assert codebook.entries.max() < 2
-    assert codebook.nearest(vectors).unique().numel() == 2
+    assert codebook.nearest(vectors, free).unique().numel() == 2
 
 
 @torch.no_grad()
@@ -233,6 +323,13 @@ def test_stages_without_blocks_are_refused(sizes, blocks):
         ResidualQuantizer(codebook_sizes=sizes, blocks=blocks)
 
 
-def test_a_negative_weight_of_the_rate_is_refused():
-    with pytest.raises(ValueError, match="rate_weight must be at least 0, got -1"):
-        ResidualQuantizer(rate_weight=-1)
+@pytest.mark.parametrize(
+    "arguments, problem",
+    [
+        ({"rate_weight": -1}, "rate_weight must be at least 0, got -1"),
+        ({"candidates": 0}, "candidates must be at least 1, got 0"),
+    ],
+)
+def test_a_weight_or_a_number_out_of_range_is_refused(arguments, problem):
+    with pytest.raises(ValueError, match=problem):
+        ResidualQuantizer(**arguments)

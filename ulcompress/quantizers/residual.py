@@ -5,6 +5,7 @@ from itertools import accumulate
 from math import log2
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,6 +16,9 @@ from ulcompress.quantizers.centre import centre, mean_square
 from ulcompress.quantizers.euclidean import EuclideanCodebook
 from ulcompress.quantizers.gradients import straight_through
 from ulcompress.records import Quantized, StagedSymbols
+
+ROWS = 256
+"""Vectors for which is looked ahead at once, so that a large image does not need much memory."""
 
 
 class ResidualQuantizer(Quantizer):
@@ -28,12 +32,17 @@ class ResidualQuantizer(Quantizer):
 
     A stage may work on blocks of 2 x 2 or more positions, whose vectors it takes as one: fewer symbols for what is
     coarse. In training every image has a number of stages of its own, drawn at random, so that each prefix of the
-    stages becomes a code. The number is sent; what a lower rate sends is the beginning of what a higher one does.
+    stages becomes a code. The number is sent.
+
+    A stage is chosen with an eye on those after it, where they are sent too: among several entries near a vector, the
+    one from which they come nearest. What a higher rate sends need not begin with what a lower one does.
 
     Sources: Zeghidour et al., SoundStream, 2021, sections III-C and III-D (residual stages and their dropout); Tian et
     al., Visual Autoregressive Modeling, NeurIPS 2024, section 3.2 (stages from coarse to fine grids); Yu et al., ICLR
     2022, section 3.2 (projection and unit length); Chou, Lookabaugh and Gray, Entropy-Constrained Vector Quantization,
-    IEEE Transactions on ASSP 37(1), 1989 (the choice by distance and bits).
+    IEEE Transactions on ASSP 37(1), 1989 (the choice by distance and bits); Barnes, Rizvi and Nasrabadi, Advances in
+    Residual Vector Quantization, IEEE Transactions on Image Processing 5(2), 1996 (several candidates a stage, and
+    entries at the centroids of what the other stages leave).
     """
 
     def __init__(
@@ -49,6 +58,7 @@ class ResidualQuantizer(Quantizer):
         entropy: StagedEntropy | None = None,
         rate_weight: float = 0.0,
         unit_length: bool = True,
+        candidates: int = 8,
     ):
         """Build empty codebooks, which the first training batch fills.
 
@@ -68,9 +78,12 @@ class ResidualQuantizer(Quantizer):
             unit_length: Bring each projected vector to unit length; else all by one factor to unit length on average,
                 which keeps distances between features, the projections beginning as what leaves the first
                 `dimension` channels as they are.
+            candidates: Entries of a stage that are tried with the stages after it; 1 looks at each stage alone, as is
+                done where the blocks of the next one do not divide those of a stage.
 
         Raises:
-            ValueError: There is no stage, the blocks are not one for each, or `rate_weight` is negative.
+            ValueError: There is no stage, the blocks are not one for each, `rate_weight` is negative, or there are no
+                candidates.
         """
         super().__init__()
         blocks = [1] * len(codebook_sizes) if blocks is None else list(blocks)
@@ -80,11 +93,14 @@ class ResidualQuantizer(Quantizer):
             )
         if rate_weight < 0:
             raise ValueError(f"rate_weight must be at least 0, got {rate_weight}")
+        if candidates < 1:
+            raise ValueError(f"candidates must be at least 1, got {candidates}")
         self.channels = channels
         self.rates = len(codebook_sizes)
         self.blocks = blocks
         self.rate_weight = rate_weight
         self.unit_length = unit_length
+        self.candidates = candidates
         self.project_in = nn.Linear(channels, dimension)
         self.project_out = nn.Linear(dimension, channels)
         self.square: Tensor
@@ -185,15 +201,19 @@ class ResidualQuantizer(Quantizer):
         """Run the first stages; each image's features are the sum of as many of them as `counts`, (B,), says."""
         with torch.autocast(features.device.type, enabled=False):
             vectors = self._vectors(features)
-            rest, total, symbols = vectors.detach(), torch.zeros_like(vectors), []
+            rest, total = vectors.detach(), torch.zeros_like(vectors)
             given = torch.zeros_like(vectors)  # what the entropy model knows, as a decoder will
             bits = torch.full((len(features),), self._counts.bits(0), device=features.device)
+            symbols, rests, parts = [], [], []
             for number in range(stages):
-                indices, part, told, own = self._stage(number, rest, given)
-                sent = counts > number
-                rest, given, total = rest - part, given + told, total + part * sent[:, None, None, None]
-                bits = bits + own * sent
+                sent = (counts > number)[:, None, None, None]
+                indices, part, told, own = self._stage(number, rest, given, counts - number - 1)
                 symbols.append(indices)
+                rests.append(rest)
+                parts.append(part * sent)
+                rest, given, total = rest - part, given + told, total + parts[-1]
+                bits = bits + own * sent.flatten()
+            self._follow(symbols, rests, parts)
             # Of what all stages leave: that of fewer would pull the features to the coarse codes.
             commitment = (vectors - (vectors.detach() - rest)).square().sum(1).mean()
             learning = (counts == stages)[:, None, None, None]
@@ -211,8 +231,8 @@ class ResidualQuantizer(Quantizer):
             return F.normalize(centred, dim=-1).movedim(-1, 1)
         return (centred * mean_square(centred, self.square, **moving).rsqrt()).movedim(-1, 1)
 
-    def _stage(self, number: int, rest: Tensor, given: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Quantise what the stages before have left, (B, D, h, w).
+    def _stage(self, number: int, rest: Tensor, given: Tensor, later: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Quantise what the stages before have left, (B, D, h, w), before as many `later` ones, (B,).
 
         Returns the indices, the part of the vectors that they stand for, the same as the entropy model knows it, and
         the bits of each image.
@@ -226,19 +246,64 @@ class ResidualQuantizer(Quantizer):
         spent = []
 
         def choose(positions: Tensor, bits: Tensor) -> Tensor:
-            weighed = bits.detach().flatten(0, 1) if self.rate_weight > 0 else None
-            nearest = codebook.nearest(blocks[:, positions].flatten(0, 1), weighed, self.rate_weight)
-            chosen = nearest.view(bits.shape[:2])
+            chosen = self._chosen(number, blocks[:, positions], self.rate_weight * bits.detach(), later)
             spent.append(bits.gather(-1, chosen[..., None]).sum((1, 2)))
             return chosen
 
         indices = self.entropies.scan(number, self._seen(number, given), told, choose)
-        if codebook.training:
-            codebook.follow(blocks.flatten(0, 1), indices.flatten())
         if self.training:
             self.entropies.observe(number, indices)
         part, known = (self._joined(number, table[indices], size) for table in (entries, told))
         return indices, part, known, torch.stack(spent).sum(0)
+
+    def _chosen(self, number: int, vectors: Tensor, penalty: Tensor, later: Tensor) -> Tensor:
+        """Choose entries for vectors, (B, n, D'), with the penalty of each entry, (B, n, size): indices (B, n)."""
+        chosen = torch.empty(vectors.shape[:2], dtype=torch.int64, device=vectors.device)
+        for more in later.clamp_min(0).unique().tolist():
+            images = later.clamp_min(0) == more
+            given = zip(*(x[images].flatten(0, 1).split(ROWS) for x in (vectors, penalty)), strict=True)
+            best = torch.cat([self._best(number, *part, more) for part in given])
+            chosen[images] = best.view(-1, vectors.shape[1])
+        return chosen
+
+    def _best(self, number: int, vectors: Tensor, penalty: Tensor, more: int) -> Tensor:
+        """Return the best entries for vectors, (N, D'), when `more` stages follow, (N,)."""
+        if not more or not self._can_look_ahead(number):
+            return self._codebooks[number].nearest(vectors, penalty)
+        near, sums = self._tried(number, vectors, penalty, more)
+        return near.gather(1, sums.argmin(1, keepdim=True))[:, 0]
+
+    def _least(self, number: int, vectors: Tensor, more: int) -> Tensor:
+        """Return the least sum of squared distance and expected penalty that a stage and `more` can reach, (N,)."""
+        codebook = self._codebooks[number]
+        penalty = self.rate_weight * codebook.costs.expand(len(vectors), -1)
+        if not more or not self._can_look_ahead(number):
+            return codebook.least(vectors, penalty)
+        return self._tried(number, vectors, penalty, more)[1].amin(1)
+
+    def _tried(self, number: int, vectors: Tensor, penalty: Tensor, more: int) -> tuple[Tensor, Tensor]:
+        """Try the entries near each vector with the stages after them: indices and sums, (N, candidates)."""
+        codebook = self._codebooks[number]
+        near = codebook.candidates(vectors, penalty, min(self.candidates, codebook.size))
+        left = vectors[:, None] - codebook.entries[near]
+        side, smaller = self.blocks[number] // self.blocks[number + 1], self.blocks[number + 1]
+        pieces = rearrange(left, "n k (d a y b x) -> (n k a b) (d y x)", a=side, b=side, y=smaller, x=smaller)
+        least = self._least(number + 1, pieces, more - 1).view(*near.shape, -1).sum(-1)
+        return near, least + penalty.gather(1, near)
+
+    def _can_look_ahead(self, number: int) -> bool:
+        """Whether the next stage has entries, and whole blocks of it make one of this stage."""
+        return bool(self._codebooks[number + 1].filled) and self.blocks[number] % self.blocks[number + 1] == 0
+
+    def _follow(self, symbols: Sequence[Tensor], rests: Sequence[Tensor], parts: Sequence[Tensor]) -> None:
+        """Move the entries of stages in training to what the other stages, as far as they are sent, leave to them."""
+        later = torch.zeros_like(rests[0])
+        for number in reversed(range(len(symbols))):
+            codebook = self._codebooks[number]
+            if codebook.training:
+                own = _blocks(rests[number] - later, self.blocks[number]).movedim(1, -1).flatten(0, -2)
+                codebook.follow(own, symbols[number].flatten())
+            later = later + parts[number]
 
     def _seen(self, number: int, given: Tensor) -> Tensor:
         """Bring what the earlier stages stand for, (B, D, h, w), to the grid of a stage; the first has none."""
