@@ -262,7 +262,7 @@ class ResidualQuantizer(Quantizer):
         for more in later.clamp_min(0).unique().tolist():
             images = later.clamp_min(0) == more
             given = zip(*(x[images].flatten(0, 1).split(ROWS) for x in (vectors, penalty)), strict=True)
-            best = torch.cat([self._best(number, *part, more) for part in given])
+            best = torch.cat([self._best(number, own, prices, more) for own, prices in given])
             chosen[images] = best.view(-1, vectors.shape[1])
         return chosen
 
