@@ -6,7 +6,6 @@ from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.entropy import ContextModel
 from ulcompress.quantizers import FiniteScalarQuantizer, ResidualQuantizer
 from ulcompress.quantizers.euclidean import EuclideanCodebook
-from ulcompress.quantizers.residual import _joined
 
 
 @pytest.fixture(autouse=True)
@@ -130,19 +129,16 @@ def test_with_all_candidates_two_stages_are_as_good_as_a_search_through_all_pair
 
 
 @torch.no_grad()
-def test_entries_follow_what_the_other_stages_leave_to_them():
-    quantizer = staged(decay=0.0).train()
-    features = torch.randn(8, 6, 8, 8)
+def test_entries_follow_what_is_nearest_to_them_whatever_is_sent():
+    quantizer = plain(*GREEDY).train()
     quantizer.project_in.eval()
-    vectors, before = quantizer._vectors(features), [stage.entries.clone() for stage in quantizer.stages]
-    indices = quantizer(features).symbols.stages
-    sizes = [(block, *vectors.shape[-2:]) for block in quantizer.blocks]
-    parts = [_joined(entries[i], *size) for entries, i, size in zip(before, indices, sizes, strict=True)]
-    for number, stage in enumerate(quantizer.stages):
-        others = sum(part for n, part in enumerate(parts) if n != number)
-        own = F.pixel_unshuffle(vectors - others, quantizer.blocks[number]).movedim(1, -1)
-        for index in indices[number].unique().tolist():
-            torch.testing.assert_close(stage.entries[index], own[indices[number] == index].mean(0))
+    for stage in quantizer.stages:
+        stage.decay = 0.5  # from a weight of 2 for each
+    features = torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)
+    assert [int(indices) for indices in quantizer(features).symbols.stages] == [1, 0]
+    first, second = (stage.entries for stage in quantizer.stages)
+    torch.testing.assert_close(first, torch.tensor([[1.6 / 3, 0.8], [0.6, 0.2]]))
+    torch.testing.assert_close(second, torch.tensor([[0.0, 0.6], [-0.6, 0.0]]))
 
 
 @torch.no_grad()

@@ -41,8 +41,7 @@ class ResidualQuantizer(Quantizer):
     al., Visual Autoregressive Modeling, NeurIPS 2024, section 3.2 (stages from coarse to fine grids); Yu et al., ICLR
     2022, section 3.2 (projection and unit length); Chou, Lookabaugh and Gray, Entropy-Constrained Vector Quantization,
     IEEE Transactions on ASSP 37(1), 1989 (the choice by distance and bits); Barnes, Rizvi and Nasrabadi, Advances in
-    Residual Vector Quantization, IEEE Transactions on Image Processing 5(2), 1996 (several candidates a stage, and
-    entries at the centroids of what the other stages leave).
+    Residual Vector Quantization, IEEE Transactions on Image Processing 5(2), 1996 (several candidates a stage).
     """
 
     def __init__(
@@ -204,16 +203,13 @@ class ResidualQuantizer(Quantizer):
             rest, total = vectors.detach(), torch.zeros_like(vectors)
             given = torch.zeros_like(vectors)  # what the entropy model knows, as a decoder will
             bits = torch.full((len(features),), self._counts.bits(0), device=features.device)
-            symbols, rests, parts = [], [], []
+            symbols = []
             for number in range(stages):
-                sent = (counts > number)[:, None, None, None]
+                sent = counts > number
                 indices, part, told, own = self._stage(number, rest, given, counts - number - 1)
                 symbols.append(indices)
-                rests.append(rest)
-                parts.append(part * sent)
-                rest, given, total = rest - part, given + told, total + parts[-1]
-                bits = bits + own * sent.flatten()
-            self._follow(symbols, rests, parts)
+                rest, given, total = rest - part, given + told, total + part * sent[:, None, None, None]
+                bits = bits + own * sent
             # Of what all stages leave: that of fewer would pull the features to the coarse codes.
             commitment = (vectors - (vectors.detach() - rest)).square().sum(1).mean()
             learning = (counts == stages)[:, None, None, None]
@@ -244,13 +240,20 @@ class ResidualQuantizer(Quantizer):
         entries = codebook.entries
         told = entries if codebook.training else codebook.saved_entries.to(rest)
         spent = []
+        alone = torch.zeros(blocks.shape[:2], dtype=torch.int64, device=blocks.device)
 
         def choose(positions: Tensor, bits: Tensor) -> Tensor:
-            chosen = self._chosen(number, blocks[:, positions], self.rate_weight * bits.detach(), later)
+            vectors, penalty = blocks[:, positions], self.rate_weight * bits.detach()
+            chosen = self._chosen(number, vectors, penalty, later)
+            if codebook.training:
+                alone[:, positions] = self._chosen(number, vectors, penalty, torch.zeros_like(later))
             spent.append(bits.gather(-1, chosen[..., None]).sum((1, 2)))
             return chosen
 
         indices = self.entropies.scan(number, self._seen(number, given), told, choose)
+        if codebook.training:
+            # Entries stay good where no stage follows; what is chosen for the sake of one would pull them away.
+            codebook.follow(blocks.flatten(0, 1), alone.flatten())
         if self.training:
             self.entropies.observe(number, indices)
         part, known = (self._joined(number, table[indices], size) for table in (entries, told))
@@ -294,16 +297,6 @@ class ResidualQuantizer(Quantizer):
     def _can_look_ahead(self, number: int) -> bool:
         """Whether the next stage has entries, and whole blocks of it make one of this stage."""
         return bool(self._codebooks[number + 1].filled) and self.blocks[number] % self.blocks[number + 1] == 0
-
-    def _follow(self, symbols: Sequence[Tensor], rests: Sequence[Tensor], parts: Sequence[Tensor]) -> None:
-        """Move the entries of stages in training to what the other stages, as far as they are sent, leave to them."""
-        later = torch.zeros_like(rests[0])
-        for number in reversed(range(len(symbols))):
-            codebook = self._codebooks[number]
-            if codebook.training:
-                own = _blocks(rests[number] - later, self.blocks[number]).movedim(1, -1).flatten(0, -2)
-                codebook.follow(own, symbols[number].flatten())
-            later = later + parts[number]
 
     def _seen(self, number: int, given: Tensor) -> Tensor:
         """Bring what the earlier stages stand for, (B, D, h, w), to the grid of a stage; the first has none."""
