@@ -177,7 +177,7 @@ def test_training_lowers_the_distortion_of_every_rate():
         quantizer(batch())
         before = distortions()
         for _ in range(60):
-            quantizer.train().mixed(batch())
+            quantizer.train()(batch())
         after = distortions()
     assert (after < 0.7 * before).all() and after[1] < 0.5 * after[0]
 

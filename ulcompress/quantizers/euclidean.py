@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ulcompress import ranks
-from ulcompress.quantizers.codebook import LEAST, ROWS, bound, chosen, k_means, members, revive
+from ulcompress.quantizers.codebook import LEAST, bound, chosen, k_means, members, revive
 
 SUMS = 1 << 20
 """Distances that are computed at once: so many stay in a processor's cache, which halves the time."""
@@ -55,25 +55,19 @@ class EuclideanCodebook(nn.Module):
     @torch.no_grad()
     def nearest(self, vectors: Tensor, penalty: Tensor) -> Tensor:
         """Return the index of the entry with the least sum of distance and penalty, (N,)."""
-        return torch.cat([sums.argmin(-1) for sums in self._sums(vectors, penalty)])
+        return torch.cat([sums.argmin(-1) for sums in _sums(vectors, self.entries, penalty)])
 
     @torch.no_grad()
     def candidates(self, vectors: Tensor, penalty: Tensor, count: int) -> Tensor:
         """Return the indices of as many entries with the least sums, (N, count)."""
         return torch.cat(
-            [sums.topk(count, largest=False, sorted=False).indices for sums in self._sums(vectors, penalty)]
+            [sums.topk(count, largest=False, sorted=False).indices for sums in _sums(vectors, self.entries, penalty)]
         )
 
     @torch.no_grad()
     def least(self, vectors: Tensor, penalty: Tensor) -> Tensor:
         """Return the least sum, (N,)."""
-        return torch.cat([sums.amin(-1) for sums in self._sums(vectors, penalty)]) + vectors.square().sum(-1)
-
-    def _sums(self, vectors: Tensor, penalty: Tensor) -> Iterator[Tensor]:
-        """Yield the sums, some rows at a time, without the squares of the vectors, which are the same for all."""
-        rows = max(1, SUMS // self.size)
-        for own, prices in zip(vectors.split(rows), penalty.split(rows), strict=True):
-            yield torch.addmm(self.entries.square().sum(1) + prices, own, self.entries.T, alpha=-2)
+        return torch.cat([sums.amin(-1) for sums in _sums(vectors, self.entries, penalty)]) + vectors.square().sum(-1)
 
     @torch.no_grad()
     def fill(self, vectors: Tensor) -> None:
@@ -103,9 +97,15 @@ class EuclideanCodebook(nn.Module):
         revive(self.usage, self.sums, self.revive_below, lambda count: _drawn(vectors, count))
 
 
+def _sums(vectors: Tensor, entries: Tensor, penalty: Tensor) -> Iterator[Tensor]:
+    """Yield squared distances and penalties, (n, size), some rows at a time, without the squares of the vectors."""
+    rows = max(1, SUMS // len(entries))
+    for own, prices in zip(vectors.split(rows), penalty.split(rows), strict=True):
+        yield torch.addmm(entries.square().sum(1) + prices, own, entries.T, alpha=-2)
+
+
 def _nearest(vectors: Tensor, entries: Tensor) -> Tensor:
-    half_squares = entries.square().sum(1) / 2
-    return torch.cat([(part @ entries.T - half_squares).argmax(-1) for part in vectors.split(ROWS)])
+    return torch.cat([sums.argmin(-1) for sums in _sums(vectors, entries, vectors.new_zeros(len(vectors), 1))])
 
 
 def _drawn(vectors: Tensor, count: int) -> Tensor:

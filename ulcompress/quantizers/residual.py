@@ -17,7 +17,7 @@ from ulcompress.quantizers.euclidean import EuclideanCodebook
 from ulcompress.quantizers.gradients import straight_through
 from ulcompress.records import Quantized, StagedSymbols
 
-ROWS = 256
+AT_ONCE = 256
 """Vectors for which is looked ahead at once, so that a large image does not need much memory."""
 
 
@@ -246,7 +246,8 @@ class ResidualQuantizer(Quantizer):
             vectors, penalty = blocks[:, positions], self.rate_weight * bits.detach()
             chosen = self._chosen(number, vectors, penalty, later)
             if codebook.training:
-                alone[:, positions] = self._chosen(number, vectors, penalty, torch.zeros_like(later))
+                nearest = codebook.nearest(vectors.flatten(0, 1), penalty.flatten(0, 1))
+                alone[:, positions] = nearest.view(chosen.shape)
             spent.append(bits.gather(-1, chosen[..., None]).sum((1, 2)))
             return chosen
 
@@ -264,7 +265,7 @@ class ResidualQuantizer(Quantizer):
         chosen = torch.empty(vectors.shape[:2], dtype=torch.int64, device=vectors.device)
         for more in later.clamp_min(0).unique().tolist():
             images = later.clamp_min(0) == more
-            given = zip(*(x[images].flatten(0, 1).split(ROWS) for x in (vectors, penalty)), strict=True)
+            given = zip(*(x[images].flatten(0, 1).split(AT_ONCE) for x in (vectors, penalty)), strict=True)
             best = torch.cat([self._best(number, own, prices, more) for own, prices in given])
             chosen[images] = best.view(-1, vectors.shape[1])
         return chosen
