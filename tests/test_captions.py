@@ -110,6 +110,8 @@ def test_first_caption_skips_blank_lines(tmp_path):
     assert first_caption(tmp_path / "0.png") is None
     (tmp_path / "0.txt").write_text("\n  a red cup \nanother\n")
     assert first_caption(tmp_path / "0.png") == "a red cup"
+    (tmp_path / "0.txt").write_text("a red cup\n", encoding="utf-8-sig")
+    assert first_caption(tmp_path / "0.png") == "a red cup"
 
 
 def test_batches_of_nothing_are_refused(folder):

@@ -9,7 +9,7 @@ from ulcompress import BitstreamError, Codec, load
 from ulcompress.autoencoders import KLAutoencoder
 from ulcompress.bitstream import parse
 from ulcompress.conditioning import SpatialFeatures
-from ulcompress.decoders import LatentDiffusionDecoder, UNet
+from ulcompress.decoders import LatentDiffusionDecoder, LinearEstimate, UNet
 from ulcompress.encoders import HyperEncoder
 from ulcompress.quantizers import FiniteScalarQuantizer, VectorQuantizer
 
@@ -182,6 +182,12 @@ def test_values_outside_the_range_are_clamped(tiny_codec):
     assert tiny_codec.compress(wild) == tiny_codec.compress((image > 0.5).float())
 
 
+def _with_estimate(**strides):
+    denoiser = UNet(spatial_channels=4, text_channels=8, widths=(32, 32), head_channels=8)
+    estimate = LinearEstimate(spatial_channels=8, channels=4, **strides)
+    return LatentDiffusionDecoder(denoiser=denoiser, estimate=estimate)
+
+
 REFUSED = {
     "channels": (
         lambda: {"quantizer": FiniteScalarQuantizer(levels=(4, 4), channels=6)},
@@ -198,6 +204,14 @@ REFUSED = {
     "latent stride": (
         lambda: {"autoencoder": KLAutoencoder(widths=(8,))},
         r"HyperEncoder expects a latent of stride 8 but KLAutoencoder gives one of stride 4; set `latent_stride`",
+    ),
+    "features of another estimate": (
+        lambda: {"decoder": _with_estimate(spatial_stride=32)},
+        r"HyperEncoder gives 16 pixels a feature position but LinearEstimate takes 32",
+    ),
+    "latent of another estimate": (
+        lambda: {"decoder": _with_estimate(stride=16)},
+        r"KLAutoencoder gives 8 pixels a latent position but LinearEstimate takes 16",
     ),
     "no condition": (
         lambda: {"conditioning": {}},

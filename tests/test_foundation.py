@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
 
 import ulcompress
 from ulcompress.autoencoders import KLAutoencoder
+from ulcompress.autoencoders.kl import TILE
 from ulcompress.cli import run
 from ulcompress.conditioning import ClipTextEncoder
 from ulcompress.decoders import UNet
@@ -165,7 +167,7 @@ def test_a_part_is_built_again_without_the_model(model, part):
     first = part(pretrained=model, **({"trained": "lora", "lora_rank": 2} if part is UNet else {}))
     arguments = first.arguments()
     json.dumps(arguments)
-    assert "pretrained" not in arguments
+    assert arguments["pretrained"] is None
     again = part(**arguments)
     again.load_state_dict(first.state_dict())
     assert again.arguments() == arguments
@@ -211,6 +213,31 @@ def test_a_damaged_file_is_named_in_one_line(stable_diffusion, tmp_path):
     with pytest.raises(ValueError, match="unet does not hold a UNet2DConditionModel") as error:
         UNet(pretrained=StableDiffusion(name=str(copy)))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "weights"),
+    [
+        (KLAutoencoder, "vae/diffusion_pytorch_model"),
+        (UNet, "unet/diffusion_pytorch_model"),
+        (ClipTextEncoder, "text_encoder/model"),
+    ],
+)
+def test_weights_of_which_some_are_missing_are_refused(part, weights, stable_diffusion, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(stable_diffusion, copy)
+    path = copy / f"{weights}.safetensors"
+    state = load_file(path)
+    lost = sorted(state)[-3:]
+    save_file({name: value for name, value in state.items() if name not in lost}, path, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"does not hold all of a .*: 3 of its tensors are missing"):
+        part(pretrained=StableDiffusion(name=str(copy)))
+
+
+def test_a_pretrained_autoencoder_has_tiles_of_the_documented_size(model):
+    autoencoder = KLAutoencoder(pretrained=model)
+    assert autoencoder.network.tile_sample_min_size == TILE
+    assert autoencoder.network.tile_latent_min_size == TILE // autoencoder.stride
 
 
 @pytest.mark.parametrize(

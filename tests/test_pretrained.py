@@ -1,6 +1,8 @@
 import copy
 import os
 import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from ulcompress import Codec, load
 from ulcompress.conditioning import SpatialFeatures
 from ulcompress.entropy import ContextModel
-from ulcompress.pretrained import FILES, build, export, locate, metadata, save
+from ulcompress.pretrained import FILES, build, export, locate, metadata, read_checkpoint, save
 from ulcompress.quantizers import ResidualQuantizer
 
 CAPTION = "a red cup on a chair"
@@ -233,3 +235,34 @@ def test_a_context_model_is_saved_and_reads_what_the_codec_in_memory_wrote(tiny_
     assert loaded.compress(image()) == data
     torch.testing.assert_close(loaded.decompress(data), codec.decompress(data), atol=0.01, rtol=0)
     assert load(tmp_path, encoder_only=True).compress(image()) == data
+
+
+@pytest.mark.parametrize("content", [b"encoder:\n  width: 3\n", b"RIFF\x24\x00\x00\x00WEBPVP8 ", b"\x80\x02}q\x00."])
+def test_any_other_file_is_no_checkpoint(content, tmp_path):
+    (tmp_path / "other").write_bytes(content)
+    with pytest.raises(ValueError, match=r"other' is no (Lightning )?checkpoint"):
+        read_checkpoint(tmp_path / "other")
+
+
+def test_a_codec_whose_file_does_not_tell_its_fingerprint_compresses(tiny_codec, saved):
+    path = saved / "model.safetensors"
+    save_file(load_file(path), path)
+    codec = load(saved, encoder_only=True)
+    assert codec.fingerprint == load(saved).fingerprint == tiny_codec.fingerprint
+
+
+@pytest.mark.parametrize("name", ["hub:no/such", "no/such"])
+def test_no_network_is_one_line(name):
+    """In a process of its own: the model hub's address is read once."""
+    source = f"from ulcompress.hub import snapshot; snapshot({name!r}, revision=None, patterns=['*'], files=['x'])"
+    if name.startswith("hub:"):
+        source = f"from ulcompress.pretrained import locate; locate({name!r})"
+    script = f"try:\n    {source}\nexcept ValueError as error:\n    print('told:', error)"
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.stdout.startswith("told:") and len(result.stdout.splitlines()) == 1, result.stderr[-2000:]

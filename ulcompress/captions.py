@@ -144,7 +144,7 @@ def caption_images(
 def first_caption(image: Path) -> str | None:
     """Return the first line of `<stem>.txt` beside an image that is not blank, or None."""
     text = image.with_suffix(".txt")
-    lines = text.read_text(encoding="utf-8", errors="replace").splitlines() if text.is_file() else []
+    lines = text.read_text(encoding="utf-8-sig", errors="replace").splitlines() if text.is_file() else []
     return next((line.strip() for line in lines if line.strip()), None)
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from ulcompress.autoencoders import Autoencoder
 from ulcompress.conditioning import Conditioner
-from ulcompress.decoders import Decoder
+from ulcompress.decoders import Decoder, LinearEstimate
 from ulcompress.encoders import Encoder
 from ulcompress.quantizers import Quantizer
 
@@ -27,6 +27,9 @@ def check_parts(
             f"{_name(decoder)} improves a base at full size but the latent of {_name(autoencoder)} has the stride "
             f"{autoencoder.stride}; use PixelSpace"
         )
+    if isinstance(estimate := getattr(decoder, "estimate", None), LinearEstimate):
+        _equal("pixels a feature position", encoder.stride, encoder, estimate.spatial_stride, estimate)
+        _equal("pixels a latent position", autoencoder.stride, autoencoder, estimate.stride, estimate)
     _check_order(conditioning)
     _check_fields(conditioning, decoder)
     for conditioner in conditioning.values():

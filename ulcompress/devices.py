@@ -11,6 +11,11 @@ def dtype_of(name: str) -> torch.dtype:
     return getattr(torch, name)
 
 
+def check_device(device: str | torch.device) -> None:
+    """Raise ValueError for a device that cannot be used."""
+    move(nn.Linear(1, 1), device)
+
+
 def move(module: nn.Module, device: str | torch.device) -> None:
     """Move a module's parameters and buffers to a device; ValueError where it cannot be used."""
     try:

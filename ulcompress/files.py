@@ -1,4 +1,4 @@
-"""Files: written as a whole or not at all, YAML read with one clear line where it is wrong."""
+"""Files: written as a whole or not at all, read with one clear line where they are wrong."""
 
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,16 @@ def write_whole(path: Path, data: bytes) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(data)
     partial.replace(path)
+
+
+def read_torch(path: str | Path) -> Any:
+    """Return what torch.save wrote, of which nothing is executed; ValueError says why it cannot be read."""
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever other files do to its reader
+        raise ValueError(next(iter(str(error).splitlines()), type(error).__name__)) from error
 
 
 def read_yaml(path: Path, *, kind: str, section: str) -> dict[str, Any]:

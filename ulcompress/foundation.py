@@ -65,11 +65,18 @@ class StableDiffusion(Part):
         directory = self._fetch(folder, ("config.json", weights))
         # diffusers and transformers name the precision differently.
         precision = {"dtype" if folder == "text_encoder" else "torch_dtype": self.dtype}
+        options: dict[str, Any] = {"variant": self.variant, "use_safetensors": True, "output_loading_info": True}
         try:
-            network: Any = kind.from_pretrained(directory, variant=self.variant, use_safetensors=True, **precision)  # pyright: ignore
+            network, found = kind.from_pretrained(directory, **options, **precision)  # pyright: ignore
         except (OSError, ValueError, RuntimeError, TypeError, SafetensorError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"{directory} does not hold a {kind.__name__}: {reason}") from error
+        if lost := sorted({*found["missing_keys"], *map(str, found["mismatched_keys"])}):
+            # Both libraries would go on with random weights.
+            raise ValueError(
+                f"{directory / weights} does not hold all of a {kind.__name__}: {len(lost)} of its tensors are missing "
+                f"or of another shape, {lost[0]} for instance; get it again"
+            )
         with open(directory / weights, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         network.origin = f"{self.name}@{self.revision or 'newest'} {folder}/{weights} sha256:{digest}"
@@ -132,6 +139,14 @@ def load_or_build(
     if architecture is not None:
         raise ValueError("got both `pretrained` and `architecture`; give one of them")
     return pretrained.network(kind, folder)
+
+
+def built_again(architecture: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a part that is built of an architecture, which its weights then fill.
+
+    They say that there is no pretrained model: left out, the one of a YAML would stay beside a checkpoint's arguments.
+    """
+    return {"pretrained": None, "architecture": architecture}
 
 
 def _build(kind: Any, architecture: dict[str, Any]) -> Any:

@@ -27,9 +27,8 @@ def snapshot(name: str, *, revision: str | None, patterns: Sequence[str], files:
     Raises:
         ValueError: They cannot be fetched; says why, not what to do.
     """
-    from httpx import HTTPError
     from huggingface_hub import model_info, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     options: dict[str, Any] = {"revision": revision, "allow_patterns": list(patterns)}
     try:
@@ -39,8 +38,15 @@ def snapshot(name: str, *, revision: str | None, patterns: Sequence[str], files:
                 return cached
         model_info(name, revision=revision, timeout=10)  # fails at once where downloads try for long
         return Path(snapshot_download(name, **options))
-    except (HTTPError, HfHubHTTPError, OSError, ValueError) as error:
+    except failures() as error:
         raise ValueError(" ".join(str(error).split()).partition(". ")[0]) from error
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """Return what a download raises, the errors of whichever library the hub's client speaks HTTP by among them."""
+    from huggingface_hub import errors
+
+    return errors.HTTPError, OSError, ValueError  # pyright: ignore[reportPrivateImportUsage]
 
 
 def copy_command(name: str, revision: str | None, *, default: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ulcompress.files import read_torch
 from ulcompress.part import Part
 
 HYPERPRIORS = ("bmshj2018-hyperprior", "mbt2018-mean")
@@ -125,7 +126,9 @@ class CompressAIModel(HyperpriorModel):
 
     def arguments(self) -> dict[str, Any]:
         """Return sizes and origin, from which a saved codec builds the networks that its weights then fill."""
-        return {"name": self.name, "sizes": list(self.sizes), "origin": self.origin}
+        # Without a quality, said so that that of a YAML does not stay beside a checkpoint's sizes.
+        given = {"name": self.name, "sizes": list(self.sizes), "origin": self.origin}
+        return given | {"quality": None, "weights": None}
 
     def model(self) -> nn.Module:
         """Return the whole model, a CompressAI CompressionModel.
@@ -232,8 +235,8 @@ def compressai() -> Any:
 def read_state(path: str) -> dict[str, Tensor]:
     """Read a file of weights, of which nothing is executed; ValueError where it holds none."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError) as error:
+        state = read_torch(path)
+    except ValueError as error:
         raise ValueError(
             f"cannot read the weights {path!r}: {reason_of(error)}; give the file as it was published"
         ) from error

@@ -92,6 +92,8 @@ class MSILLM(HyperpriorModel):
             "hyper_channels": self.hyper_channels,
             "blocks": self.blocks,
             "origin": self.origin,
+            "quality": None,  # said, so that that of a YAML does not stay beside a checkpoint's sizes
+            "weights": None,
         }
 
     def analysis(self) -> nn.Module:
@@ -148,7 +150,7 @@ class MSILLM(HyperpriorModel):
             # `check`: torch asks before it runs the code of an owner whom it does not know.
             model: Any = torch.hub.load(self.repository, entry, source=source, trust_repo="check", verbose=False)
             return model.state_dict()
-        except (OSError, ImportError, RuntimeError, ValueError, AttributeError, EOFError) as error:
+        except Exception as error:  # of the code of others, or the plain one of a no to torch's question
             raise ValueError(
                 f"cannot get {entry} from {self.repository!r}: {reason_of(error)}; give the directory of a copy as "
                 "`repository`, or the file of the weights as `weights`"

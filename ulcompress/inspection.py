@@ -34,7 +34,7 @@ def describe(path: Path, codec: str | None = None) -> str:
     lines = [
         f"{path}: {len(data)} bytes, {8 * len(data) / pixels:.4f} bpp",
         f"  image   {header.width} x {header.height}",
-        f"  codec   {fingerprint} ({directory.name if directory else missing})",
+        f"  codec   {fingerprint} ({directory.resolve().name if directory else missing})",
         f"  header  {len(data) - len(payload)} bytes",
     ]
     sizes = _streams(data, directory) if directory else {}

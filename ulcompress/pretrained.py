@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from ulcompress.files import read_yaml
+from ulcompress.files import read_torch, read_yaml
+from ulcompress.hub import failures
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,8 @@ def load(name: str | Path, *, device: str | torch.device = "cpu", encoder_only: 
     Args:
         name: A bundled codec (`mini`), a codec directory, or `hub:organisation/name[@revision]`.
         device: Where the weights go.
-        encoder_only: Leave the weights of the decoder out, which are most of a large codec; it can compress only.
+        encoder_only: Leave the weights of the decoder out, which are most of a large codec; it can compress only. Where
+            its file does not tell the fingerprint all weights are read, which are needed to compute it.
 
     Raises:
         ValueError: There is no such codec, or its files do not fit together; says what would do.
@@ -40,6 +41,8 @@ def load(name: str | Path, *, device: str | torch.device = "cpu", encoder_only: 
     from ulcompress.devices import move
 
     directory = locate(name)
+    told = metadata(directory).get("fingerprint") if encoder_only else None
+    encoder_only = told is not None  # where it is not told it takes all weights to know
     with _no_initialization():
         codec = build(read_yaml(directory / "config.yaml", kind="codec configuration", section="encoder"))
     state = _read_weights(directory)
@@ -50,7 +53,7 @@ def load(name: str | Path, *, device: str | torch.device = "cpu", encoder_only: 
     _fill(codec, state, directory, strict=not encoder_only, assign=True)
     for part in parts:
         move(part, device)
-    return codec.eval().named(metadata(directory)["fingerprint"]) if encoder_only else codec.eval()
+    return codec.eval().named(told) if told is not None else codec.eval()
 
 
 @contextmanager
@@ -206,15 +209,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         ValueError: The file is missing or no such checkpoint.
     """
-    import torch
-
     if not Path(path).is_file():
         raise ValueError(f"no checkpoint {str(path)!r}; train that stage first or give another path")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{str(path)!r} is no checkpoint that can be read safely: {reason}") from error
+        content = read_torch(path)
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r} is no checkpoint that can be read safely: {error}") from error
     if not isinstance(content, dict) or "state_dict" not in content:
         raise ValueError(f"{str(path)!r} is no Lightning checkpoint: it holds no `state_dict`")
     return content
@@ -255,12 +255,11 @@ def metadata(directory: Path) -> dict[str, str]:
 
 def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
 
     repository, _, revision = name.partition("@")
     try:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(FILES)))
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except failures() as error:
         raise ValueError(
             f"cannot fetch {repository!r} from the model hub: {' '.join(str(error).split())}; "
             "with a local copy, give its directory instead"

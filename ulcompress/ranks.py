@@ -10,7 +10,12 @@ T = TypeVar("T")
 
 def world_size() -> int:
     """Return the number of processes that train together."""
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+    return distributed.get_world_size() if together() else 1
+
+
+def together() -> bool:
+    """Return whether torch.distributed runs, as it does for a strategy such as DDP even in a single process."""
+    return distributed.is_available() and distributed.is_initialized()
 
 
 def summed(value: Tensor) -> Tensor:

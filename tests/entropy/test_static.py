@@ -5,6 +5,7 @@ import sys
 import pytest
 import torch
 
+from ulcompress.arithmetic import MAX_ALPHABET
 from ulcompress.entropy import StaticEntropy
 
 RANK = """
@@ -66,6 +67,12 @@ def test_probabilities_follow_the_counts_however_they_change():
 def test_memory_must_hold_the_alphabet():
     with pytest.raises(ValueError, match="alphabet of 10 with memory=19"):
         built(memory=19)
+
+
+def test_an_alphabet_that_no_table_holds_is_refused():
+    with pytest.raises(ValueError, match=f"at most {MAX_ALPHABET}"):
+        StaticEntropy().build(MAX_ALPHABET + 1)
+    StaticEntropy().build(MAX_ALPHABET)
 
 
 def test_two_processes_equal_one(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -373,10 +374,12 @@ def test_settings():
             Setting.parse(text)
 
 
-def test_curves(tmp_path):
+def test_curves(tmp_path, monkeypatch):
     assert Curve.parse("mini") == Curve("mini", ("mini",))
     assert Curve.parse(str(tmp_path)) == Curve(tmp_path.name, (str(tmp_path),))
     assert Curve.parse("ours=runs/low,runs/high") == Curve("ours", ("runs/low", "runs/high"))
+    monkeypatch.chdir(tmp_path)
+    assert Curve.parse(".") == Curve(tmp_path.name, (".",))
     (tmp_path / "a=b").mkdir()
     assert Curve.parse(str(tmp_path / "a=b")) == Curve("a=b", (str(tmp_path / "a=b"),))
     assert Curve.parse("runs/rate=3,cut") == Curve("runs/rate=3,cut", ("runs/rate=3,cut",))
@@ -403,6 +406,7 @@ def test_what_cannot_be_is_refused_before_anything_is_done(plan):
         ({"settings": (Setting(without=("syntax",)),)}, "sends no 'syntax'; it sends text"),
         ({"reference": "avif"}, "got the reference 'avif'; the curves are tiny, jpeg"),
         ({"batch": 0}, "got batch=0; give 1 or more"),
+        ({"device": "meta:7x"}, "cannot use the device 'meta:7x'"),
         ({"dataset": "kodac"}, "got the data set 'kodac'; numbers are published for kodak"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -425,3 +429,30 @@ def test_a_damaged_record_is_none(tmp_path):
     next(tmp_path.rglob("*.json")).write_text('{"bytes": 3}')
     assert store.record("one", "image") is None
     assert Outcome("one", "image").error is None
+
+
+def test_another_metric_does_not_forget_the_first_where_nothing_is_kept(plan, monkeypatch):
+    plan = replace(plan, settings=(Setting(),), keep=False)
+    first = gather(plan, run(replace(plan, metrics=("psnr",))))
+    code = CodecContestant.code
+
+    def broken(*_):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(CodecContestant, "code", broken)
+    run(plan)  # nothing that was known is lost by what goes wrong
+    assert all(outcome.known for outcome in run(replace(plan, metrics=("psnr",))))
+    monkeypatch.setattr(CodecContestant, "code", code)
+    both = gather(plan, run(plan))
+    for row, other in zip(first["results"], both["results"], strict=True):
+        assert row["metrics"]["psnr"] == other["metrics"]["psnr"] and "ms-ssim" in other["metrics"]
+    assert all(outcome.known for outcome in run(replace(plan, metrics=("psnr",))))
+
+
+def test_a_damaged_codec_is_told_before_anything_is_measured(plan, codec, tmp_path):
+    shutil.copytree(codec, tmp_path / "damaged")
+    weights = tmp_path / "damaged/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"cannot read .*damaged"):
+        run(replace(plan, curves=(*plan.curves, Curve.parse(str(tmp_path / "damaged")))))
+    assert not plan.out.exists()

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 import ulcompress
+from ulcompress import ranks
 from ulcompress.cli import run
+from ulcompress.data import Batch
 from ulcompress.entropy import ContextModel
 from ulcompress.images import read_image
 from ulcompress.quantizers import FiniteScalarQuantizer, ResidualQuantizer
@@ -249,3 +251,26 @@ def test_a_delayed_term_has_no_weight_before_its_step(tiny_codec, monkeypatch):
     for step, weight in ((0, 0.0), (4, 0.0), (5, 2.0), (9, 2.0)):
         monkeypatch.setattr(CodecModule, "global_step", step)
         assert module._weights(output)["rate/spatial"] == weight
+
+
+def test_squared_error_needs_no_other_term_on_images(tiny_codec):
+    module = CodecModule(codec=tiny_codec, weights={"squared_error": 25.0})
+    batch = Batch(images=torch.rand(1, 3, 64, 64), captions=[None])
+    assert "squared_error" in module._terms(batch, tiny_codec(batch.images))
+    assert "squared_error" not in CodecModule(codec=tiny_codec)._terms(batch, tiny_codec(batch.images))
+
+
+def test_a_term_of_no_weight_has_gradients_where_processes_wait_for_them(tiny_codec, monkeypatch):
+    module = CodecModule(codec=tiny_codec)
+    monkeypatch.setattr(module, "log", lambda *_, **__: None)
+    monkeypatch.setattr(module, "log_dict", lambda *_, **__: None)
+    for together in (False, True):
+        monkeypatch.setattr(ranks, "together", lambda: together)  # noqa: B023
+        used, alone = torch.ones((), requires_grad=True), torch.ones((), requires_grad=True)
+        terms = {"used": 3 * used, "alone": 2 * alone}
+        total = module.weighted_sum(terms, {"alone": 0.0}, "train", 1)
+        assert total == 3
+        total.backward()
+        assert used.grad == 3 and (alone.grad == 0 if together else alone.grad is None)
+    with pytest.raises(ValueError, match="all of the terms used, alone have no weight"):
+        module.weighted_sum(terms, {"alone": 0.0, "used": 0.0}, "train", 1)

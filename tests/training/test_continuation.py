@@ -69,8 +69,23 @@ def _whole(path):
 def test_last_is_found(images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run(arguments(images, "--trainer.max_steps", "2")) == 0
+    for path in Path("run").glob("step=*.ckpt"):
+        path.unlink()
     assert run(arguments(images, "--trainer.max_steps", "4", "--ckpt_path", "last")) == 0
     assert checkpoint("run/last.ckpt")["global_step"] == 4
+    assert {path.name for path in Path("run").glob("step=*.ckpt")} == {"step=3.ckpt", "step=4.ckpt"}
+
+
+@pytest.mark.parametrize("named", ["run/last.ckpt", "last"])
+def test_half_a_checkpoint_is_one_clear_line(named, images, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments(images, "--trainer.max_steps", "1")) == 0
+    last = Path("run/last.ckpt")
+    last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
+    capsys.readouterr()
+    assert run(arguments(images, "--trainer.max_steps", "2", "--ckpt_path", named)) == 1
+    told = {"last": "the last checkpoint is not whole", "run/last.ckpt": "'run/last.ckpt' is no checkpoint that can be"}
+    assert told[named] in capsys.readouterr().err
 
 
 def test_two_processes_share_their_statistics(images, tmp_path, monkeypatch):
@@ -97,13 +112,19 @@ def test_two_processes_share_their_statistics(images, tmp_path, monkeypatch):
         (["--model.codec.quantizer.codebook_size", "many"], "model.codec.quantizer.codebook_size: Expected a <class"),
         (["--model.codec.encoder.channels", "12"], "HyperEncoder gives 12 channels but VectorQuantizer takes 8"),
         (["--model.autoencoder_checkpoint", "none.ckpt"], "no checkpoint 'none.ckpt'"),
+        (["--model.weights", "{difusion: 0}"], "there is no loss term 'difusion'; the terms are commitment, diffusion"),
+        (
+            ["--model.delays", "{perceptal: 5}"],
+            "there is no loss term 'perceptal'; the terms are commitment, diffusion",
+        ),
+        (["--trainer.devices", "0"], "devices"),
     ],
 )
 def test_a_wrong_configuration_is_one_clear_line(option, message, images, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run(arguments(images, "--trainer.max_steps", "1", *option)) == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ulcompress:")]
-    assert len(lines) == 1 and message in lines[0]
+    assert len(lines) == 1 and message in lines[0] and len(lines[0]) < 400
 
 
 def test_a_misspelt_key_in_a_file(images, tmp_path, monkeypatch, capsys):
@@ -111,3 +132,19 @@ def test_a_misspelt_key_in_a_file(images, tmp_path, monkeypatch, capsys):
     Path("rate.yaml").write_text("model:\n  init_args:\n    codec:\n      quantizer: {init_args: {codebok_size: 4}}\n")
     assert run(arguments(images, "-c", "rate.yaml")) == 1
     assert "model.codec.quantizer: Option 'codebok_size' is not accepted" in capsys.readouterr().err
+
+
+def test_a_validation_takes_the_weights_that_are_named(images, tiny_codec, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    validate = ["validate", *arguments(images)[1:]]
+    assert run([*validate, "--model.start", "no-such-codec"]) == 1
+    assert "no codec 'no-such-codec'" in capsys.readouterr().err
+    assert run([*validate, "--model.autoencoder_checkpoint", "none.ckpt"]) == 1
+    assert "no checkpoint 'none.ckpt'" in capsys.readouterr().err
+    with torch.no_grad():
+        tiny_codec.decoder.denoiser.network.conv_out.bias.fill_(100.0)
+    tiny_codec.save("start")
+    for verb in ("validate", "test"):
+        assert run([verb, *arguments(images)[1:], "--model.start", "start"]) == 0
+        row = next(line for line in capsys.readouterr().out.splitlines() if "val/diffusion" in line)
+        assert float(row.strip("│ ").split("│")[-1].strip()) > 1000

@@ -111,6 +111,16 @@ def test_one_step_at_a_rate_with_lpips(images, squeezenet, here):
     assert parameters["codec"]["encoder"]["init_args"]["stride"] == 8
 
 
+def test_perco_continues_from_a_named_checkpoint(images, here, capsys):
+    """What the YAML takes from Stable Diffusion comes from the checkpoint then."""
+    sd, last = ["-c", str(ROOT / "perco/sd.yaml")], here / "runs/perco/sd/last.ckpt"
+    fit(images, *sd)
+    capsys.readouterr()
+    assert run(["fit", *sd, "--data.train", images, *STEP, "--trainer.max_steps", "2", "--ckpt_path", str(last)]) == 0
+    assert torch.load(last, weights_only=True)["global_step"] == 2
+    assert "as in the checkpoint" not in capsys.readouterr().err
+
+
 def test_steps_follow_the_rate():
     for path in RATES:
         assert ("steps: 5" in path.read_text()) == ("LPIPS" in path.read_text()) == (float(path.stem) > 0.05), path

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ulcompress import ranks
 from ulcompress.autoencoders.base import Autoencoder
-from ulcompress.foundation import StableDiffusion, architecture_of, load_or_build
+from ulcompress.foundation import StableDiffusion, architecture_of, built_again, load_or_build
 
 DECAY = 0.99
 TILE = 1024
@@ -62,6 +62,9 @@ class KLAutoencoder(Autoencoder):
         self.channels = options.latent_channels
         self.stride = self.patch_size * 2 ** (len(options.block_out_channels) - 1)
         self.network.enable_tiling()
+        # A pretrained one would take the size of its training images, and blend tiles where none are needed.
+        self.network.tile_sample_min_size = TILE // self.patch_size
+        self.network.tile_latent_min_size = TILE // self.stride
         self.latent_mean: Tensor
         self.latent_std: Tensor
         scale = options.scaling_factor if self._given else 1.0
@@ -70,7 +73,7 @@ class KLAutoencoder(Autoencoder):
 
     def arguments(self) -> dict[str, Any]:
         """Return the constructor arguments; a pretrained network by its architecture."""
-        return {"architecture": architecture_of(self.network)} if self._given else super().arguments()
+        return built_again(architecture_of(self.network)) if self._given else super().arguments()
 
     def posterior(self, image: Tensor) -> DiagonalGaussianDistribution:
         """Return diffusers' diagonal Gaussian of the latent before normalisation, for training."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ulcompress.conditioning.text_encoder import TextEncoder
-from ulcompress.foundation import StableDiffusion, load_or_build
+from ulcompress.foundation import StableDiffusion, built_again, load_or_build
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -58,7 +58,7 @@ class ClipTextEncoder(TextEncoder):
         names = inspect.signature(type(self.network.config)).parameters
         kept = {name: config[name] for name in names if isinstance(config.get(name), (int, float, str))}
         origin = getattr(self.network, "origin", None)
-        return {"architecture": kept | ({"origin": origin} if origin else {})}
+        return built_again(kept | ({"origin": origin} if origin else {}))
 
     @torch.no_grad()
     def forward(self, texts: Sequence[str], tokens: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -86,7 +86,7 @@ class ImageDataModule(LightningDataModule):
         return ResumableLoader(self._dataset(source), sampler=sampler, drop_last=True, **self._options())
 
     def test_dataloader(self) -> DataLoader | list[DataLoader]:
-        """Return the validation batches: a test is a validation of the best checkpoint."""
+        """Return the validation batches: a test is a validation under another name."""
         return self.val_dataloader()
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:

@@ -32,7 +32,9 @@ class LinearEstimate(Part):
         if spatial_stride % stride:
             raise ValueError(f"the stride {stride} of the latent must divide that of the features, {spatial_stride}")
         self.spatial_channels = spatial_channels
+        self.spatial_stride = spatial_stride
         self.channels = channels
+        self.stride = stride
         self.scale = spatial_stride // stride
         self.map = nn.Conv2d(spatial_channels, channels * self.scale**2, 1)
         blocks = cosine_basis(spatial_stride, spatial_channels)[0] * CosineEncoder.UNIT

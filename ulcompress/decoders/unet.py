@@ -7,7 +7,7 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from ulcompress.foundation import StableDiffusion, architecture_of, load_or_build
+from ulcompress.foundation import StableDiffusion, architecture_of, built_again, load_or_build
 from ulcompress.part import Part
 from ulcompress.records import Condition
 
@@ -112,7 +112,7 @@ class UNet(Part):
         if not self._given:
             return arguments
         kept = ("spatial_channels", "syntax_channels", "trained", "lora_rank")
-        return {"architecture": self._architecture, **{name: arguments[name] for name in kept}}
+        return {**built_again(self._architecture), **{name: arguments[name] for name in kept}}
 
     def forward(self, noisy: Tensor, times: Tensor, condition: Condition) -> Tensor:
         """Map x_t, (B, C, h, w), times (B,) and a condition whose `spatial` has the same grid to a prediction.

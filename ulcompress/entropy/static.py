@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ulcompress import ranks
-from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
+from ulcompress.arithmetic import MAX_ALPHABET, ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.entropy.base import EntropyModel
 
 
@@ -26,11 +26,11 @@ class StaticEntropy(EntropyModel):
         self._derived: tuple[np.ndarray, SymbolTable] | None = None
 
     def build(self, alphabet: int) -> None:
-        """Allocate one count a symbol; ValueError when `memory` is below two symbols for each."""
-        if not 1 <= alphabet <= self.memory // 2:
+        """Allocate one count a symbol; ValueError for too many to code, or `memory` below two symbols for each."""
+        if not 1 <= alphabet <= min(MAX_ALPHABET, self.memory // 2):
             raise ValueError(
                 f"StaticEntropy got an alphabet of {alphabet} with memory={self.memory}; "
-                "give at least 1 symbol, and a memory of at least twice as many"
+                f"give at least 1 symbol and at most {MAX_ALPHABET}, and a memory of at least twice as many"
             )
         # One of each to begin with: what was never seen stays possible at a fair price.
         self.counts = torch.ones(alphabet, dtype=torch.int64)

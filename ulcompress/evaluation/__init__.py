@@ -3,7 +3,6 @@ from ulcompress.evaluation.bjontegaard import Delta, rate_delta
 from ulcompress.evaluation.contestants import AnchorContestant, CodecContestant, Coded, Contestant, Setting
 from ulcompress.evaluation.demo import demo
 from ulcompress.evaluation.features import PooledFeatures
-from ulcompress.evaluation.frechet import FrechetDistance
 from ulcompress.evaluation.measurement import Measurement
 from ulcompress.evaluation.metrics import METRICS, Metric, Pair, PairMetric, SetMetric, ms_ssim, psnr
 from ulcompress.evaluation.picture import Panel, side_by_side
@@ -23,7 +22,6 @@ __all__ = [
     "Contestant",
     "Curve",
     "Delta",
-    "FrechetDistance",
     "Match",
     "Measurement",
     "Metric",

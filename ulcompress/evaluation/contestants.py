@@ -166,7 +166,7 @@ class CodecContestant(Contestant):
         self.setting = setting
         self.device = device
         self.optimizer = (optimizer or OnlineOptimizer()) if setting.online else None
-        short = Path(codec).name if Path(codec).is_dir() else codec
+        short = Path(codec).resolve().name if Path(codec).is_dir() else codec
         self.name = " ".join(dict.fromkeys(word for word in (curve, short, str(setting)) if word))
         self.settings = {"codec": codec, **setting.chosen}
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ulcompress.losses.backbone import TITLES, ImageNetScale, load_backbone
+from ulcompress.losses.backbone import ImageNetScale, load_backbone
 
 
 class PooledFeatures(nn.Module):
     """The last feature map of a torchvision classifier, averaged over all its positions."""
-
-    name: str
-    """The backbone as prose names it, such as `SqueezeNet 1.1`."""
 
     def __init__(self, *, backbone: str = "squeezenet1_1", weights: str | None = None):
         """Load the backbone.
@@ -26,7 +23,6 @@ class PooledFeatures(nn.Module):
         super().__init__()
         self.features = load_backbone(backbone, weights)
         self.scale = ImageNetScale()
-        self.name = TITLES.get(backbone, backbone)
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:

@@ -108,10 +108,12 @@ class Measuring:
         restored = self.store.image(self.contestant.name, name) if record is not None else None
         if record is None or restored is None:
             coded = self.contestant.code(original, found.caption, found.budget)
-            record, restored, wanting = Record.of(coded, found.identity), coded.restored, self.metrics
-            # What was kept of another coding, and of another image under this name, would be taken for this one's.
-            self.store.forget(self.contestant, name)
-            self.store.forget_other_original(name, original)
+            restored = coded.restored
+            if record is None or record.bytes != len(coded.data):
+                record, wanting = Record.of(coded, found.identity), self.metrics
+                # What was kept of another coding, and of another image under this name, would be taken for this one's.
+                self.store.forget(self.contestant, name)
+                self.store.forget_other_original(name, original)
             if self.plan.keep:
                 self.store.keep_file(self.contestant, name, coded.data)
                 self.store.keep_image(self.contestant.name, name, restored)

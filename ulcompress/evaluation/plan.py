@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from os.path import commonpath
 from pathlib import Path
 
+from ulcompress.devices import check_device
 from ulcompress.evaluation.anchors import ANCHORS
 from ulcompress.evaluation.contestants import AnchorContestant, CodecContestant, Contestant, Setting
 from ulcompress.evaluation.metrics import known_names
 from ulcompress.evaluation.published import datasets
 from ulcompress.losses import FeatureDistance
 from ulcompress.optimization import OnlineOptimizer
-from ulcompress.pretrained import load, locate
+from ulcompress.pretrained import load, locate, metadata
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Curve:
         A directory that is there, and a path whose first part has no `=`, is one codec.
         """
         if Path(text).is_dir():
-            return cls(Path(text).name, (text,))
+            return cls(Path(text).resolve().name, (text,))
         if "=" not in text.replace(os.sep, "/").partition("/")[0]:
             return cls(text, (text,))
         curve, _, codecs = text.partition("=")
@@ -108,10 +109,11 @@ class Plan:
         if self.dataset is not None and self.dataset not in datasets():
             raise ValueError(f"got the data set {self.dataset!r}; numbers are published for {', '.join(datasets())}")
         known_names(self.metrics, self.weights)
+        check_device(self.device)
         without = {name for setting in self.settings for name in setting.without}
         rate = max((setting.rate or 1 for setting in self.settings), default=1)
         for codec in (codec for curve in self.curves for codec in curve.codecs):
-            locate(codec)
+            metadata(locate(codec))  # of weights that are there as a whole
             if without or rate > 1:
                 _check_coding(codec, without, rate)
 

@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-TITLES = {"squeezenet1_1": "SqueezeNet 1.1", "vgg16": "VGG-16", "alexnet": "AlexNet"}
-"""Some classifiers by their torchvision name, as prose names them."""
+EXAMPLES = "squeezenet1_1, vgg16, alexnet"
+"""Names of some classifiers that will do, for errors."""
 
 
 class ImageNetScale(nn.Module):
@@ -84,7 +84,7 @@ def _layers(name: str) -> tuple[str, nn.Sequential]:
     import torchvision
 
     if not is_backbone(name):
-        raise ValueError(f"backbone {name!r} is unknown; give a classifier of torchvision's, {', '.join(TITLES)} ...")
+        raise ValueError(f"backbone {name!r} is unknown; give a classifier of torchvision's, {EXAMPLES} ...")
     with torch.device("meta"):  # no time and no random numbers for weights that are replaced
         model = torchvision.models.get_model(name, weights=None)
         given = getattr(model, "features", None)
@@ -94,7 +94,7 @@ def _layers(name: str) -> tuple[str, nn.Sequential]:
         except (RuntimeError, TypeError, AttributeError, AssertionError):
             shape = ()
     if len(shape) != 4 or shape[-1] != shape[-2]:
-        raise ValueError(f"{name!r} is no chain of convolutional layers; take another, {', '.join(TITLES)} ...")
+        raise ValueError(f"{name!r} is no chain of convolutional layers; take another, {EXAMPLES} ...")
     return prefix, layers
 
 

@@ -10,6 +10,8 @@ from ulcompress.losses import AdversarialLoss, PerceptualDistance
 from ulcompress.training.base import TrainingModule
 from ulcompress.training.optimizer import WarmupAdamW
 
+DEFAULT_WEIGHTS = {"absolute_error": 1.0, "kl": 1e-4, "perceptual": 0.1, "adversarial": 0.01}
+
 
 class AutoencoderModule(TrainingModule):
     """Trains a KL autoencoder on absolute error, a small KL term and, when given, a perceptual and an adversarial one.
@@ -39,13 +41,17 @@ class AutoencoderModule(TrainingModule):
             weights: Of the terms `absolute_error`, `kl` (nats a latent element) and those of the losses above.
             optimizer: Of the trained parameters; `WarmupAdamW` with its defaults if None.
             seed: Of the noise in training and validation.
+
+        Raises:
+            ValueError: In the first training step: there is no term of a name in `weights`.
         """
         super().__init__(optimizer=optimizer, seed=seed)
         self.autoencoder = autoencoder
         self.perceptual = perceptual
         self.perceptual_images = perceptual_images
         self.adversarial = adversarial
-        self.weights = {"absolute_error": 1.0, "kl": 1e-4, "perceptual": 0.1, "adversarial": 0.01} | (weights or {})
+        self.weights = DEFAULT_WEIGHTS | (weights or {})
+        self.named = set(weights or {}) - {*DEFAULT_WEIGHTS, "discriminator"}
 
     def _terms(self, images: Tensor, stage: str) -> dict[str, Tensor]:
         posterior = self.autoencoder.posterior(images)
@@ -72,7 +78,9 @@ class AutoencoderModule(TrainingModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the weighted loss of a batch of images, (B, 3, H, W) in [0, 1]."""
-        return self.weighted_sum(self._terms(batch.images, "train"), self.weights, "train", len(batch.images))
+        terms = self._terms(batch.images, "train")
+        self.check_names(terms)
+        return self.weighted_sum(terms, self.weights, "train", len(batch.images))
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log the terms and the PSNR of the posterior's mode."""

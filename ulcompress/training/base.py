@@ -1,5 +1,6 @@
 """What all training stages share: hyperparameters, exact continuation, logging."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from ulcompress import ranks
 from ulcompress.part import Recorded
 from ulcompress.pretrained import read_checkpoint
 from ulcompress.training.optimizer import WarmupAdamW
@@ -32,6 +34,7 @@ class TrainingModule(Recorded, LightningModule):
         )
         self.optimizer = optimizer if optimizer is not None else WarmupAdamW()
         self.seed = seed
+        self.named: set[str] = set()
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """The parameters that the optimiser changes."""
@@ -56,13 +59,20 @@ class TrainingModule(Recorded, LightningModule):
         state = np.random.SeedSequence([self.seed, stage, step, batch, self.global_rank]).generate_state(2)
         torch.manual_seed(int(state[0]) << 32 | int(state[1]))
 
+    def check_names(self, terms: Iterable[str]) -> None:
+        """Raise ValueError where a term that the user has named, in `named`, is none of a training step's."""
+        if unknown := sorted(self.named - set(terms)):
+            raise ValueError(f"there is no loss term {unknown[0]!r}; the terms are {', '.join(sorted(terms))}")
+
     def weighted_sum(self, terms: dict[str, Tensor], weights: dict[str, float], stage: str, size: int) -> Tensor:
         """Log the terms of `size` images under `stage/` and return their weighted sum; the default weight is 1."""
-        # Terms of no weight are only logged: a zero gradient would cost a whole backward pass.
-        weighed = {name: value for name, value in terms.items() if weights.get(name, 1.0) != 0}
-        if not weighed:
+        weighed = {name: weights.get(name, 1.0) for name in terms}
+        if not any(weighed.values()):
             raise ValueError(f"all of the terms {', '.join(terms)} have no weight; give one of them a weight")
-        total = torch.stack([weights.get(name, 1.0) * value for name, value in weighed.items()]).sum()
+        # Terms of no weight are only logged: a zero gradient would cost a whole backward pass. DDP, though, waits for
+        # the gradients of all parameters, those that learn from such a term alone too.
+        counted = {name: weight for name, weight in weighed.items() if weight or ranks.together()}
+        total = torch.stack([weight * terms[name] for name, weight in counted.items()]).sum()
         values = {f"{stage}/{name}": value.detach() for name, value in terms.items()}
         self.log_dict(values, sync_dist=stage != "train", batch_size=size)
         self.log(f"{stage}/loss", total.detach(), prog_bar=True, sync_dist=stage != "train", batch_size=size)

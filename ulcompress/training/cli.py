@@ -2,18 +2,24 @@
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import lightning.pytorch as pl
 from jsonargparse import ArgumentError, Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 import callbacks  # noqa: F401  (imported classes can be named without their path)
 from ulcompress import training  # noqa: F401
 from ulcompress.data import ImageDataModule
 from ulcompress.messages import configuration_error
+from ulcompress.pretrained import read_checkpoint
 
 VERBS = ("fit", "validate", "test")
+HALF_WRITTEN = "failed finding central directory"
+"""What torch says of a file whose end is missing."""
 
 
 class CodecCLI(LightningCLI):
@@ -24,20 +30,31 @@ class CodecCLI(LightningCLI):
         parser.set_defaults({"seed_everything": 0})
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Keep what was asked for, to compare it with what a checkpoint makes of it."""
+        """Keep what was asked for, to compare it with what a checkpoint makes of it.
+
+        Raises ValueError for a checkpoint that cannot be read, of which Lightning tells in its own way.
+        """
         super().parse_arguments(parser, args)
         self.asked = self.config.clone()
+        path = self.config[self.config.subcommand].get("ckpt_path")
+        if path and Path(path).is_file() and not is_zipfile(path):  # what torch writes is one once it is whole
+            read_checkpoint(path)
 
     def before_instantiate_classes(self) -> None:
         """Tell where a checkpoint's own arguments have replaced those that were asked for, which Lightning does not."""
         asked, taken = (_model_arguments(config) for config in (self.asked, self.config))
         for name, value in asked.items():
-            if taken.get(name) != value:
+            if taken.get(name) != value and not _is_source(name):
                 print(
                     f"ulcompress: {name} is {taken.get(name)}, as in the checkpoint, not {value}; to go on with "
                     "other values, export the checkpoint and give the codec as --model.start",
                     file=sys.stderr,
                 )
+
+
+def _is_source(name: str) -> bool:
+    """Whether an argument says where weights were taken from, which a checkpoint brings itself."""
+    return ".pretrained." in name or name.endswith((".model.init_args.quality", ".model.init_args.weights"))
 
 
 def _model_arguments(config: Namespace) -> dict[str, Any]:
@@ -71,5 +88,9 @@ def main(arguments: list[str]) -> None:
             save_config_kwargs={"overwrite": True},
             parser_kwargs=options | dict.fromkeys(VERBS, options),
         )
-    except ArgumentError as error:
+    except (ArgumentError, ValueError, MisconfigurationException) as error:
         raise ValueError(configuration_error(error)) from error
+    except RuntimeError as error:
+        if HALF_WRITTEN not in str(error):
+            raise
+        raise ValueError("the last checkpoint is not whole; give the one before it as --ckpt_path") from error

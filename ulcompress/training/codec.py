@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Any
 
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
@@ -65,7 +66,8 @@ class CodecModule(TrainingModule):
             adversarial: A discriminator that is trained beside the codec, on the same images as `perceptual`; adds the
                 terms `adversarial` and `discriminator` to the training loss.
             weights: Of the loss terms and of `rate/<stream>` (bpp); a rate without a weight is only logged, and so is
-                `squared_error`, of the decoded estimate.
+                `squared_error`, of the decoded estimate, where another term on images is taken.
+                One of a stream that the codec does not have counts for nothing, so that an ablation can leave it out.
             delays: Optimiser steps before which a term has no weight. A rate that counts from the first step on empties
                 its stream, before the decoder has learnt what it is good for.
             codebook_batches: Batches that the encoder and the quantiser alone see before a new training begins, so that
@@ -75,7 +77,7 @@ class CodecModule(TrainingModule):
 
         Raises:
             ValueError: A part that is named does not exist, `codebook_batches` is negative, or an entropy model could
-                learn nothing.
+                learn nothing. In the first training step: there is no term of a name in `weights` or `delays`.
         """
         super().__init__(optimizer=optimizer, seed=seed)
         self.codec = codec
@@ -93,6 +95,8 @@ class CodecModule(TrainingModule):
         self.adversarial = adversarial
         self.weights = DEFAULT_WEIGHTS | (weights or {})
         self.delays = delays or {}
+        named = {*(weights or {}), *self.delays} - {*DEFAULT_WEIGHTS, "discriminator"}
+        self.named = {name for name in named if not name.startswith("rate/")}
         if codebook_batches < 0:
             raise ValueError(f"codebook_batches must be at least 0, got {codebook_batches}")
         self.codebook_batches = codebook_batches
@@ -109,16 +113,30 @@ class CodecModule(TrainingModule):
         """Remember that a training is continued."""
         self._continued = True
 
+    def _begin(self) -> None:
+        """Take weights from earlier stages unless a checkpoint has brought its own."""
+        if self._continued:
+            return
+        if self.start:
+            pretrained.load_weights(self.codec, self.start, parts=self.start_parts)
+        if self.autoencoder_checkpoint:
+            load_stage(self.codec.autoencoder, self.autoencoder_checkpoint, "autoencoder.")
+
+    def on_validation_start(self) -> None:
+        """Take weights from earlier stages where nothing is trained."""
+        if self.trainer.state.fn == TrainerFn.VALIDATING:
+            self._begin()
+
+    def on_test_start(self) -> None:
+        """Take weights from earlier stages."""
+        self._begin()
+
     def on_fit_start(self) -> None:
         """Take weights from earlier stages when a new training starts, and let the conditioners learn their tables.
 
         Those come from the training captions, where they have not been learnt yet.
         """
-        if not self._continued:
-            if self.start:
-                pretrained.load_weights(self.codec, self.start, parts=self.start_parts)
-            if self.autoencoder_checkpoint:
-                load_stage(self.codec.autoencoder, self.autoencoder_checkpoint, "autoencoder.")
+        self._begin()
         train_captions = getattr(getattr(self.trainer, "datamodule", None), "train_captions", None)
         if train_captions is not None:
             self.codec.prepare(train_captions())
@@ -148,7 +166,7 @@ class CodecModule(TrainingModule):
         terms = dict(output.losses)
         for name, bits in output.bits.items():
             terms[f"rate/{name}"] = bits.mean().to(self.device) / pixels
-        if self.perceptual is not None or self.adversarial is not None:
+        if self.perceptual is not None or self.adversarial is not None or self.weights.get("squared_error"):
             count = self.perceptual_images
             terms |= self._image_terms(self.codec.autoencoder.decode(output.estimate[:count]), batch.images[:count])
         return terms
@@ -166,7 +184,9 @@ class CodecModule(TrainingModule):
         output = self.codec(batch.images, batch.captions)
         size = len(batch.images)
         self._log_symbols(output.symbols, size)
-        return self.weighted_sum(self._terms(batch, output), self._weights(output), "train", size)
+        terms = self._terms(batch, output)
+        self.check_names(terms)
+        return self.weighted_sum(terms, self._weights(output), "train", size)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log the terms, and the PSNR of images sampled from their condition alone."""
