@@ -3,7 +3,11 @@
 import json
 import math
 import shutil
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,6 +148,30 @@ def test_two_processes_with_as_many_threads_give_the_numbers_of_one(plan):
     assert len(outcomes) == 6 and not any(outcome.error for outcome in outcomes)
     assert numbers(two) == numbers(one)
     assert [(r["machine"]["processes"], r["machine"]["threads"]) for r in (one, two)] == [(1, 1), (2, 1)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the processes in /proc")
+def test_nobody_works_on_for_a_command_that_was_killed(plan, codec, tmp_path):
+    photos = str(next(iter(plan.images.values())).parent)
+    command = [sys.executable, "-m", "ulcompress", "evaluate", photos, "--codec", codec, "--setting", "steps=1000"]
+    process = subprocess.Popen([*command, "--devices", "2", "--out", str(tmp_path / "out")], stderr=subprocess.DEVNULL)
+
+    def working():
+        found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        return [pid for pid in found if b"multiprocessing.spawn" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+    deadline = time.monotonic() + 120
+    while len(workers := working()) < 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    while not list((tmp_path / "out").rglob("*")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(workers) == 2
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 5  # by themselves they would take longer
+    while any(Path(f"/proc/{pid}").is_dir() for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{pid}").is_dir() for pid in workers)
 
 
 def test_threads_are_set_for_the_run_alone(plan, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
@@ -146,8 +147,17 @@ def _spawn(plan: Plan, tell: Tell) -> None:
 
 
 def _work(plan: Plan, rank: int, world: int, queue: Any) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads_of(plan))
     measure_share(plan, rank, world, queue.put)
+
+
+def _end_with_parent() -> None:
+    """Leave nobody at work, and writing to the folder, for a command that was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _gathered(outcomes: list[Outcome]) -> list[Outcome]:
