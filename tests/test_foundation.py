@@ -113,8 +113,9 @@ def test_which_parameters_are_trained(model):
 
 @pytest.mark.parametrize("trained", ["all", "linear", "lora"])
 def test_a_syntax_changes_nothing_until_it_is_trained(model, trained):
-    plain = UNet(spatial_channels=3, pretrained=model, new_inputs="zero", trained=trained)
-    unet = UNet(spatial_channels=3, syntax_channels=5, pretrained=model, new_inputs="zero", trained=trained)
+    options = {"spatial_channels": 3, "pretrained": model, "new_inputs": "zero", "trained": trained}
+    plain = UNet(**options, padding="replicate")
+    unet = UNet(**options, syntax_channels=5, padding="replicate")
     noisy, times = torch.randn(2, 4, 8, 8), torch.tensor([3, 700])
     condition = Condition(spatial=torch.randn(2, 3, 8, 8), syntax=torch.randn(2, 5))
     torch.testing.assert_close(unet(noisy, times, condition), plain(noisy, times, condition))

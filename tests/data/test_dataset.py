@@ -63,6 +63,17 @@ def test_zoom_enlarges_a_smaller_part_of_the_image(tmp_path):
         ImageDataset(source=source, crop=32, zoom=0.5)
 
 
+def test_a_small_image_is_enlarged_where_zoom_allows_it(tmp_path):
+    dataset = ImageDataset(source=make(tmp_path, (20, 40), (10, 40)), crop=16, zoom=1.5)
+    for epoch in range(20):
+        red, green = dataset[Draw(epoch, 0, 30)][0][:2]
+        assert (int(red.min()), int(red.max())) == (0, 19), "30 pixels are 20 enlarged by 1.5"
+        assert int(green.max()) - int(green.min()) == 19, "and no more of the other direction"
+    view, _ = dataset[Draw(0, 1, 30)]
+    assert view.shape == (3, 30, 30) and len(view[0, 0].unique()) <= 10, "10 pixels are padded to 20 first"
+    assert dataset[Draw(0, 0)][0].shape == (3, 16, 16)
+
+
 def test_without_captions_there_is_none(tmp_path):
     dataset = ImageDataset(source=make(tmp_path, (16, 16), captions=0), crop=16)
     assert dataset[0][1] is dataset[Draw(0, 0)][1] is None

@@ -42,6 +42,22 @@ def test_processes_together_see_what_one_would_see(replicas):
     assert together == [sorted(batch) for batch in alone]
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_every_batch_has_one_side_the_same_in_all_processes(rank):
+    def sides(start=0, **options):
+        sampler = EpochSampler(size=900, crops=(32, 48, 64), batch_size=4, num_replicas=2, **options)
+        sampler.start = start
+        return [{draw.crop for draw in batch} for batch in BatchSampler(sampler, 4, drop_last=True)]
+
+    drawn = sides(rank=rank)
+    assert all(len(batch) == 1 for batch in drawn) and drawn == sides(rank=0) != sides(rank=rank, seed=1)
+    assert all(drawn.count({side}) > 20 for side in (32, 48, 64))
+    assert sides(rank=rank, start=40) == drawn[10:], "also when an epoch is continued"
+    plain = EpochSampler(size=900, num_replicas=2, rank=rank)
+    crops = EpochSampler(size=900, num_replicas=2, rank=rank, crops=(32, 48))
+    assert [draw[:2] for draw in plain] == [draw[:2] for draw in crops], "the images do not depend on the sides"
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_place_counts_what_was_handed_out(workers):
     first = loader(workers=workers)

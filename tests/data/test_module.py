@@ -53,6 +53,19 @@ def test_impossible_numbers_are_refused(folder):
     for name in ("crop", "batch_size", "validation_images"):
         with pytest.raises(ValueError, match=rf"got data\.{name} 0; give at least 1"):
             ImageDataModule(**{name: 0})
+    for crop in ([], [16, 0]):
+        with pytest.raises(ValueError, match=r"got data\.crop \[.*\]; give at least 1"):
+            ImageDataModule(crop=crop)
+
+
+def test_batches_of_changing_size(folder):
+    data = ImageDataModule(train=folder, validation=folder, crop=[12, 8, 16], batch_size=2)
+    loader, sides = data.train_dataloader(), []
+    for epoch in range(12):
+        loader.sampler.set_epoch(epoch)
+        sides += [batch.images.shape for batch in loader]
+    assert {tuple(shape) for shape in sides} == {(2, 3, side, side) for side in (8, 12, 16)}
+    assert {batch.images.shape[-1] for batch in data.val_dataloader()} == {12}
 
 
 @pytest.mark.parametrize(("given", "train"), [("images", "images"), ("[a, b/*.tar]", ["a", "b/*.tar"])])
@@ -60,5 +73,6 @@ def test_the_command_line_builds_it(given, train):
     parser = ArgumentParser()
     parser.add_class_arguments(ImageDataModule, "data")
     options = parser.parse_args([f"--data.train={given}", "--data.cache=true", "--data.validation_images=8"])
+    assert parser.parse_args(["--data.crop=[64, 96]"]).data.crop == [64, 96]
     data = ImageDataModule(**options.data)
     assert (data.train, data.cache, data.validation_images, data.crop) == (train, True, 8, 128)

@@ -89,6 +89,22 @@ def test_the_estimate_of_all_coefficients_is_the_latent(one_thread):
     torch.testing.assert_close(estimate(encoder(image, latent)), latent, atol=1e-4, rtol=1e-4)
 
 
+@torch.no_grad()
+def test_a_border_that_is_replicated_is_no_border():
+    options = {"channels": 4, "spatial_channels": 3, "text_channels": 8, "widths": (32, 32), "head_channels": 8}
+    flat = torch.randn(1, 7, 1, 1).expand(-1, -1, 12, 12)
+    spread = {}
+    for padding in ("zeros", "replicate"):
+        torch.manual_seed(0)
+        unet = UNet(**options, padding=padding)
+        assert UNet(**unet.arguments()).arguments() == unet.arguments() and unet.arguments()["padding"] == padding
+        predicted = unet(flat[:, :4], torch.tensor([999]), Condition(spatial=flat[:, 4:]))
+        spread[padding] = float(predicted.flatten(2).std(-1).max())
+    assert spread["zeros"] > 1e-2 and spread["replicate"] < 1e-5
+    with pytest.raises(ValueError, match="padding must be one of zeros, replicate, got 'reflect'"):
+        UNet(**options, padding="reflect")
+
+
 def guided_by_estimate(**options):
     torch.manual_seed(0)
     unet = UNet(channels=4, spatial_channels=4, text_channels=8, widths=(32, 32), head_channels=8, zero_output=True)

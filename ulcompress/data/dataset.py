@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from ulcompress.images import ImageError, open_image
 
 class _Decoded(NamedTuple):
     pixels: np.ndarray
-    """8-bit RGB, (H, W, 3), at least as large as the crop."""
+    """8-bit RGB, (H, W, 3)."""
     captions: list[str]
 
 
@@ -27,12 +28,13 @@ class ImageDataset(Dataset):
     """Square crops of images with one caption each, as pairs of 8-bit RGB (3, crop, crop) and str or None.
 
     `dataset[index]` is the centre and the first caption. `dataset[Draw(epoch, index)]` is a random crop, flipped half
-    of the time, and a random caption, which depend on the seed, the epoch and the index only. Images smaller than the
-    crop are padded by reflection. An image that cannot be read is reported once, by a warning, and replaced by the
+    of the time, and a random caption, which depend on the seed and the draw only. Images smaller than the crop are
+    padded by reflection. An image that cannot be read is reported once, by a warning, and replaced by the
     next one that can; ImageError is raised when there is none.
 
     With `zoom` above 1 random crops are enlarged by factors between 1 and that, and show as much less of the image:
-    small images then look like parts of large ones, in which things are larger and smoother.
+    small images then look like parts of large ones, in which things are larger and smoother. An image smaller than the
+    crop is enlarged rather than padded, as far as that goes.
 
     With `cache` decoded images stay in memory, 3 bytes a pixel; every worker process keeps its own.
     """
@@ -57,7 +59,7 @@ class ImageDataset(Dataset):
         """Return one crop and its caption; raises ImageError if no image at all can be read."""
         if isinstance(item, Draw):
             rng = np.random.default_rng((self.seed, item.epoch, item.index))
-            pixels, caption = _random_view(self._good(item.index), self.crop, self.zoom, rng)
+            pixels, caption = _random_view(self._good(item.index), item.crop or self.crop, self.zoom, rng)
         else:
             pixels, caption = _central_view(self._good(item), self.crop)
         return torch.from_numpy(pixels.transpose(2, 0, 1).copy()), caption
@@ -79,23 +81,25 @@ class ImageDataset(Dataset):
             self._bad.add(index)
             warnings.warn(f"image left out, the next one takes its place: {error}", stacklevel=2)
             return None
-        decoded = _Decoded(_padded(np.asarray(image), self.crop), captions)
+        decoded = _Decoded(np.asarray(image), captions)
         if self.cache:
             self._cached[index] = decoded
         return decoded
 
 
-def _padded(pixels: np.ndarray, crop: int) -> np.ndarray:
-    missing = [max(crop - side, 0) for side in pixels.shape[:2]]
+def _padded(pixels: np.ndarray, side: int) -> np.ndarray:
+    missing = [max(side - length, 0) for length in pixels.shape[:2]]
     if not any(missing):
         return pixels
     return np.pad(pixels, [*((m // 2, m - m // 2) for m in missing), (0, 0)], mode="reflect")
 
 
 def _random_view(image: _Decoded, crop: int, zoom: float, rng: np.random.Generator) -> tuple[np.ndarray, str | None]:
-    side = max(1, round(crop / rng.uniform(1, zoom))) if zoom > 1 else crop
-    top, left = (int(rng.integers(length - side + 1)) for length in image.pixels.shape[:2])
-    pixels = image.pixels[top : top + side, left : left + side]
+    pixels = _padded(image.pixels, ceil(crop / zoom))
+    smaller = min(pixels.shape[:2])
+    side = crop if zoom == 1 else min(max(1, round(crop / rng.uniform(max(1, crop / smaller), zoom))), smaller)
+    top, left = (int(rng.integers(length - side + 1)) for length in pixels.shape[:2])
+    pixels = pixels[top : top + side, left : left + side]
     if side < crop:
         pixels = np.asarray(Image.fromarray(pixels).resize((crop, crop), Image.Resampling.BICUBIC))
     if rng.random() < 0.5:
@@ -105,6 +109,6 @@ def _random_view(image: _Decoded, crop: int, zoom: float, rng: np.random.Generat
 
 
 def _central_view(image: _Decoded, crop: int) -> tuple[np.ndarray, str | None]:
-    top, left = ((side - crop) // 2 for side in image.pixels.shape[:2])
-    pixels = image.pixels[top : top + crop, left : left + crop]
-    return pixels, image.captions[0] if image.captions else None
+    pixels = _padded(image.pixels, crop)
+    top, left = ((length - crop) // 2 for length in pixels.shape[:2])
+    return pixels[top : top + crop, left : left + crop], image.captions[0] if image.captions else None

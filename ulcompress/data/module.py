@@ -22,7 +22,8 @@ class ImageDataModule(LightningDataModule):
     Args:
         train: Folder, image files, `.tar` shards, glob pattern, or a list of these (see `open_source`).
         validation: The same, seen as central crops with their first caption.
-        crop: Side of the crops in pixels.
+        crop: Side of the crops in pixels; a list for batches of changing size, each of one drawn from it. Validation
+            takes the first.
         batch_size: Images a batch, in each process.
         num_workers: Processes that load images, beside each training process.
         seed: Of the order of images, their crops, flips and choice of caption.
@@ -37,7 +38,7 @@ class ImageDataModule(LightningDataModule):
         *,
         train: str | list[str] | None = None,
         validation: str | list[str] | None = None,
-        crop: int = 128,
+        crop: int | list[int] = 128,
         batch_size: int = 16,
         num_workers: int = 0,
         seed: int = 0,
@@ -47,13 +48,13 @@ class ImageDataModule(LightningDataModule):
         captions: str | None = None,
     ):
         super().__init__()
-        counts = {"crop": crop, "batch_size": batch_size, "validation_images": validation_images}
-        for name, count in counts.items():
-            if count is not None and count < 1:
+        for name, count in {"crop": crop, "batch_size": batch_size, "validation_images": validation_images}.items():
+            if count is not None and (count == [] or min([count] if isinstance(count, int) else count) < 1):
                 raise ValueError(f"got data.{name} {count}; give at least 1")
         self.train = train
         self.validation = validation
         self.crop = crop
+        self._crops = [crop] if isinstance(crop, int) else list(crop)
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
@@ -82,7 +83,14 @@ class ImageDataModule(LightningDataModule):
                 f"got {len(source)} training images, less than one batch of {self.batch_size} for each of "
                 f"{processes} process(es); give a smaller data.batch_size or more images"
             )
-        sampler = EpochSampler(size=len(source), seed=self.seed, num_replicas=processes, rank=rank)
+        sampler = EpochSampler(
+            size=len(source),
+            seed=self.seed,
+            num_replicas=processes,
+            rank=rank,
+            crops=self._crops if len(self._crops) > 1 else (),
+            batch_size=self.batch_size,
+        )
         return ResumableLoader(self._dataset(source), sampler=sampler, drop_last=True, **self._options())
 
     def test_dataloader(self) -> DataLoader | list[DataLoader]:
@@ -104,7 +112,7 @@ class ImageDataModule(LightningDataModule):
         return open_source(self.train, self.captions)
 
     def _dataset(self, source: ImageSource) -> ImageDataset:
-        return ImageDataset(source=source, crop=self.crop, seed=self.seed, cache=self.cache, zoom=self.zoom)
+        return ImageDataset(source=source, crop=self._crops[0], seed=self.seed, cache=self.cache, zoom=self.zoom)
 
     def _options(self) -> dict[str, Any]:
         return {

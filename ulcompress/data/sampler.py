@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,8 @@ class Draw(NamedTuple):
 
     epoch: int
     index: int
+    crop: int | None = None
+    """Side of the crop in pixels; None for the dataset's own."""
 
 
 class EpochSampler(DistributedSampler):
@@ -22,17 +24,33 @@ class EpochSampler(DistributedSampler):
     Batch k of all `num_replicas` processes together holds the images that one process would see as its batch k with
     a batch size that is `num_replicas` times larger. Every process gets equally many, so a few images at the end of
     the permutation may be left out. Lightning leaves a DistributedSampler alone and calls its `set_epoch`.
+
+    With `crops` every batch has one of these sides, drawn anew, the same in all processes.
     """
 
     start: int = 0
     """How many draws of this process are skipped when the next iteration begins."""
 
-    def __init__(self, *, size: int, seed: int = 0, num_replicas: int = 1, rank: int = 0):
+    def __init__(
+        self,
+        *,
+        size: int,
+        seed: int = 0,
+        num_replicas: int = 1,
+        rank: int = 0,
+        crops: Sequence[int] = (),
+        batch_size: int = 1,
+    ):
         super().__init__(range(size), num_replicas, rank, shuffle=True, seed=seed, drop_last=True)  # type: ignore
+        self.crops = crops
+        self.batch_size = batch_size
 
     def __iter__(self) -> Iterator[Draw]:
         """Yield this process's draws of the current epoch, from `start` on."""
         epoch = self.epoch
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.dataset))  # type: ignore
+        rng = np.random.default_rng((self.seed, epoch))
+        order = rng.permutation(len(self.dataset))  # type: ignore
         mine = order[self.rank :: self.num_replicas][: self.num_samples]
-        return (Draw(epoch, int(index)) for index in mine[self.start :])
+        drawn = rng.choice(self.crops, len(mine) // self.batch_size + 1).tolist() if self.crops else None
+        for place in range(self.start, len(mine)):
+            yield Draw(epoch, int(mine[place]), drawn[place // self.batch_size] if drawn else None)

@@ -58,8 +58,8 @@ class LatentDiffusionDecoder(Decoder):
             min_snr: Weigh each sample by its signal-to-noise ratio clipped at this value, 5 for instance; None weighs
                 all times alike.
             boundary: Initial noise and overlapped patches, in latent positions; by default a canvas of noise and
-                patches of 96 that overlap by 16. Group norms take their mean over a patch, so a denoiser trained on
-                crops of one size restores best in patches about as large.
+                patches of 96 that overlap by 16. A denoiser that was trained on crops with zeros beyond their border
+                (`padding` of `UNet`) restores best in patches about as large.
             estimate: What the features tell linearly of the latent; its channels are the denoiser's `spatial_channels`.
 
         Raises:

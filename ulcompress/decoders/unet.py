@@ -13,6 +13,7 @@ from ulcompress.records import Condition
 
 TRAINED = ("all", "linear", "lora")
 NEW_INPUTS = ("random", "zero")
+PADDINGS = ("zeros", "replicate")
 
 
 class UNet(Part):
@@ -46,6 +47,7 @@ class UNet(Part):
         trained: str = "all",
         lora_rank: int = 16,
         zero_output: bool = False,
+        padding: str = "zeros",
     ):
         """Build a small network with random weights, or take a pretrained one, which has its own sizes.
 
@@ -68,6 +70,9 @@ class UNet(Part):
                 convolution. What takes the syntax is always trained.
             lora_rank: Rank of those additions.
             zero_output: Begin with a last convolution of zeros, where the network adds to something good.
+            padding: What convolutions see beyond the border: `zeros`, as in Stable Diffusion, or `replicate`: the
+                nearest value. On crops, where a border is always near, a network learns to lean on its zeros, and
+                shifts colours in the middle of larger images, far from any.
 
         Raises:
             ValueError: An option has no such value, both `pretrained` and `architecture` are given, or the pretrained
@@ -78,6 +83,8 @@ class UNet(Part):
             raise ValueError(f"trained must be one of {', '.join(TRAINED)}, got {trained!r}")
         if new_inputs not in NEW_INPUTS:
             raise ValueError(f"new_inputs must be one of {', '.join(NEW_INPUTS)}, got {new_inputs!r}")
+        if padding not in PADDINGS:
+            raise ValueError(f"padding must be one of {', '.join(PADDINGS)}, got {padding!r}")
         given = load_or_build(UNet2DConditionModel, "unet", pretrained, architecture)
         self._given = given is not None
         small = (channels, spatial_channels, text_channels, syntax_channels, widths, layers, head_channels)
@@ -104,6 +111,7 @@ class UNet(Part):
         if zero_output:
             nn.init.zeros_(self.network.conv_out.weight)
             nn.init.zeros_(self.network.conv_out.bias)  # pyright: ignore[reportArgumentType]
+        _pad(self.network, padding)
         _choose_trained(self.network, trained, lora_rank)
 
     def arguments(self) -> dict[str, Any]:
@@ -111,7 +119,7 @@ class UNet(Part):
         arguments = super().arguments()
         if not self._given:
             return arguments
-        kept = ("spatial_channels", "syntax_channels", "trained", "lora_rank")
+        kept = ("spatial_channels", "syntax_channels", "trained", "lora_rank", "padding")
         return {**built_again(self._architecture), **{name: arguments[name] for name in kept}}
 
     def forward(self, noisy: Tensor, times: Tensor, condition: Condition) -> Tensor:
@@ -192,6 +200,13 @@ def _project_syntax(network: UNet2DConditionModel, channels: int | None) -> None
         embedding.cond_proj = nn.Linear(channels, first.in_features, bias=False, dtype=first.weight.dtype)
         nn.init.zeros_(embedding.cond_proj.weight)
     network.register_to_config(time_cond_proj_dim=channels)
+
+
+def _pad(network: nn.Module, padding: str) -> None:
+    """Let the convolutions that look beyond the border see this there."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and any(module.padding):
+            module.padding_mode = padding  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _choose_trained(network: UNet2DConditionModel, trained: str, rank: int) -> None:
