@@ -29,11 +29,15 @@ def saved(tiny_codec, tmp_path):
     return directory
 
 
+def is_halved(value):
+    return value.is_floating_point() and value.numel() > 1
+
+
 def rounded(codec):
     """The codec with its weights as the file keeps them."""
     codec = copy.deepcopy(codec)
     state = codec.state_dict()
-    codec.load_state_dict({k: v.half().float() if v.is_floating_point() else v for k, v in state.items()})
+    codec.load_state_dict({k: v.half().float() if is_halved(v) else v for k, v in state.items()})
     return codec
 
 
@@ -72,9 +76,18 @@ def test_the_directory_holds_three_plain_files(tiny_codec, saved):
     assert OmegaConf.to_container(OmegaConf.load(saved / "config.yaml")) == tiny_codec.arguments()
     stored = load_file(saved / "model.safetensors")
     assert stored.keys() == tiny_codec.state_dict().keys()
-    assert {value.dtype for value in stored.values() if value.is_floating_point()} == {torch.float16}
+    assert all(is_halved(value) == (value.dtype == torch.float16) for value in stored.values())
     assert tiny_codec.fingerprint.hex() in (saved / "README.md").read_text()
     assert metadata(saved)["fingerprint"] == tiny_codec.fingerprint.hex()
+
+
+def test_bounds_that_half_precision_has_not_are_kept(tmp_path):
+    """As zero, that of a likelihood brought a training to infinity."""
+    codec = load("mini-cgdm")
+    codec.save(tmp_path)
+    for one in (codec, load(tmp_path)):
+        for model in (one.quantizer.prior, one.quantizer.gaussian):
+            assert float(model.likelihood_lower_bound.bound) == pytest.approx(1e-9)
 
 
 def test_the_model_card_can_be_given(tiny_codec, tmp_path):

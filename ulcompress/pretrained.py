@@ -149,15 +149,11 @@ def save(codec: Codec, directory: str | Path, *, card: str = "") -> None:
     The safetensors metadata carry the fingerprint and the description of the streams, so that a file can be inspected
     without building the codec.
     """
-    import torch
     from safetensors.torch import save_file
 
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    state = {
-        name: (value.to(torch.float16) if value.is_floating_point() else value).detach().cpu().contiguous()
-        for name, value in codec.state_dict().items()
-    }
+    state = {name: _halved(value).detach().cpu().contiguous() for name, value in codec.state_dict().items()}
     streams = [asdict(spec) if spec is not None else None for spec in codec.streams()]
     metadata = {"fingerprint": codec.fingerprint.hex(), "streams": json.dumps(streams)}
     # Written beside and moved, so that an interruption leaves the old codec or the new one.
@@ -172,6 +168,11 @@ def save(codec: Codec, directory: str | Path, *, card: str = "") -> None:
         (staged / "model.safetensors").chmod((staged / "config.yaml").stat().st_mode)
         for file in FILES:
             (staged / file).replace(directory / file)
+
+
+def _halved(value: Tensor) -> Tensor:
+    """Give weights half of their bytes; single numbers stay, as bounds like 1e-9 would become zero."""
+    return value.half() if value.is_floating_point() and value.numel() > 1 else value
 
 
 def export(checkpoint: str | Path, directory: str | Path, *, card: str = "", averaged: bool = True) -> None:

@@ -38,10 +38,11 @@ STEP = [
 
 @pytest.fixture
 def here(tmp_path, monkeypatch, stable_diffusion, two_maps, save_exported):
-    """Run in a folder with nothing but a network for distances, with a tiny Stable Diffusion."""
+    """Run in a folder with nothing but networks for distances, with a tiny Stable Diffusion."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STABLE_DIFFUSION", stable_diffusion)
-    save_exported(two_maps, "resnet50-thin.pt2")
+    for name in ("resnet50-thin", "mobilenet-v2"):
+        save_exported(two_maps, f"{name}.pt2")
     return tmp_path
 
 
@@ -55,7 +56,7 @@ def fit(images, *options):
 def test_one_step(path, images, squeezenet, here):
     text, weights = path.read_text(), []
     if "FeatureDistance" in text:
-        distance = "perceptual.first" if "EitherDistance" in text else "perceptual"
+        distance = "perceptual" + ".first" * text.count("EitherDistance")
         weights = [f"--model.{distance}.weights", squeezenet]
     fit(images, "-c", str(path), *weights)
     checkpoints = list(here.rglob("last.ckpt"))

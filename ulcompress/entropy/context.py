@@ -38,9 +38,12 @@ class ContextModel(StagedEntropy):
 
     Scores are logarithms to the base of two, up to a constant. In training they are floats with gradients; in use the
     network runs in exact arithmetic (`entropy.exact`) and its scores become integer counts, so that a file decodes on
-    every machine. Sources: He et al., Checkerboard Context Model for Efficient Learned Image Compression, CVPR 2021
-    (passes in place of a scan); Lee, Kim, Kim, Cho and Han, Autoregressive Image Generation using Residual
-    Quantization, CVPR 2022, section 3.2 (stages one after the other).
+    every machine. It looks at three positions around each: trained on crops whose maps are smaller than seven, it knows
+    borders only, and the middle of larger images costs more bits than it should.
+
+    Sources: He et al., Checkerboard Context Model for Efficient Learned Image Compression, CVPR 2021 (passes in place
+    of a scan); Lee, Kim, Kim, Cho and Han, Autoregressive Image Generation using Residual Quantization, CVPR 2022,
+    section 3.2 (stages one after the other).
     """
 
     def __init__(self, *, width: int = 64):
