@@ -88,7 +88,7 @@ class ImageDataModule(LightningDataModule):
             seed=self.seed,
             num_replicas=processes,
             rank=rank,
-            crops=self._crops if len(self._crops) > 1 else (),
+            crops=self._crops,
             batch_size=self.batch_size,
         )
         return ResumableLoader(self._dataset(source), sampler=sampler, drop_last=True, **self._options())

@@ -25,7 +25,7 @@ class EpochSampler(DistributedSampler):
     a batch size that is `num_replicas` times larger. Every process gets equally many, so a few images at the end of
     the permutation may be left out. Lightning leaves a DistributedSampler alone and calls its `set_epoch`.
 
-    With `crops` every batch has one of these sides, drawn anew, the same in all processes.
+    With `crops`, in pixels, every batch of `batch_size` has one of these sides, drawn anew, the same in all processes.
     """
 
     start: int = 0

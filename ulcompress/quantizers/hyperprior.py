@@ -34,8 +34,11 @@ class HyperpriorQuantizer(Quantizer):
 
     The hyper-synthesis runs in exact arithmetic (`entropy.exact`) and all probabilities are integers stored with the
     weights, so a file decodes on every machine; symbols go through the codec's own arithmetic coder. Gradients pass
-    straight through the rounding, rates are those of uniform noise. Source: Minnen, Ballé and Toderici, Joint
-    Autoregressive and Hierarchical Priors for Learned Image Compression, NeurIPS 2018, without the context model.
+    straight through the rounding, rates are those of uniform noise. Trained on crops of which every position of the
+    hyper-latent lies beside a border, it knows no other, and the middle of larger images costs more than it should.
+
+    Source: Minnen, Ballé and Toderici, Joint Autoregressive and Hierarchical Priors for Learned Image Compression,
+    NeurIPS 2018, without the context model.
     """
 
     def __init__(self, *, model: HyperpriorModel | None = None):
