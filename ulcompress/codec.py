@@ -17,7 +17,7 @@ from ulcompress.conditioning import Conditioner
 from ulcompress.decoders import Decoder
 from ulcompress.encoders import Encoder
 from ulcompress.padding import pad_to_multiple
-from ulcompress.part import Part
+from ulcompress.part import Part, loadable
 from ulcompress.quantizers import Quantizer
 from ulcompress.records import Code, CodecOutput, Condition, Source, StreamSpec
 
@@ -30,6 +30,7 @@ MINIMUM = 64
 padding is not coded; the decoder pads the features instead."""
 
 
+@loadable()
 @final
 class Codec(Part):
     """An image codec composed of swappable parts.

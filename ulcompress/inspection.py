@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ulcompress.bitstream import parse, stream_bits
-from ulcompress.pretrained import bundled_codecs, locate, metadata
-from ulcompress.records import StreamSpec
+from ulcompress.codec_directory import WEIGHTS, file_of, metadata, stream_specs
+from ulcompress.pretrained import bundled_codecs, locate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,19 +49,24 @@ def _directory(fingerprint: str, codec: str | None) -> Path | None:
 
 
 def _streams(data: bytes, directory: Path) -> dict[str, float]:
-    specs = json.loads(metadata(directory).get("streams", "[]"))
+    specs = stream_specs(directory)
     if None in specs:  # a stream that one table does not tell
         from ulcompress.pretrained import load
 
         return load(directory, encoder_only=True).stream_bits(data)
-    return stream_bits(data, [StreamSpec(**spec) for spec in specs], _tables(directory))
+    return stream_bits(data, [spec for spec in specs if spec is not None], _tables(directory))
 
 
 def _tables(directory: Path) -> Callable[[str], np.ndarray]:
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
+
+    path = file_of(directory, WEIGHTS)
 
     def table(name: str) -> np.ndarray:
-        with safe_open(directory / "model.safetensors", framework="numpy") as file:
-            return file.get_tensor(name)
+        try:
+            with safe_open(path, framework="numpy") as file:
+                return file.get_tensor(name)
+        except (SafetensorError, TypeError) as error:
+            raise ValueError(f"{path} is damaged: it has no table {name!r}; get the codec again") from error
 
     return table

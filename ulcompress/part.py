@@ -1,10 +1,13 @@
 """What can be built again: parts of a codec, and trainings, which remember their constructor arguments."""
 
 import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
+
+Class = TypeVar("Class", bound=type)
 
 
 class Recorded:
@@ -42,6 +45,31 @@ class Part(Recorded, nn.Module):
     def config(self) -> dict[str, Any]:
         """Return `{"class_path": ..., "init_args": ...}`, from which jsonargparse builds an equal part."""
         return {"class_path": self.path(), "init_args": self.arguments()}
+
+    def check_state(self) -> None:
+        """Raise ValueError where buffers that were just loaded hold what training cannot have put there."""
+
+
+def loadable(*, sources: Sequence[str] = (), plain: Sequence[str] = ()) -> Callable[[Class], Class]:
+    """Declare that a class may be built from a codec directory or a checkpoint of anybody; a subclass says so itself.
+
+    Args:
+        sources: Constructor arguments that lead out of the directory, to a file or a model on the hub for instance.
+            They must be None there.
+        plain: Those that take strings or dictionaries which lead nowhere.
+    """
+
+    def declare(kind: Class) -> Class:
+        kind._loadable = frozenset(sources), frozenset(plain)
+        return kind
+
+    return declare
+
+
+def sources_of(kind: type) -> frozenset[str] | None:
+    """Return the `sources` of a class that is declared `loadable`; None of any other."""
+    declared = vars(kind).get("_loadable")
+    return None if declared is None else declared[0]
 
 
 def _plain(value: Any, name: str) -> Any:

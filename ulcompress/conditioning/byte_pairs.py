@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ulcompress.part import Part
+from ulcompress.part import Part, loadable
 
 _WORD = re.compile(r" ?\w+| ?[^\w\s]+|\s+")
 _BLANK_BEFORE = re.compile(r" +(?=[,.;:!?%)\]}])")
@@ -21,6 +21,7 @@ _KNOWN_WORDS = 1 << 16
 Pair = tuple[int, int]
 
 
+@loadable()
 class BytePairs(Part):
     """Turns text into tokens and back, any text without loss.
 

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from ulcompress.conditioning.text_encoder import TextEncoder
 from ulcompress.foundation import StableDiffusion, built_again, load_or_build
+from ulcompress.part import loadable
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
+@loadable(sources=["pretrained"], plain=["architecture"])
 class ClipTextEncoder(TextEncoder):
     """Embeds captions as the diffusion model was trained to read them: CLIP's last hidden state of a padded text.
 

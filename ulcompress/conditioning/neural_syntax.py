@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.conditioning.base import AdjustableConditioner
 from ulcompress.conditioning.syntax_generator import SyntaxGenerator
+from ulcompress.part import loadable
 from ulcompress.quantizers.gradients import straight_through
 from ulcompress.records import Condition, Source
 
@@ -22,6 +23,7 @@ RESOLUTION = 2**16
 """Counts of a table, before each symbol gets one more; so no symbol costs much above 16 bits."""
 
 
+@loadable()
 class NeuralSyntax(AdjustableConditioner):
     """Sends a vector of small integers, of the same length for images of all sizes.
 

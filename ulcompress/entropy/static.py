@@ -9,8 +9,10 @@ from torch import Tensor
 from ulcompress import ranks
 from ulcompress.arithmetic import MAX_ALPHABET, ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.entropy.base import EntropyModel
+from ulcompress.part import loadable
 
 
+@loadable()
 class StaticEntropy(EntropyModel):
     """Codes each symbol by how often it was seen in training.
 

@@ -7,8 +7,10 @@ from torch import Tensor
 
 from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.entropy.base import EntropyModel
+from ulcompress.part import loadable
 
 
+@loadable()
 class UniformEntropy(EntropyModel):
     """Codes every symbol with log2(alphabet) bits; has nothing to learn."""
 

@@ -11,6 +11,7 @@ from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.entropy.exact import ACTIVATION_BITS, as_saved, exact, on_grid
 from ulcompress.entropy.integers import IntegerTables
 from ulcompress.hyperprior import CompressAIModel, HyperpriorModel, compressai
+from ulcompress.part import loadable
 from ulcompress.quantizers.base import Quantizer
 from ulcompress.quantizers.gradients import straight_through
 from ulcompress.records import HyperSymbols, Quantized
@@ -25,6 +26,7 @@ LARGEST_SYMBOL = 2**20
 _COUNTS = 1 << 22
 
 
+@loadable()
 class HyperpriorQuantizer(Quantizer):
     """Rounds features around means and codes them with scales, both told by a hyper-latent that is coded first.
 

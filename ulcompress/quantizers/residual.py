@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.entropy import StagedEntropy, StaticStages
+from ulcompress.part import loadable
 from ulcompress.quantizers.base import Quantizer
 from ulcompress.quantizers.centre import centre, mean_square
 from ulcompress.quantizers.euclidean import EuclideanCodebook
@@ -21,6 +22,7 @@ AT_ONCE = 256
 """Vectors for which is looked ahead at once, so that a large image does not need much memory."""
 
 
+@loadable()
 class ResidualQuantizer(Quantizer):
     """Quantises features in stages, coarse ones first, so that one codec has as many rates as stages.
 
