@@ -136,7 +136,7 @@ def test_an_interrupted_save_keeps_the_old_codec(tiny_codec, saved, monkeypatch,
     "key, value, message",
     [
         ("encoder.init_args.widht", 3, "codec.encoder.*Option 'widht' is not accepted"),
-        ("encodr", 3, "does not accept option 'encodr'"),
+        ("encodr", 3, "codec: Option 'encodr' is not accepted; Codec takes autoencoder, encoder"),
         ("encoder.class_path", "ulcompress.autoencoders.KLAutoencoder", "codec.encoder.*not .* a subclass of Encoder"),
         ("encoder.init_args.width", "wide", "codec.encoder.*wide"),
         ("encoder.init_args.stride", 24, r"stride must be one of \[8, 16, 32, 64\]"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def describe(path: Path, codec: str | None = None) -> str:
+def describe(path: Path, codec: str | None = None, *, trust: Collection[str] = ()) -> str:
     """Describe a file in a few lines: codec, size, bytes a stream.
 
     Args:
         path: The file.
         codec: Name or directory of its codec; None looks among the bundled ones.
+        trust: Packages that it may name, as for `ulcompress.load`.
 
     Raises:
         BitstreamError: It is not a good file.
@@ -36,7 +37,7 @@ def describe(path: Path, codec: str | None = None) -> str:
         f"  codec   {fingerprint} ({directory.resolve().name if directory else missing})",
         f"  header  {len(data) - len(payload)} bytes",
     ]
-    sizes = _streams(data, directory) if directory else {}
+    sizes = _streams(data, directory, trust) if directory else {}
     lines += [f"  {name:<7} {bits / 8:.1f} bytes" for name, bits in sizes.items()]
     if not sizes:
         lines.append(f"  payload {len(payload)} bytes")
@@ -48,12 +49,12 @@ def _directory(fingerprint: str, codec: str | None) -> Path | None:
     return next((path for path in candidates if metadata(path).get("fingerprint") == fingerprint), None)
 
 
-def _streams(data: bytes, directory: Path) -> dict[str, float]:
+def _streams(data: bytes, directory: Path, trust: Collection[str]) -> dict[str, float]:
     specs = stream_specs(directory)
     if None in specs:  # a stream that one table does not tell
         from ulcompress.pretrained import load
 
-        return load(directory, encoder_only=True).stream_bits(data)
+        return load(directory, encoder_only=True, trust=trust).stream_bits(data)
     return stream_bits(data, [spec for spec in specs if spec is not None], _tables(directory))
 
 

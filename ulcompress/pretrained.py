@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 BUNDLED = Path(__file__).parent / "weights"
 SPARE = 1 << 24
-"""Elements that a codec may allocate while it is built, beside eight times those of its weights: parts of learned codecs
-build the whole of these first."""
+"""Elements that may be allocated while a codec is built, beside eight times those of its weights: of a learned codec the
+whole is built for each of its parts."""
 
 
 def load(

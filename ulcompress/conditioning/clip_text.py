@@ -62,6 +62,19 @@ class ClipTextEncoder(TextEncoder):
         origin = getattr(self.network, "origin", None)
         return built_again(kept | ({"origin": origin} if origin else {}))
 
+    def check_state(self) -> None:
+        """Raise ValueError for a tokenizer that is none, or not one of this network."""
+        config = self.network.config
+        length = config.max_position_embeddings
+        try:
+            tokenizer = self._built()
+            fits = tokenizer.padding["length"] == tokenizer.truncation["max_length"] == length
+            fits = fits and max(tokenizer.get_vocab().values()) < config.vocab_size
+        except Exception as error:  # whatever damaged bytes do to their reader
+            raise ValueError(f"the tokenizer is damaged: {' '.join(str(error).split())}") from error
+        if not fits:
+            raise ValueError(f"the tokenizer does not fit: {length} tokens of {config.vocab_size} are read")
+
     @torch.no_grad()
     def forward(self, texts: Sequence[str], tokens: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Embed captions, each cut to the length that CLIP reads; every position counts, as in the model's training.

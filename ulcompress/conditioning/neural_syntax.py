@@ -60,6 +60,10 @@ class NeuralSyntax(AdjustableConditioner):
         self.prior = LogisticPrior(generator.dimension, levels)
         self.null = nn.Parameter(torch.zeros(generator.dimension))
 
+    def check_state(self) -> None:
+        """Raise ValueError for counts that are no probabilities."""
+        self.prior.check_state()
+
     def channels(self, features: int) -> dict[str, int]:
         """As many as the generator gives."""
         return {"syntax": self.generator.dimension}
@@ -131,6 +135,10 @@ class LogisticPrior(nn.Module):
         self.register_buffer("counts", torch.zeros(dimension, 2 * levels + 1, dtype=torch.int64))
         self._derived: tuple[np.ndarray, list[SymbolTable]] | None = None
         self.refresh()
+
+    def check_state(self) -> None:
+        """Raise ValueError for counts that are no probabilities."""
+        self._tables()
 
     @torch.no_grad()
     def refresh(self) -> None:

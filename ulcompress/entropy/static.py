@@ -42,6 +42,11 @@ class StaticEntropy(EntropyModel):
         """Name of the buffer of counts."""
         return "counts"
 
+    def check_state(self) -> None:
+        """Raise ValueError for counts that are no probabilities."""
+        if self.counts is not None:
+            self._table()
+
     @torch.no_grad()
     def observe(self, symbols: Tensor) -> None:
         """Count symbols of any shape, those of all ranks together when torch.distributed runs."""

@@ -69,6 +69,10 @@ class HyperpriorQuantizer(Quantizer):
         self.register_buffer("hyper_counts", self._count_hyper())
         self._derived: tuple[list[Tensor], IntegerTables, IntegerTables] | None = None
 
+    def check_state(self) -> None:
+        """Raise ValueError for counts that are no probabilities."""
+        self._tables()
+
     def forward(self, features: Tensor) -> Quantized:
         """Quantise features, (B, C, h, w); in training the term `quantiles` fits the prior's medians."""
         return self._relaxed(features) if self.training else self._rounded(features)

@@ -121,6 +121,11 @@ class ResidualQuantizer(Quantizer):
         self.register_buffer("mean", torch.zeros(dimension))
         self._counts = SymbolTable.uniform(self.rates)
 
+    def check_state(self) -> None:
+        """Raise ValueError for entries that are not finite."""
+        if not all(codebook.saved_entries.isfinite().all() for codebook in self._codebooks):
+            raise ValueError("the codebooks are damaged: an entry is not finite")
+
     def learns_from_rate(self) -> Iterator[nn.Parameter]:
         """Return the parameters of the entropy model."""
         return self.entropies.parameters()

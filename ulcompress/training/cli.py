@@ -4,7 +4,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
 
 import lightning.pytorch as pl
 from jsonargparse import ArgumentError, Namespace
@@ -16,6 +15,7 @@ from ulcompress import training  # noqa: F401
 from ulcompress.data import ImageDataModule
 from ulcompress.messages import configuration_error
 from ulcompress.pretrained import read_checkpoint
+from ulcompress.training.checkpoint import check_hyperparameters
 
 VERBS = ("fit", "validate", "test")
 HALF_WRITTEN = "failed finding central directory"
@@ -32,13 +32,16 @@ class CodecCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Keep what was asked for, to compare it with what a checkpoint makes of it.
 
-        Raises ValueError for a checkpoint that cannot be read, of which Lightning tells in its own way.
+        Raises ValueError for a checkpoint that cannot be read, of which Lightning tells in its own way, and for one
+        that leads to what was not asked for.
         """
         super().parse_arguments(parser, args)
         self.asked = self.config.clone()
-        path = self.config[self.config.subcommand].get("ckpt_path")
-        if path and Path(path).is_file() and not is_zipfile(path):  # what torch writes is one once it is whole
-            read_checkpoint(path)
+        config = self.config[self.config.subcommand]
+        config.weights_only = config.get("weights_only") is not False  # without, Lightning unpickles what it downloads
+        path = config.get("ckpt_path")
+        if path and Path(path).is_file():
+            check_hyperparameters(read_checkpoint(path), config.model.as_dict())
 
     def before_instantiate_classes(self) -> None:
         """Tell where a checkpoint's own arguments have replaced those that were asked for, which Lightning does not."""
