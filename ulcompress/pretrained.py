@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 BUNDLED = Path(__file__).parent / "weights"
 SPARE = 1 << 24
-"""Elements that may be allocated while a codec is built, beside eight times those of its weights: of a learned codec the
-whole is built for each of its parts."""
+"""Elements that may be allocated while a codec is built, beside eight times those of its weights: of a learned codec
+the whole is built for each of its parts."""
 
 
 def load(
@@ -54,12 +54,13 @@ def load(
     told = metadata(directory).get("fingerprint") if encoder_only else None
     encoder_only = told is not None  # where it is not told it takes all weights to know
     shapes = _shapes(directory)
-    config = read_configuration(file_of(directory, CONFIGURATION))
+    path = file_of(directory, CONFIGURATION)
+    config = read_configuration(path)
     try:
         with _no_initialization():
             codec = build(config, trust=trust, elements=sum(map(prod, shapes.values())))
     except ValueError as error:
-        raise ValueError(f"the codec in {directory} cannot be built: {error}") from error
+        raise ValueError(f"{path} is {error}") from error
     _check_shapes(codec, shapes, directory)
     parts = [part for part in codec.children() if not (encoder_only and part is codec.decoder)]
     if encoder_only:
