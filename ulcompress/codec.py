@@ -30,7 +30,7 @@ MINIMUM = 64
 padding is not coded; the decoder pads the features instead."""
 
 
-@loadable()
+@loadable(plain=["conditioning"])
 @final
 class Codec(Part):
     """An image codec composed of swappable parts.

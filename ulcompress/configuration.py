@@ -152,7 +152,7 @@ class Checker:
             own = f"{key}.{name}"
             reaches_out = value is not None and (sources is None or name in sources)
             if reaches_out and not self._is_asked(value, own):
-                raise ValueError(f"{own} is {_shown(value)}, which leads to something else than its own weights")
+                raise ValueError(f"{own} is {_shown(value)}, which leads to code, files or models elsewhere")
             parsed[name] = value if reaches_out else self.value(value, known[name].annotation, own)
         for name, parameter in known.items():
             if parameter.default is parameter.empty and name not in arguments:

@@ -1,6 +1,7 @@
 """What can be built again: parts of a codec, and trainings, which remember their constructor arguments."""
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -56,11 +57,18 @@ def loadable(*, sources: Sequence[str] = (), plain: Sequence[str] = ()) -> Calla
     Args:
         sources: Constructor arguments that lead out of the directory, to a file or a model on the hub for instance.
             They must be None there.
-        plain: Those that take strings or dictionaries which lead nowhere.
+        plain: Others that take strings, which lead nowhere.
+
+    Raises:
+        TypeError: An argument that takes strings is in neither list.
     """
 
     def declare(kind: Class) -> Class:
-        kind._loadable = frozenset(sources), frozenset(plain)
+        arguments = list(inspect.signature(kind.__init__).parameters.values())[1:]
+        named = {argument.name for argument in arguments if _takes_strings(argument)}
+        if undeclared := sorted(named - {*sources, *plain}):
+            raise TypeError(f"does {kind.__name__}.{undeclared[0]} lead to a file or a network? Declare it")
+        kind._loadable = frozenset(sources)
         return kind
 
     return declare
@@ -68,8 +76,14 @@ def loadable(*, sources: Sequence[str] = (), plain: Sequence[str] = ()) -> Calla
 
 def sources_of(kind: type) -> frozenset[str] | None:
     """Return the `sources` of a class that is declared `loadable`; None of any other."""
-    declared = vars(kind).get("_loadable")
-    return None if declared is None else declared[0]
+    return vars(kind).get("_loadable")
+
+
+def _takes_strings(argument: inspect.Parameter) -> bool:
+    if argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
+        return False
+    text = inspect.formatannotation(argument.annotation)
+    return argument.annotation is argument.empty or bool(re.search(r"\b(str|Path|Any)\b", text))
 
 
 def _plain(value: Any, name: str) -> Any:
