@@ -5,6 +5,7 @@
 
 import copy
 import json
+import math
 import os
 import random
 import resource
@@ -24,38 +25,14 @@ CASES = int(os.environ.get("DAMAGED_CODECS", 150))
 SECONDS, MEGABYTES = 15, 1500
 """That one codec, and all of them, may take."""
 PATHS = [
-    *("stranger.Part", "os.system", "subprocess.Popen", "builtins.eval", "torch.hub.load", "ulcompress.load"),
+    *("", "stranger.Part", "os.system", "subprocess.Popen", "builtins.eval", "torch.hub.load", "ulcompress.load"),
     *("ulcompress.pretrained.load", "ulcompress.__main__.main", "ulcompress.quantizers.vector.torch.hub.load"),
     *("ulcompress.StableDiffusion", "ulcompress.foundation.StableDiffusion", "ulcompress.conditioning.BlipCaptioner"),
     *("ulcompress.quantizers.VectorQuantizer", "ulcompress.encoders.HyperEncoder", "ulcompress.entropy.UniformEntropy"),
-    *(
-        "ulcompress.autoencoders.PixelSpace",
-        "ulcompress.decoders.BaseReconstruction",
-        "ulcompress.illm.MSILLM",
-        "",
-        ".",
-    ),
+    *("ulcompress.autoencoders.PixelSpace", "ulcompress.decoders.BaseReconstruction", "ulcompress.illm.MSILLM"),
     *("ulcompress.quantizers.StringQuantizer", "ulcompress.quantizers.Quantizer", "ulcompress.training.CodecModule"),
 ]
-NUMBERS = [
-    -1,
-    0,
-    1,
-    2,
-    3,
-    7,
-    1000,
-    10**6,
-    10**9,
-    10**12,
-    2**63,
-    2**70,
-    -(10**12),
-    0.5,
-    -1e300,
-    float("nan"),
-    float("inf"),
-]
+NUMBERS = [-1, 0, 1, 2, 3, 7, 1000, 10**6, 10**9, 10**12, 2**63, 2**70, -(10**12), 0.5, -1e300, math.nan, math.inf]
 TEXTS = ["", "stranger.yaml", "/etc/passwd", "${oc.env:HOME}", "stranger.Part", "https://localhost:9/x", "x" * 10000]
 OUTSIDE = {
     "pretrained": {"name": "stranger"},
@@ -138,13 +115,13 @@ def changed_metadata(found, rng):
     if kind == "fingerprint":
         return found | {"fingerprint": rng.choice(["", "zzzzzz", "0" * 1000, "123456", "é"])}
     if kind == "streams":
-        return found | {
-            "streams": json.dumps(rng.choice([[], {}, 3, None, [3], [[]], [{}], [{"name": 1}], [None] * 9]))
-        }
+        wrong = rng.choice([[], {}, 3, None, [3], [[]], [{}], [{"name": 1}], [None] * 9])
+        return found | {"streams": json.dumps(wrong)}
     if kind == "json":
         return found | {"streams": rng.choice(["", "[", "[" * 100_000, "NaN", '{"a": 1e999}'])}
     if kind == "entry":
-        entry = next(entry for entry in streams if entry)
+        streams = [entry or {"name": "text", "table": 300, "stride": None, "limit": 8} for entry in streams]
+        entry = rng.choice(streams)
         entry[rng.choice(list(entry))] = rng.choice([*NUMBERS[:12], *TEXTS, None, [], {}, "decoder.denoiser.network.x"])
         return found | {"streams": json.dumps(streams)}
     return None
@@ -162,18 +139,15 @@ def changed_weights(state, rng):
         elif kind == "rename":
             state[rng.choice(["x", f"{name}.x", "decoder.x"])] = state.pop(name)
         elif kind == "shape":
-            state[name] = rng.choice(
-                [value.flatten(), value[None], torch.cat([value.flatten()] * 2), value.new_zeros(0)]
-            )
+            shapes = [value.flatten(), value[None], torch.cat([value.flatten()] * 2), value.new_zeros(0)]
+            state[name] = rng.choice(shapes)
         elif kind == "kind":
             state[name] = value.to(rng.choice([torch.int8, torch.float64, torch.bool, torch.int64, torch.bfloat16]))
         elif kind == "doubling" and name.endswith("merges"):
             state[name] = torch.arange(255, 255 + len(value))[:, None].expand(-1, 2).contiguous()
         elif value.numel():
             place = rng.randrange(value.numel())
-            wild = (
-                [float("nan"), float("inf"), 3e4, -3e4, 0.0] if value.is_floating_point() else [-(2**31), -1, 2**31 - 1]
-            )
+            wild = [math.nan, math.inf, 3e4, -3e4, 0.0] if value.is_floating_point() else [-(2**31), -1, 2**31 - 1]
             value.view(-1)[place] = rng.choice(wild) if value.dtype != torch.bool else False
             state[name] = value
     return state
