@@ -17,8 +17,8 @@ from ulcompress.part import Part, loadable, sources_of
 from ulcompress.pretrained import build
 from ulcompress.training.checkpoint import TRAINING_ROOMS
 
-UNSAVED = {"StableDiffusion", "BlipCaptioner", "OnlineOptimizer"}
-"""Parts that no saved codec and no training has: they are there to fetch, to caption, or to search."""
+UNDECLARED = {"StableDiffusion", "BlipCaptioner", "OnlineOptimizer", "LPIPS", "FeatureDistance", "ExportedDistance"}
+"""Parts that no saved codec has: they fetch weights by default, read a file, or search."""
 PACKAGE = """
 import pathlib
 pathlib.Path("imported").touch()
@@ -47,9 +47,9 @@ def parts():
 
 def test_every_part_declares_whether_a_saved_codec_may_have_it_and_is_found_by_its_path():
     known = parts() - {Part}
-    assert {kind.__name__ for kind in known if sources_of(kind) is None} == UNSAVED
+    assert {kind.__name__ for kind in known if sources_of(kind) is None} == UNDECLARED
     for kind in known:
-        if kind.__name__ not in UNSAVED and kind.__name__ != "Codec":
+        if kind.__name__ not in UNDECLARED and kind.__name__ != "Codec":
             assert Checker(rooms=TRAINING_ROOMS)._class(kind.path(), "key") is kind
 
 

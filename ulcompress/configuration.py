@@ -92,7 +92,8 @@ class Checker:
     """Compares plain data with the constructors that it names.
 
     A class is named by its own `path()`; it must be declared `loadable`, and fit the annotation of its argument. Its
-    sources must be None. What the user has named in a configuration of their own is allowed as it is there.
+    sources must be None. What the user has named in a configuration of their own is allowed as it is there: of classes
+    that are not declared, all arguments.
     """
 
     packages: Collection[str] = ()
@@ -150,9 +151,10 @@ class Checker:
             if name not in known:
                 raise ValueError(f"{key}: Option {name!r} is not accepted; {kind.__name__} takes {', '.join(known)}")
             own = f"{key}.{name}"
-            reaches_out = value is not None and (sources is None or name in sources)
+            reaches_out = sources is None or (name in sources and value is not None)
             if reaches_out and not self._is_asked(value, own):
-                raise ValueError(f"{own} is {_shown(value)}, which leads to code, files or models elsewhere")
+                where = "may lead" if sources is None else "leads"
+                raise ValueError(f"{own} is {_shown(value)}, which {where} to code, files or models elsewhere")
             parsed[name] = value if reaches_out else self.value(value, known[name].annotation, own)
         for name, parameter in known.items():
             if parameter.default is parameter.empty and name not in arguments:
@@ -238,4 +240,4 @@ def _name(name: Any, key: str) -> str:
 
 def _shown(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]} ..."
+    return text if len(text) <= 200 else f"{text[:200]} ..."

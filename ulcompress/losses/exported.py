@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.export.passes import move_to_device_pass
 
 from ulcompress.losses.map_distance import MapDistance
-from ulcompress.part import loadable
 
 SMALLEST = 64
 """Side in pixels of the smallest images that such a network has to take: with torch.export no map may shrink to 1."""
@@ -90,7 +89,6 @@ def _runs_in_mixed_precision(maps: ExportedMaps) -> bool:
     return True
 
 
-@loadable(sources=["file"])
 class ExportedDistance(MapDistance):
     """The distance on all maps that a network of the user's returns, as torch.export saves it."""
 

@@ -7,7 +7,6 @@ from torch import Tensor
 from ulcompress.losses.backbone import ImageNetScale, load_backbone, sizes
 from ulcompress.losses.base import SMALLEST_SIDE
 from ulcompress.losses.map_distance import MapDistance
-from ulcompress.part import loadable
 
 LAYERS = {
     "squeezenet1_1": (1, 4, 7, 9, 10, 11, 12),
@@ -17,7 +16,6 @@ LAYERS = {
 """Indices within `features` after whose activation the images are compared; elsewhere at the end of each resolution."""
 
 
-@loadable(sources=["weights", "backbone"])
 class FeatureDistance(MapDistance):
     """The distance on the feature maps of any torchvision classifier whose layers are a chain."""
 

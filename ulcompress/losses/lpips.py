@@ -5,13 +5,11 @@ from torch import Tensor, nn
 from ulcompress.losses.backbone import load_backbone
 from ulcompress.losses.base import SMALLEST_SIDE, PerceptualDistance
 from ulcompress.padding import pad_to_multiple
-from ulcompress.part import loadable
 
 BACKBONES = {"vgg": "vgg16", "alex": "alexnet", "squeeze": "squeezenet1_1"}
 """The torchvision model behind each of the networks that LPIPS knows."""
 
 
-@loadable(sources=["weights", "net"])
 class LPIPS(PerceptualDistance):
     """Learned perceptual image patch similarity, version 0.1: torchmetrics' network and learned weights of channels.
 
