@@ -173,8 +173,11 @@ def test_a_file_that_refers_to_itself_is_refused_before_it_grows(saved):
     (saved / "config.yaml").write_text("\n".join(lines))
     with pytest.raises(ValueError, match=r"config\.yaml: it refers to its own parts"):
         load(saved)
-    (saved / "config.yaml").write_text("# " + "x" * (1 << 20))
-    with pytest.raises(ValueError, match=r"config\.yaml: it has more than 1048576 bytes"):
+    (saved / "config.yaml").write_text("# " + "x" * (1 << 16))
+    with pytest.raises(ValueError, match=r"config\.yaml: it has more than 65536 bytes"):
+        load(saved)
+    (saved / "config.yaml").write_text("encoder: " + "[" * 50_000)
+    with pytest.raises(ValueError, match=r"config\.yaml: it is nested deeper than 40 times"):
         load(saved)
 
 

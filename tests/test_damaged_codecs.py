@@ -21,8 +21,8 @@ from ulcompress import load
 from ulcompress.inspection import describe
 from ulcompress.pretrained import metadata
 
-CASES = int(os.environ.get("DAMAGED_CODECS", 150))
-SECONDS, MEGABYTES = 15, 1500
+CASES = int(os.environ.get("DAMAGED_CODECS", 200))
+SECONDS, MEGABYTES = 15, 500
 """That one codec, and all of them, may take."""
 PATHS = [
     *("", "stranger.Part", "os.system", "subprocess.Popen", "builtins.eval", "torch.hub.load", "ulcompress.load"),
@@ -96,7 +96,7 @@ def changed_text(data, rng):
         lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
         return "\n".join(lines).encode()
     if kind == "deep":
-        return b"encoder: " + b"[" * 100_000
+        return b"encoder: " + b"[" * 50_000
     if kind == "tag":
         return b"encoder: !!python/object/apply:os.system ['true']\n" + bytes(data)
     for _ in range(rng.randint(1, 8)):
@@ -177,7 +177,7 @@ def damage(directory, rng, good):
     return kind
 
 
-def attempt(directory, image, file):
+def attempt(directory, image, file, *, everything=True):
     """Use a codec as the command line does; return how each step ended."""
 
     def whole():
@@ -188,7 +188,7 @@ def attempt(directory, image, file):
         return load(directory, encoder_only=True).compress(image, None)
 
     ends = []
-    for step in (whole, told, lambda: describe(file, str(directory))):
+    for step in (whole, told, lambda: describe(file, str(directory)))[: 3 if everything else 1]:
         try:
             result = step()
             assert not isinstance(result, torch.Tensor) or result.isfinite().all()
@@ -228,7 +228,8 @@ def test_whatever_a_codec_directory_holds_it_is_a_codec_or_one_line(
         kind = damage(tmp_path / str(number), rng, goods[number])
         start = time.perf_counter()
         try:
-            ends += attempt(tmp_path / str(number), image, tmp_path / f"{number}.ulc")
+            everything = kind == "metadata" or case % 4 == 0
+            ends += attempt(tmp_path / str(number), image, tmp_path / f"{number}.ulc", everything=everything)
         except BaseException as error:
             raise AssertionError(f"case {case}, {kind}: {type(error).__name__}: {error}") from error
         slowest = max(slowest, (time.perf_counter() - start, case))

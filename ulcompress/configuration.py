@@ -20,23 +20,33 @@ ROOMS = (
     *("hyperprior", "illm"),
 )
 """Modules of ulcompress in which the parts of a codec are looked up."""
-LARGEST_FILE = 1 << 20
-"""Bytes of a configuration."""
+LARGEST_FILE = 1 << 16
+"""Bytes of a configuration; one of Stable Diffusion's size has a tenth."""
+DEEPEST = 40
+"""Parts within parts."""
 _SEQUENCES = (list, tuple, Sequence)
 _MAPPINGS = (dict, Mapping)
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Reads YAML without references, by which a few lines can stand for gigabytes."""
+    """Reads YAML without references, by which a few lines can stand for gigabytes, and not too deep."""
+
+    depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise ValueError("it refers to its own parts (`*name`); write them out")
-        return super().compose_node(parent, index)
+        if self.depth > DEEPEST:
+            raise ValueError(f"it is nested deeper than {DEEPEST} times")
+        self.depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
 
 
 def read_configuration(path: Path) -> dict[str, Any]:
-    """Read a YAML file of plain data, of which nothing is resolved; ValueError where it is none, or above 1 MiB."""
+    """Read a YAML file of plain data, of which nothing is resolved; ValueError where it is none, or above 64 KiB."""
     try:
         with path.open("rb") as file:
             text = file.read(LARGEST_FILE + 1)

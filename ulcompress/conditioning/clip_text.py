@@ -68,7 +68,8 @@ class ClipTextEncoder(TextEncoder):
         length = config.max_position_embeddings
         try:
             tokenizer = self._built()
-            fits = tokenizer.padding["length"] == tokenizer.truncation["max_length"] == length
+            padding, cut = tokenizer.padding or {}, tokenizer.truncation or {}
+            fits = padding.get("length") == cut.get("max_length") == length
             fits = fits and max(tokenizer.get_vocab().values()) < config.vocab_size
         except Exception as error:  # whatever damaged bytes do to their reader
             raise ValueError(f"the tokenizer is damaged: {' '.join(str(error).split())}") from error
