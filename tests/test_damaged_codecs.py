@@ -51,7 +51,7 @@ def nodes(value, path=()):
 
 def changed_configuration(config, rng):
     """Change one to three places of a configuration."""
-    config = copy.deepcopy(config)
+    good, config = config, copy.deepcopy(config)
     for _ in range(rng.randint(1, 3)):
         *path, last = rng.choice(list(nodes(config))[1:])
         owner = config
@@ -77,9 +77,10 @@ def changed_configuration(config, rng):
             del owner[last]
         elif kind == "outside" and named:
             key = rng.choice(list(OUTSIDE))
-            owner.get("init_args", owner)[key] = OUTSIDE[key]
+            arguments = owner.get("init_args")
+            (arguments if isinstance(arguments, dict) else owner)[key] = OUTSIDE[key]
         elif kind == "swap":
-            owner[last] = copy.deepcopy(rng.choice([config["encoder"], config["conditioning"], [], {}, True]))
+            owner[last] = copy.deepcopy(rng.choice([good["encoder"], good["conditioning"], [], {}, True]))
         if not list(nodes(config))[1:]:
             break
     return config
