@@ -50,7 +50,7 @@ def test_every_part_declares_whether_a_saved_codec_may_have_it_and_is_found_by_i
     assert {kind.__name__ for kind in known if sources_of(kind) is None} == UNDECLARED
     for kind in known:
         if kind.__name__ not in UNDECLARED and kind.__name__ != "Codec":
-            assert Checker(rooms=TRAINING_ROOMS)._class(kind.path(), "key") is kind
+            assert Checker(rooms=TRAINING_ROOMS).find(kind.path(), "key") is kind
 
 
 def test_an_argument_that_takes_strings_must_be_declared():
@@ -202,7 +202,7 @@ def test_a_codec_that_its_weights_cannot_fill_is_not_built(key, value, saved):
 def test_parts_of_a_package_are_built_where_it_is_trusted(saved):
     Path("package.py").write_text(PACKAGE)
     change(saved, "encoder", {"class_path": "package.Declared", "init_args": {"width": 8}})
-    with pytest.raises(ValueError, match=r"codec\.encoder: 'package\.Declared' is not of ulcompress.* trust 'package'"):
+    with pytest.raises(ValueError, match=r"codec\.encoder: 'package\.Declared' is not of ulcompress.*--trust PACKAGE"):
         load(saved)
     assert not Path("imported").exists()
     codec = load(saved, trust=["package"])
@@ -223,7 +223,7 @@ def test_the_command_line_trusts_a_package(saved, capsys):
     change(saved, "encoder", {"class_path": "package.Declared", "init_args": {}})
     Image.new("RGB", (32, 32)).save("a.png")
     assert run(["compress", "a.png", "--codec", "codec"]) == 1
-    assert "trust 'package'" in capsys.readouterr().err
+    assert "--trust PACKAGE" in capsys.readouterr().err
     trust = ["--codec", "codec", "--trust", "package"]
     assert run(["compress", "a.png", *trust]) == 0
     assert run(["info", "a.ulc", *trust]) == 0
@@ -290,4 +290,4 @@ def test_streams_that_are_not_described_are_one_line(streams, saved, tiny_codec)
 def test_rooms_of_a_codec_hold_parts_of_a_codec_alone():
     assert set(ROOMS) < set(TRAINING_ROOMS)
     with pytest.raises(ValueError, match="is no part that a codec has"):
-        Checker()._class("ulcompress.losses.LPIPS", "key")
+        Checker().find("ulcompress.losses.LPIPS", "key")

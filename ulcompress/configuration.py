@@ -114,6 +114,8 @@ class Checker:
     """Values of the user's own configuration, by their keys."""
     classes: Mapping[str, type] = field(default_factory=dict)
     """Those that the user's own configuration names, by their paths."""
+    advice: str = "where you know its package, allow it by `--trust PACKAGE`, in Python by trust=[...]"
+    """What to do about a class of another package."""
 
     def part(self, value: Any, slot: type, key: str) -> Recipe:
         """Return the recipe of a part that is a `slot`.
@@ -127,12 +129,13 @@ class Checker:
             raise ValueError(f"{key}: a part is `class_path` and `init_args`, got {_shown(value)}")
         if other := sorted(map(str, set(value) - {"class_path", "init_args"})):
             raise ValueError(f"{key}: Option {other[0]!r} is not accepted; a part is `class_path` and `init_args`")
-        kind = self._class(value["class_path"], key)
+        kind = self.find(value["class_path"], key)
         if not issubclass(kind, slot) or inspect.isabstract(kind):
             raise ValueError(f"{key}: {value['class_path']} does not name a subclass of {slot.__name__}")
         return self._recipe(kind, value.get("init_args", {}), key)
 
-    def _class(self, path: str, key: str) -> type:
+    def find(self, path: str, key: str) -> type:
+        """Return the class of a path, by importing its own module; ValueError where it may not be named."""
         if path in self.classes:
             return self.classes[path]
         module, _, name = path.rpartition(".")
@@ -140,36 +143,39 @@ class Checker:
         if root == "ulcompress" and module not in {f"ulcompress.{room}" for room in self.rooms}:
             raise ValueError(f"{key}: {_shown(path)} is no part that a codec has")
         if root != "ulcompress" and root not in self.packages:
-            raise ValueError(f"{key}: {_shown(path)} is not of ulcompress; where you know it, trust {_shown(root)}")
+            raise ValueError(f"{key}: {_shown(path)} is not of ulcompress; {self.advice}")
         try:
             kind = getattr(import_module(module), name, None)
         except ImportError as error:
             raise ValueError(f"{key}: cannot import {module}: {one_line(error)}") from error
         if not (isinstance(kind, type) and issubclass(kind, Recorded) and kind.path() == path):
             raise ValueError(f"{key}: {path} does not name a part")
-        if sources_of(kind) is None:
-            raise ValueError(f"{key}: {path} is not declared `ulcompress.part.loadable`")
         return kind
 
     def _recipe(self, kind: type, arguments: Any, key: str) -> Recipe:
+        sources = sources_of(kind)
+        if sources is None and kind not in self.classes.values():
+            raise ValueError(f"{key}: {kind.__module__}.{kind.__name__} is not declared `ulcompress.part.loadable`")
         if not isinstance(arguments, dict):
             raise ValueError(f"{key}: expected the arguments of a {kind.__name__}, got {_shown(arguments)}")
         known = parameters(kind)
-        sources = sources_of(kind)
         parsed = {}
         for name, value in arguments.items():
             if name not in known:
                 raise ValueError(f"{key}: Option {name!r} is not accepted; {kind.__name__} takes {', '.join(known)}")
-            own = f"{key}.{name}"
-            reaches_out = sources is None or (name in sources and value is not None)
-            if reaches_out and not self._is_asked(value, own):
-                where = "may lead" if sources is None else "leads"
-                raise ValueError(f"{own} is {_shown(value)}, which {where} to code, files or models elsewhere")
-            parsed[name] = value if reaches_out else self.value(value, known[name].annotation, own)
+            parsed[name] = self._argument(value, known[name], f"{key}.{name}", sources)
         for name, parameter in known.items():
             if parameter.default is parameter.empty and name not in arguments:
                 raise ValueError(f"{key}: the required argument {key}.{name} is missing")
         return Recipe(kind, parsed, key)
+
+    def _argument(self, value: Any, parameter: inspect.Parameter, key: str, sources: Collection[str] | None) -> Any:
+        if sources is not None and (value is None or parameter.name not in sources):
+            return self.value(value, parameter.annotation, key)
+        if not self._is_asked(value, key):
+            leads = "may lead" if sources is None else "leads"
+            raise ValueError(f"{key} is {_shown(value)}, which {leads} to code, files or models elsewhere")
+        return value
 
     def _is_asked(self, value: Any, key: str) -> bool:
         return all(name in self.asked and self.asked[name] == each for name, each in flat(value, key))

@@ -113,8 +113,8 @@ def _shapes(directory: Path) -> dict[str, list[int]]:
 def _check_shapes(codec: Codec, shapes: dict[str, list[int]], directory: Path) -> None:
     """Compare the weights that a codec needs with those that its directory has, before they are read."""
     needed = codec.state_dict()
-    for name in sorted(needed.keys() ^ shapes.keys()):
-        raise ValueError(f"the weights in {directory} do not fit the codec's parts: {name} is missing or unknown")
+    if lost := sorted(needed.keys() ^ shapes.keys()):
+        raise ValueError(f"the weights in {directory} do not fit the codec's parts: {lost[0]} is missing or unknown")
     for name, tensor in needed.items():
         # What is empty takes any length from its file.
         if tensor.numel() and list(tensor.shape) != shapes[name]:

@@ -22,16 +22,23 @@ def check_hyperparameters(checkpoint: Mapping[str, Any], asked: Mapping[str, Any
     Raises:
         ValueError: The checkpoint names something else; says its key and value.
     """
-    hyperparameters = checkpoint.get("hyper_parameters")
+    hyperparameters = checkpoint.get("hyper_parameters") or {}
+    if not isinstance(hyperparameters, Mapping):
+        raise ValueError(f"the checkpoint's hyperparameters are a {type(hyperparameters).__name__}; give another one")
     if not hyperparameters:
         return
-    arguments = {name: value for name, value in dict(hyperparameters).items() if not name.startswith("_")}
+    arguments = {name: value for name, value in hyperparameters.items() if not str(name).startswith("_")}
     module = {"class_path": hyperparameters.get("_class_path"), "init_args": arguments}
-    checker = Checker(rooms=TRAINING_ROOMS, asked=dict(flat(asked, "model")), classes=dict(_classes(asked)))
+    checker = Checker(
+        rooms=TRAINING_ROOMS,
+        asked=dict(flat(asked, "model")),
+        classes=dict(_classes(asked)),
+        advice="your own configuration must name it",
+    )
     try:
         checker.part(module, LightningModule, "model")
     except ValueError as error:
-        raise ValueError(f"the checkpoint is not continued, as {error}; give the same option if you want it") from error
+        raise ValueError(f"the checkpoint is not continued: {error}; give the same option if you want it") from error
 
 
 def _classes(asked: Mapping[str, Any]) -> Iterator[tuple[str, type]]:
