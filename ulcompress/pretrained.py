@@ -110,17 +110,23 @@ def _shapes(directory: Path) -> dict[str, list[int]]:
         return {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118  (it is no dictionary)
 
 
+def _tensors(codec: Codec) -> dict[str, Tensor]:
+    """Return parameters and buffers by name, with no hook of `state_dict`, which may compute with them."""
+    parameters = dict(codec.named_parameters(remove_duplicate=False))
+    return parameters | dict(codec.named_buffers(remove_duplicate=False))
+
+
 def _check_shapes(codec: Codec, shapes: dict[str, list[int]], directory: Path) -> None:
-    """Compare the weights that a codec needs with those that its directory has, before they are read."""
-    needed = codec.state_dict()
-    if lost := sorted(needed.keys() ^ shapes.keys()):
-        raise ValueError(f"the weights in {directory} do not fit the codec's parts: {lost[0]} is missing or unknown")
-    for name, tensor in needed.items():
+    """Compare the weights of a codec's directory with those that it takes, before they are read."""
+    taken = _tensors(codec)
+    for name, shape in shapes.items():
+        if name not in taken:
+            raise ValueError(f"the weights in {directory} do not fit the codec's parts: {name} is none of theirs")
         # What is empty takes any length from its file.
-        if tensor.numel() and list(tensor.shape) != shapes[name]:
+        if taken[name].numel() and list(taken[name].shape) != shape:
             raise ValueError(
-                f"the weights in {directory} do not fit the codec's parts: {name} has the shape {shapes[name]}, "
-                f"not {list(tensor.shape)}"
+                f"the weights in {directory} do not fit the codec's parts: {name} has the shape {shape}, "
+                f"not {list(taken[name].shape)}"
             )
 
 
@@ -154,7 +160,7 @@ def _fill(
     """Give a codec its weights, and let its parts check what they were given."""
     from ulcompress.part import Part
 
-    kinds = {name: tensor.dtype for name, tensor in codec.state_dict().items()}
+    kinds = {name: tensor.dtype for name, tensor in _tensors(codec).items()}
     for name, value in state.items():
         kind = kinds.get(name, value.dtype)
         if value.dtype != kind and not (value.is_floating_point() and kind.is_floating_point):
@@ -162,7 +168,9 @@ def _fill(
                 f"the weights in {directory} do not fit the codec's parts: {name} is {value.dtype}, not {kind}"
             )
     try:
-        codec.load_state_dict(state, strict=strict, assign=assign)
+        lost = codec.load_state_dict(state, strict=strict, assign=assign).missing_keys
+        if missing := [name for name in lost if not name.startswith("decoder.")]:
+            raise ValueError(f"{missing[0]} is missing")
         for part in codec.modules():
             if isinstance(part, Part):
                 part.check_state()
