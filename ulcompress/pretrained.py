@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from ulcompress.codec import Codec
 
 BUNDLED = Path(__file__).parent / "weights"
-SPARE = 1 << 24
-"""Elements that may be allocated while a codec is built, beside eight times those of its weights: of a learned codec
-the whole is built for each of its parts."""
+FACTOR = 16
+"""Times the weights that may be allocated while a codec is built: of a learned one the whole is built for each part."""
+SPARE_TENSORS, SPARE_ELEMENTS = 1 << 13, 1 << 24
+"""Beside these, for small codecs."""
 
 
 def load(
@@ -58,7 +59,7 @@ def load(
     config = read_configuration(path)
     try:
         with _no_initialization():
-            codec = build(config, trust=trust, elements=sum(map(prod, shapes.values())))
+            codec = build(config, trust=trust, sizes=[prod(shape) for shape in shapes.values()])
     except ValueError as error:
         raise ValueError(f"{path} is {error}") from error
     _check_shapes(codec, shapes, directory)
@@ -190,26 +191,27 @@ def _of_parts(state: dict[str, Tensor], parts: Sequence[str], directory: Path) -
     return chosen
 
 
-def build(config: dict[str, Any], *, trust: Collection[str] = (), elements: int | None = None) -> Codec:
+def build(config: dict[str, Any], *, trust: Collection[str] = (), sizes: Collection[int] | None = None) -> Codec:
     """Build a codec with random weights from the plain data of `Codec.arguments()`.
 
     Args:
         config: The data. Nothing that it names is executed but constructors of parts, and none of them reads a file.
         trust: As for `load`.
-        elements: Of the weights that the codec will get; one that would be many times larger is not built.
+        sizes: Of the weights that the codec will get, in elements; one that would be many times larger is not built.
 
     Raises:
         ValueError: A key or a value is wrong; the message names it with its full path.
     """
-    from contextlib import nullcontext
-
     from ulcompress.budget import TensorBudget
     from ulcompress.codec import Codec
     from ulcompress.configuration import Checker
 
     try:
         recipe = Checker(packages=trust).part(config, Codec, "codec")
-        with nullcontext() if elements is None else TensorBudget(8 * elements + SPARE):
+        if sizes is None:
+            return recipe.build()
+        tensors, elements = FACTOR * len(sizes) + SPARE_TENSORS, FACTOR * sum(sizes) + SPARE_ELEMENTS
+        with TensorBudget(tensors=tensors, elements=elements):
             return recipe.build()
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not a valid codec configuration: {error}") from error
@@ -279,7 +281,7 @@ def export(
     state = content["state_dict"] if averaged else content.get("current_model_state", content["state_dict"])
     own = {name.removeprefix("codec."): value for name, value in state.items() if name.startswith("codec.")}
     try:
-        codec = build(config, trust=trust, elements=sum(value.numel() for value in own.values()))
+        codec = build(config, trust=trust, sizes=[value.numel() for value in own.values()])
     except ValueError as error:
         raise ValueError(f"{str(checkpoint)!r} holds a codec that cannot be built: {error}") from error
     try:
