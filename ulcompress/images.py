@@ -51,6 +51,7 @@ LOSSLESS |= {"JPEG2000": {}, "TIFF": {}, "BMP": {}, "DIB": {}, "PPM": {}, "SGI":
 """How Pillow writes pixels as they are."""
 LOSSY = ("JPEG", "WEBP", "AVIF", "JXL")
 """The formats that are written with a quality."""
+LARGER = "if you trust it, allow more (max_pixels), or make it smaller"
 _pillow_limit = Lock()
 
 
@@ -84,6 +85,8 @@ def open_image(
         raise ImageError(f"{label}: {error.strerror}; give a readable image file") from error
     except Image.UnidentifiedImageError as error:
         raise ImageError(f"{label}: not an image of a known format; convert it to PNG, JPEG or WebP") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"{label}: more pixels than the limit of {max_pixels}; {LARGER}") from error
     except (ImageError, ColourWarning, MemoryError):
         raise
     except Exception as error:  # on damaged files decoders raise anything: OSError, SyntaxError, struct.error...
@@ -217,8 +220,7 @@ def _decoded(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
 def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
     width, height = size
     if width * height > max_pixels:
-        advice = "if you trust it, allow more (max_pixels), or make it smaller"
-        raise ImageError(f"{name}: {width} x {height} pixels, more than the limit of {max_pixels}; {advice}")
+        raise ImageError(f"{name}: {width} x {height} pixels, more than the limit of {max_pixels}; {LARGER}")
 
 
 @contextmanager
@@ -228,7 +230,7 @@ def _pillow_allows(pixels: int) -> Iterator[None]:
         yield
         return
     with _pillow_limit:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, pixels
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             yield
         finally:

@@ -80,7 +80,7 @@ def _chunks(file: BinaryIO) -> Iterator[_Chunk]:
 
 
 def _info(said: dict[bytes, bytes], header: bytes) -> dict[str, Any]:
-    info: dict[str, Any] = {}
+    info: dict[str, Any] = {"size": struct.unpack(">II", header[:8])} if len(header) == 13 else {}
     if len(said.get(b"tRNS", b"")) == {0: 2, 2: 6}.get(header[9] if len(header) == 13 else -1):
         info["transparency"] = _transparency(said[b"tRNS"], header[8])
     if len(said.get(b"cICP", b"")) == 4:
