@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -18,7 +18,15 @@ from torch import Tensor
 from ulcompress.files import write_whole
 from ulcompress.folders import find_files
 from ulcompress.limits import MAX_PIXELS
-from ulcompress.pixels import ColourWarning, ImageError, set_apart, to_8_bits, to_srgb, transparent_colour
+from ulcompress.pixels import (
+    ColourWarning,
+    ImageError,
+    set_apart,
+    to_8_bits,
+    to_srgb,
+    transparent_colour,
+    without_metadata,
+)
 
 with suppress(ImportError):
     import pillow_jxl  # noqa: F401, makes JPEG XL known to Pillow
@@ -211,6 +219,19 @@ def find_images(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
 def _decoded(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
     pixels, info = set_apart(file)
     _check_size(info.pop("size", (1, 1)), name, max_pixels)
+    try:
+        return _read(pixels, info, name, max_pixels)
+    except (ImageError, ColourWarning, MemoryError, Image.DecompressionBombError):
+        raise
+    except Exception:
+        # The tags of a TIFF lie among those of its pixels, and Pillow reads all of them.
+        bare = without_metadata(pixels)
+        if bare is None:
+            raise
+        return _read(bare, info, name, max_pixels)
+
+
+def _read(pixels: BinaryIO, info: dict[str, Any], name: str, max_pixels: int) -> Image.Image:
     with _pillow_allows(max_pixels), Image.open(pixels, formats=readable_formats()) as image:
         _check_size(image.size, name, max_pixels)
         image.info |= info

@@ -4,5 +4,6 @@ from ulcompress.pixels.colour import to_srgb
 from ulcompress.pixels.depth import to_8_bits, transparent_colour
 from ulcompress.pixels.errors import ColourWarning, ImageError
 from ulcompress.pixels.metadata import set_apart
+from ulcompress.pixels.tiff import without_metadata
 
-__all__ = ["ColourWarning", "ImageError", "set_apart", "to_8_bits", "to_srgb", "transparent_colour"]
+__all__ = ["ColourWarning", "ImageError", "set_apart", "to_8_bits", "to_srgb", "transparent_colour", "without_metadata"]

@@ -22,7 +22,7 @@ SIGNATURES = {
 def set_apart(file: BinaryIO) -> tuple[BinaryIO, dict[str, Any]]:
     """Return an image file without the metadata that its reader could fail on, and what that says of the pixels.
 
-    `size` among the latter is width and height by the head of a PNG or a JPEG XL, whose reader decodes it to tell.
+    `size` among the latter is width and height, where they are told before the file is given to its reader.
     """
     start = file.read(16)
     file.seek(0)
