@@ -84,8 +84,8 @@ def to_srgb(image: Image.Image, source: Image.Image, name: str = "image") -> Ima
 def _profile(source: Image.Image) -> bytes | None:
     """Return the ICC profile of an image; None where it is in sRGB or says nothing."""
     info = source.info
-    if (code_points := _code_points(source)) is not None:
-        return _profile_of_code_points(*code_points[:2])
+    if info.get("cicp"):
+        return _profile_of_code_points(*info["cicp"][:2])
     if info.get("icc_profile"):
         return info["icc_profile"]
     if "srgb" in info or not ("gamma" in info or "chromaticity" in info):
@@ -93,24 +93,16 @@ def _profile(source: Image.Image) -> bytes | None:
     return _profile_of_gamma(info.get("gamma", SRGB_GAMMA), info.get("chromaticity", BT709))
 
 
-def _code_points(source: Image.Image) -> bytes | None:
-    chunks = getattr(source, "private_chunks", ())  # where Pillow keeps what it does not know of a PNG
-    code_points = source.info.get("cicp") or next((chunk[1] for chunk in chunks if chunk[0] == b"cICP"), None)
-    return code_points if code_points and len(code_points) >= 2 else None
-
-
 def _profile_of_code_points(primaries: int, transfer: int) -> bytes | None:
     if transfer in HIGH_DYNAMIC_RANGE:
-        raise ImageError(
-            f"its range is high ({HIGH_DYNAMIC_RANGE[transfer]}); convert it to sRGB, by what you want to keep"
-        )
+        curve = HIGH_DYNAMIC_RANGE[transfer]
+        raise ImageError(f"its dynamic range is high ({curve}), which sRGB cannot hold; convert it by a photo program")
     if primaries not in PRIMARIES or transfer not in CURVES:
         raise ValueError(f"primaries {primaries} with transfer {transfer}")
     if PRIMARIES[primaries] == BT709 and CURVES[transfer] == SRGB_CURVE:
         return None
-    return matrix_profile(
-        PRIMARIES[primaries], CURVES[transfer], f"primaries {primaries}, transfer {transfer} of H.273"
-    )
+    name = f"primaries {primaries} and transfer {transfer} of H.273"
+    return matrix_profile(PRIMARIES[primaries], CURVES[transfer], name)
 
 
 def _profile_of_gamma(gamma: float, chromaticities: tuple[float, ...]) -> bytes:
@@ -152,7 +144,8 @@ def _opened(profile: bytes, mode: str) -> _Conversion:
         mode,
         "RGB",
         ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        # By itself lcms would replace the curve of a grey profile by 33 points, too few where it is steep.
+        ImageCms.Flags.BLACKPOINTCOMPENSATION | (ImageCms.Flags.GRIDPOINTS(255) if mode == "L" else 0),
     )
     name = ImageCms.getProfileDescription(opened)
     description = "".join(letter for letter in name if letter.isprintable())

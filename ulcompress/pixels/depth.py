@@ -6,6 +6,7 @@ The values decide nothing: one pixel above white is white, and makes no other pi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -95,7 +96,8 @@ def _range(image: Image.Image, tags: Mapping[int, Any]) -> tuple[float, float]:
         return 0, 1 if image.mode == "F" else 2**16 - 1
     if image.mode == "F":
         black, white = _first(tags, SMALLEST, 0), _first(tags, LARGEST, 1)
-        return (black, white) if black < white else (0, 1)
+        numbers = all(isinstance(value, (int, float)) and isfinite(value) for value in (black, white))
+        return (black, white) if numbers and black < white else (0, 1)
     return 0, 2 ** (_first(tags, BITS_PER_SAMPLE, 1) - (_sample_format(tags) == SIGNED)) - 1
 
 
