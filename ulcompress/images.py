@@ -98,7 +98,8 @@ def open_image(
     except (ImageError, ColourWarning, MemoryError):
         raise
     except Exception as error:  # on damaged files decoders raise anything: OSError, SyntaxError, struct.error...
-        raise ImageError(f"{label}: truncated or damaged ({error}); get the file again") from error
+        reason = " ".join(str(error).split())
+        raise ImageError(f"{label}: truncated or damaged ({reason}); get the file again") from error
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
