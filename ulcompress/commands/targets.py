@@ -70,7 +70,9 @@ def _named(output: str | None, places: Mapping[Path, Path], suffix: str) -> list
         return [Job(source, Path(output) / place.with_suffix(suffix)) for source, place in places.items()]
     target = STDOUT if output == "-" else Path(output)
     if len(places) > 1 and (target == STDOUT or not _takes_all(target)):
-        raise ValueError(f"got {len(places)} files for the one output {output}; name a folder, with a {os.sep} at its end")
+        raise ValueError(
+            f"got {len(places)} files for the one output {output}; name a folder, {output.rstrip(os.sep)}{os.sep}"
+        )
     return [Job(source, target) for source in places]
 
 
