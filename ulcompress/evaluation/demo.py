@@ -93,4 +93,7 @@ def _print(rows: Mapping[str, Measurement]) -> None:
         table.add_column(heading, justify="right")
     for name, measurement in rows.items():
         table.add_row(name, *measurement.cells)
-    Console().print(table)
+    console = Console()
+    with console.capture() as capture:
+        console.print(table)
+    print(capture.get(), end="")
