@@ -463,9 +463,9 @@ def test_a_damaged_record_is_none(tmp_path):
     path = next(tmp_path.rglob("*.json"))
     whole = json.loads(path.read_text())
     for change in (
-        {"width": 0}, {"bytes": "3"}, {"bytes": -1}, {"height": 4.0}, {"fits": 1}, {"identity": None}, {"factor": math.nan},
-        {"metrics": [1]}, {"metrics": {"psnr": "30"}}, {"metrics": {"psnr": math.inf}}, {"protocols": {"psnr": 1}},
-        {"quality": [1]}, {"encode_seconds": None}, {"working_memory": 0.5}, {"more": 1},
+        {"width": 0}, {"bytes": "3"}, {"bytes": -1}, {"height": 4.0}, {"fits": 1}, {"identity": None},
+        {"factor": math.nan}, {"metrics": [1]}, {"metrics": {"psnr": "30"}}, {"metrics": {"psnr": math.inf}},
+        {"protocols": {"psnr": 1}}, {"quality": [1]}, {"encode_seconds": None}, {"working_memory": 0.5}, {"more": 1},
     ):  # fmt: skip
         path.write_text(json.dumps(whole | change))
         assert store.record("one", "image") is None, change
@@ -502,17 +502,15 @@ def test_a_damaged_image_that_was_kept_is_restored_again(plan):
 def test_odd_names_are_escaped_in_all_that_is_written(plan, codec):
     odd = os.fsdecode(b"caf\xe9 <b>\n.png")
     path = plan.images["a"].rename(plan.images["a"].with_name(odd))
-    other = shutil.copytree(codec, Path(codec).with_name(os.fsdecode(b"\xff tiny")))
-    plan = replace(
-        plan, images=name_images([path]), curves=(Curve.parse(str(other)),), anchors=(), settings=(Setting(),)
-    )
+    other = shutil.copytree(codec, Path(codec).with_name("\x1b tiny"))
+    curves, images = (Curve.parse(str(other)),), name_images([path])
+    plan = replace(plan, images=images, curves=curves, anchors=(), settings=(Setting(),))
     results = gather(plan, run(plan), command=f"evaluate {odd}")
-    written = write_results(results, plan.out)
-    texts = [path.read_text(encoding="utf-8") for path in written]
-    assert (
-        results["images"][0]["name"] == "caf\\udce9 <b>\\n" and results["command"] == "evaluate caf\\udce9 <b>\\n.png"
-    )
-    assert json.loads(texts[0]) == results and all("\\udcff tiny" in text for text in texts)
+    texts = [path.read_text(encoding="utf-8") for path in write_results(results, plan.out)]
+    assert results["images"][0]["name"] == "caf\\udce9 <b>\\n"
+    assert results["command"] == "evaluate caf\\udce9 <b>\\n.png"
+    assert json.loads(texts[0]) == results
+    assert not any("\x1b" in text for text in texts) and all("\\x1b tiny" in text for text in texts[1:3])
 
 
 def test_another_metric_does_not_forget_the_first_where_nothing_is_kept(plan, monkeypatch):

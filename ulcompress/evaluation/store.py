@@ -179,7 +179,7 @@ class Store:
     def _arrays(self, contestant: str, image: str) -> dict[str, np.ndarray]:
         path = self._path("points", contestant, image, ".npz")
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
                 return dict(arrays)
         except Exception:  # missing, or damaged, of which zip, zlib and numpy tell in many ways
             return {}
