@@ -33,11 +33,11 @@ def prepare() -> None:
 
 def report(line: str, stream: TextIO | None = None) -> None:
     """Print a line on what was done, by default on standard output; it stays done where the line cannot be printed."""
-    stream = stream or sys.stdout
+    place = stream or sys.stdout
     try:
-        print(printable(line), file=stream, flush=True)
+        print(printable(line), file=place, flush=True)
     except OSError as error:
-        silence(stream)
+        silence(place)
         if not isinstance(error, BrokenPipeError):
             complain(f"the report cannot be printed ({error.strerror}); the work goes on")
 
