@@ -125,7 +125,7 @@ def test_only_what_was_left_long_ago_is_removed(tmp_path):
     for path in (stale, fresh, other):
         path.write_bytes(b"")
     for path in (stale, other):
-        os.utime(path, (time.time() - STALE - 60,) * 2)
+        os.utime(path, (0, time.time() - STALE - 60))
     write_whole(tmp_path / "file", b"")
     assert names(tmp_path) == [".mine", ".ulcompress-1.partial", "file"]
 

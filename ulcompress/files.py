@@ -14,7 +14,6 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-
 STALE = 24 * 3600
 """Seconds without a write after which a temporary file belongs to no process that is still at work."""
 
@@ -64,7 +63,7 @@ def _replacing(target: Path) -> Iterator[BinaryIO]:
         with open(partial, "xb") as file:  # exclusive: neither a file nor a link that somebody has laid there
             yield file
             file.flush()
-            os.fsync(file.fileno())  # the folder is not synchronised: after a power cut the old file or the new is whole
+            os.fsync(file.fileno())  # the folder is not: after a power cut the old file is there or the new one
         if target.exists():
             partial.chmod(stat.S_IMODE(target.stat().st_mode))
         partial.replace(target)

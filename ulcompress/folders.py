@@ -69,7 +69,7 @@ def _listed(place: str | os.DirEntry[str]) -> list[os.DirEntry[str]]:
         with os.scandir(place) as entries:
             return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
     except OSError as error:
-        _leave_out(place, error.strerror)
+        _leave_out(place, error.strerror or error)
         return []
 
 
@@ -89,7 +89,7 @@ def _identity(place: str | os.DirEntry[str]) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _leave_out(place: str | os.DirEntry[str], reason: str) -> None:
+def _leave_out(place: str | os.DirEntry[str], reason: object) -> None:
     warnings.warn(f"{os.fspath(place)} is left out: {reason}", stacklevel=2)
 
 

@@ -21,6 +21,8 @@ def each_file(jobs: Sequence[Job], one: Callable[[Path, Path], str]) -> int:
     for source, target in jobs:
         try:
             line = one(source, target)
+        except BrokenPipeError:  # of standard output, for which nothing more need be done
+            raise
         except (ValueError, OSError) as error:
             failures += 1
             complain(about(source, error))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ulcompress.commands.batch import each_file, read, write
-from ulcompress.commands.options import Verbs, add_inputs, add_sampling, load_codec, natural, positive
+from ulcompress.commands.options import Verbs, add_inputs, add_sampling, load_codec, natural
 from ulcompress.commands.targets import jobs_of
 from ulcompress.folders import find_files
 
@@ -24,7 +24,7 @@ def add_parser(verbs: Verbs) -> None:
     add_sampling(parser)
     parser.add_argument("--seed", type=natural, help="of the noise, if the codec has none (default: the file's)")
     parser.add_argument(
-        "--quality", type=positive, metavar="N", help="write a lossy .jpg, .webp, ..., 100 the best (default: lossless)"
+        "--quality", type=int, metavar="N", help="write a lossy .jpg or .webp, 100 the best (default: lossless)"
     )
     parser.set_defaults(action=run)
 

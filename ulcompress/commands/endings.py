@@ -40,7 +40,9 @@ def complete(action: Callable[[], int | None]) -> int:
 def interruptible(action: Callable[[], int | None]) -> int:
     """Return the exit status of an action that the user may interrupt, or stop to read."""
     try:
-        return action() or 0
+        status = action() or 0
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         complain("interrupted")
         return 128 + signal.SIGINT

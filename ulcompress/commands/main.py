@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from ulcompress import __version__
 from ulcompress.commands import caption, choose_seed, compress, decompress, demo, evaluate, export, info
 from ulcompress.commands.endings import complete, interruptible
-from ulcompress.commands.streams import complain, flushed, prepare
+from ulcompress.commands.streams import complain, drop_unprinted, prepare
 from ulcompress.lines import one_line
 
 LIGHTNING_VERBS = ("fit", "validate", "test")
@@ -21,8 +21,10 @@ LIGHTNING_VERBS = ("fit", "validate", "test")
 def main() -> None:
     """Run the command line of the process and exit: 0 when all went well, 1 with one line on standard error."""
     prepare()
-    status = run(sys.argv[1:])
-    sys.exit(status if flushed() else status or 1)
+    try:
+        sys.exit(run(sys.argv[1:]))
+    finally:
+        drop_unprinted()
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -20,7 +20,7 @@ def add_inputs(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        help="file; or folder, which keeps the tree below each input; - for standard output (default: beside the input)",
+        help="file; folder, which keeps the tree below each input; - for standard output (default: beside the input)",
     )
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--force", action="store_true", help="overwrite existing files")

@@ -33,11 +33,11 @@ def prepare() -> None:
 
 def report(line: str, stream: TextIO | None = None) -> None:
     """Print a line on what was done, by default on standard output; it stays done where the line cannot be printed."""
-    stream = stream or sys.stdout
+    place = stream or sys.stdout
     try:
-        print(printable(line), file=stream, flush=True)
+        print(printable(line), file=place, flush=True)
     except OSError as error:
-        silence(stream)
+        silence(place)
         if not isinstance(error, BrokenPipeError):
             complain(f"the report cannot be printed ({error.strerror}); the work goes on")
 
@@ -47,18 +47,16 @@ def complain(line: str) -> None:
     report(f"ulcompress: {line}", sys.stderr)
 
 
-def flushed() -> bool:
-    """Say whether all that was printed on standard output has got there; if not, drop it."""
+def drop_unprinted() -> None:
+    """Let go of what standard output does not take, of which Python would complain once more at its end."""
     try:
         sys.stdout.flush()
     except OSError:
         silence(sys.stdout)
-        return False
-    return True
 
 
 def silence(stream: TextIO) -> None:
-    """Send what a stream still holds, and all that follows, to nowhere; Python would complain of it at its end."""
+    """Send what a stream still holds, and all that follows, to nowhere."""
     with suppress(io.UnsupportedOperation), open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())
 

@@ -42,13 +42,8 @@ def jobs_of(options: argparse.Namespace, find: Callable[[Sequence[Path]], list[P
     """
     jobs = _named(options.output, _places(options.inputs, find), suffix)
     _refuse_twins(jobs)
-    existing = [job for job in jobs if os.path.lexists(job.target) and not _takes_all(job.target)]
-    if existing and not (options.force or options.skip_existing):
-        advice = "use --force to overwrite, --skip-existing to do the others, or -o to write elsewhere"
-        raise ValueError(f"{existing[0].target} exists; {advice}")
-    if existing and options.skip_existing:
-        complain(f"{len(existing)} of {len(jobs)} are there already and skipped")
-        jobs = [job for job in jobs if job not in existing]
+    if not options.force:
+        jobs = _without_existing(jobs, skip=options.skip_existing)
     for folder in dict.fromkeys(job.target.parent for job in jobs):
         folder.mkdir(parents=True, exist_ok=True)
     return jobs
@@ -70,8 +65,22 @@ def _named(output: str | None, places: Mapping[Path, Path], suffix: str) -> list
         return [Job(source, Path(output) / place.with_suffix(suffix)) for source, place in places.items()]
     target = STDOUT if output == "-" else Path(output)
     if len(places) > 1 and (target == STDOUT or not _takes_all(target)):
-        raise ValueError(f"got {len(places)} files for the one output {output}; name a folder, with a {os.sep} at its end")
+        raise ValueError(
+            f"got {len(places)} files for the one output {output}; name a folder, with {os.sep} at its end"
+        )
     return [Job(source, target) for source in places]
+
+
+def _without_existing(jobs: list[Job], *, skip: bool) -> list[Job]:
+    """Refuse or skip the jobs whose files are there."""
+    wanting = [job for job in jobs if _takes_all(job.target) or not os.path.lexists(job.target)]
+    if len(wanting) < len(jobs) and not skip:
+        first = next(job.target for job in jobs if job not in wanting)
+        advice = "use --force to overwrite, --skip-existing to do the others, or -o to write elsewhere"
+        raise ValueError(f"{first} exists; {advice}")
+    if len(wanting) < len(jobs):
+        complain(f"{len(jobs) - len(wanting)} of {len(jobs)} are there already and skipped")
+    return wanting
 
 
 def _is_folder(output: str) -> bool:
