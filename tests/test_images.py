@@ -1,4 +1,5 @@
 import struct
+import subprocess
 import zlib
 
 import numpy as np
@@ -259,6 +260,17 @@ def test_a_warning_about_colours_that_is_an_error_stays_what_it_is(ramp, tmp_pat
         open_image(tmp_path / "a.png")
     with pytest.raises(ColourWarning, match=r"b\.png: colours are taken as sRGB"):
         open_image(tmp_path / "b.png")
+
+
+def test_a_pipe_is_read_like_a_file(ramp, tmp_path):
+    file = tmp_path / "a.png"
+    ramp.save(file)
+    with subprocess.Popen(["cat", file], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and not process.stdout.seekable()
+        assert open_image(process.stdout).tobytes() == ramp.tobytes()
+    with open(file, "rb") as opened:
+        opened.seek(100)
+        assert open_image(opened).tobytes() == ramp.tobytes()
 
 
 def test_a_stream_is_named_in_the_error(tmp_path):

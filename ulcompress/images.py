@@ -74,7 +74,7 @@ def open_image(
     """Decode all of an image file as 8-bit RGB, as `to_rgb` does.
 
     Args:
-        file: A path, or a file that is open for reading and can be searched.
+        file: A path, or a file that is open for reading; it is read from its beginning.
         name: Stands for the file in errors and warnings.
         max_pixels: The most pixels that it may have; nothing of a larger one is decoded.
 
@@ -120,7 +120,7 @@ def to_rgb(image: Image.Image, name: str = "image") -> Image.Image:
     (`pixels.to_8_bits`). Of an animation the first frame is taken. `name` is for errors and warnings.
     """
     source = image
-    image = _upright(to_8_bits(image))
+    image = _upright(to_8_bits(image, name))
     if image.mode in ("La", "RGBa"):
         image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
     if image.has_transparency_data:
@@ -185,7 +185,9 @@ def _options(name: str, suffix: str, quality: int | None) -> dict[str, object]:
         raise ImageError("the suffix names no image format that can be written; use .png")
     if quality is None:
         if name not in LOSSLESS:
-            raise ImageError(f"{suffix} would lose some of the image; use .png, .webp or .jxl, or give a quality")
+            raise ImageError(
+                f"{suffix} would lose some of the image; use .png, .webp or .jxl, or give a quality (--quality)"
+            )
         return LOSSLESS[name]
     if name not in LOSSY:
         raise ImageError(f"{suffix} has no quality; leave that out, or use .jpg, .webp, .avif or .jxl")
@@ -218,6 +220,8 @@ def find_images(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
 
 
 def _decoded(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
+    file = file if file.seekable() else io.BytesIO(file.read())
+    file.seek(0)
     pixels, info = set_apart(file)
     _check_size(info.pop("size", (1, 1)), name, max_pixels)
     try:

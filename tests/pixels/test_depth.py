@@ -4,7 +4,7 @@ import zlib
 import numpy as np
 import pytest
 
-from ulcompress.images import read_image
+from ulcompress.images import ColourWarning, read_image
 
 GREY = np.linspace(0, 255, 24).round().astype(np.uint8).reshape(4, 6)
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
@@ -100,6 +100,12 @@ def test_one_odd_value_of_a_tiff_changes_no_other(tmp_path, value):
     expected = GREY.astype(int)
     expected[2, 3] = 255 if value > 1 else 0
     assert (shown(tmp_path, tiff(pixels.tobytes(), bits=32, kind=FLOAT)) == expected).all()
+
+
+def test_floats_that_are_levels_of_8_bits_are_said(tmp_path):
+    data = tiff((GREY + np.float32(2)).tobytes(), bits=32, kind=FLOAT)
+    with pytest.warns(ColourWarning, match=r"a\.tif: 100% of its values are above 1"):
+        assert (shown(tmp_path, data) == 255).all()
 
 
 @pytest.mark.parametrize("greatest", [300, 4095, 65535])

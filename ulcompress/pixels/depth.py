@@ -5,12 +5,15 @@ The values decide nothing: one pixel above white is white, and makes no other pi
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from math import isfinite
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin
+
+from ulcompress.pixels.errors import ColourWarning
 
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT, SMALLEST, LARGEST = 258, 262, 339, 340, 341
 """Tags of TIFF."""
@@ -22,19 +25,24 @@ ROWS = 256
 NATIVE = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 
 
-def to_8_bits(image: Image.Image) -> Image.Image:
+def to_8_bits(image: Image.Image, name: str = "image") -> Image.Image:
     """Return a deep grey image (modes I, I;16 and F) or one of signed bytes as L, or LA where a grey is transparent.
 
     Black and white are, in a TIFF, 0 and the largest value of its type, or for floats what it states as the smallest
     and the largest (SMinSampleValue, SMaxSampleValue), else 0 and 1; the other way round where the smallest is white.
     In other images they are 0 and 1 for floats, 0 and 65535 for integers. Values beyond are clipped, NaN counts as 0.
+    A ColourWarning, with the name of the image, says that most floats are above white.
     """
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
     if not is_deep(image):
         return image
     _correct_byte_order(image)
     values = _values(image, tags)
-    grey = _scaled(values, *_range(image, tags))
+    black, white = _range(image, tags)
+    if image.mode == "F" and (above := np.mean(values > white)) > 0.5:
+        message = f"{name}: {above:.0%} of its values are above {white:g}, which is the end of their range; divide them"
+        warnings.warn(message, ColourWarning, stacklevel=2)
+    grey = _scaled(values, black, white)
     if tags and tags.get(PHOTOMETRIC, 0) == 0:
         grey = 255 - grey
     key = image.info.get("transparency")

@@ -6,4 +6,4 @@ class ImageError(ValueError):
 
 
 class ColourWarning(UserWarning):
-    """Colours of an image were converted, or what is said of them cannot be understood; the pixels are there."""
+    """Colours of an image were converted, or what they mean is in doubt; the image is there all the same."""
