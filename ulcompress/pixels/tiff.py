@@ -28,7 +28,9 @@ def without_metadata(file: BinaryIO) -> BytesIO | None:
     file.seek(0)
     data = bytearray(file.read())
     start, count = _directory(data, order)
-    entries = [data[at : at + ENTRY] for at in range(start + 2, min(start + 2 + ENTRY * count, len(data)), ENTRY)]
+    entries = [
+        bytes(data[at : at + ENTRY]) for at in range(start + 2, min(start + 2 + ENTRY * count, len(data)), ENTRY)
+    ]
     kept = b"".join(entry for entry in entries if len(entry) == ENTRY and _needed(entry, order, len(data)))
     # The four zeros say that no image follows.
     directory = struct.pack(f"{order}H", len(kept) // ENTRY) + kept + bytes(4)
