@@ -31,6 +31,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ulcompress.files import whole_file
+
 
 class EfficientNetLite(nn.Module):
     """Maps RGB in [0, 1] to the last map of each resolution."""
@@ -236,7 +238,8 @@ def main() -> None:
     with torch.no_grad():
         program = torch.export.export(network, (torch.rand(2, 3, 128, 160),), dynamic_shapes=(free,))
     options.folder.mkdir(parents=True, exist_ok=True)
-    torch.export.save(program, options.folder / f"{options.name}.pt2")
+    with whole_file(options.folder / f"{options.name}.pt2") as file:
+        torch.export.save(program, file)
 
 
 if __name__ == "__main__":

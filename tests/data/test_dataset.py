@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from ulcompress.data import Draw, ImageDataset, collate, open_source
+from ulcompress.data.dataset import MAX_TRAINING_PIXELS
 from ulcompress.images import ImageError
 
 
@@ -121,3 +122,18 @@ def test_without_any_good_image_it_stops(tmp_path):
 def test_a_crop_has_at_least_one_pixel(tmp_path):
     with pytest.raises(ValueError, match="got crop 0; give the side"):
         ImageDataset(source=make(tmp_path, (4, 4)), crop=0)
+
+
+def test_an_image_of_too_many_pixels_is_left_out(tmp_path):
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "a.png")
+    Image.new("RGB", (20, 20), "blue").save(tmp_path / "b.png")
+    dataset = ImageDataset(source=open_source(str(tmp_path)), crop=8, max_pixels=1599)
+    with pytest.warns(UserWarning, match=r"left out.*a\.png: 40 x 40 pixels, more than the limit of 1599"):
+        crop, _ = dataset[0]
+    assert crop[:, 0, 0].tolist() == [0, 0, 255]
+    dataset = ImageDataset(source=open_source(str(tmp_path)), crop=8, max_pixels=1600)
+    assert dataset[0][0][:, 0, 0].tolist() == [255, 0, 0]
+
+
+def test_photographs_of_33_megapixels_are_trained_on_and_not_larger_ones():
+    assert 7008 * 4672 <= MAX_TRAINING_PIXELS < 9504 * 6336

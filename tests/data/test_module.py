@@ -50,7 +50,7 @@ def test_missing_images_name_the_option(folder):
 def test_impossible_numbers_are_refused(folder):
     with pytest.raises(ValueError, match=r"5 training images, less than one batch of 6.*smaller data\.batch_size"):
         ImageDataModule(train=folder, batch_size=6).train_dataloader()
-    for name in ("crop", "batch_size", "validation_images"):
+    for name in ("crop", "batch_size", "validation_images", "max_pixels"):
         with pytest.raises(ValueError, match=rf"got data\.{name} 0; give at least 1"):
             ImageDataModule(**{name: 0})
     for crop in ([], [16, 0]):

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ulcompress.commands.options import Verbs, add_codec, add_rate, load_codec
+from ulcompress.commands.streams import report
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -24,5 +25,5 @@ def run(options: argparse.Namespace) -> int:
     from ulcompress.evaluation import demo
 
     for path in demo(load_codec(options), options.image, options.out, options.caption, options.rate):
-        print(path)
+        report(str(path))
     return 0

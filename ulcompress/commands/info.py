@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ulcompress.commands.batch import each_file
+from ulcompress.commands.batch import about
 from ulcompress.commands.options import Verbs, add_trust
+from ulcompress.commands.streams import complain
+from ulcompress.lines import printable
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -20,11 +22,6 @@ def add_parser(verbs: Verbs) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print what the files hold; return the exit status."""
-    from ulcompress.inspection import describe
-
-    def one(source: Path, _: Path) -> str:
-        return describe(source, options.codec, trust=options.trust)
-
     for file in options.files:
         if not file.is_file():
             raise ValueError(f"no file {file}")
@@ -33,4 +30,17 @@ def run(options: argparse.Namespace) -> int:
 
         print(describe_experiment(options.files))
         return 0
-    return each_file(options.files, options.files, one)
+    return sum(_show(file, options.codec, options.trust) for file in options.files) and 1
+
+
+def _show(file: Path, codec: str | None, trust: list[str]) -> int:
+    """Print what a file holds; return 0, or 1 with a line on standard error."""
+    from ulcompress.inspection import describe
+
+    try:
+        lines = describe(file, codec, trust=trust).split("\n")
+    except (ValueError, OSError) as error:
+        complain(about(file, error))
+        return 1
+    print("\n".join(map(printable, lines)), flush=True)
+    return 0

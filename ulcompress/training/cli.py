@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from jsonargparse import ArgumentError, Namespace
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -16,6 +17,7 @@ from ulcompress.data import ImageDataModule
 from ulcompress.messages import configuration_error
 from ulcompress.pretrained import read_checkpoint
 from ulcompress.training.checkpoint import check_hyperparameters
+from ulcompress.training.checkpoint_io import WholeCheckpointIO
 
 VERBS = ("fit", "validate", "test")
 HALF_WRITTEN = "failed finding central directory"
@@ -42,6 +44,13 @@ class CodecCLI(LightningCLI):
         path = config.get("ckpt_path")
         if path and Path(path).is_file():
             check_hyperparameters(read_checkpoint(path), config.model.as_dict())
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """Let checkpoints be written whole, unless the configuration names another way."""
+        trainer = super().instantiate_trainer(**kwargs)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = WholeCheckpointIO()
+        return trainer
 
     def before_instantiate_classes(self) -> None:
         """Tell where a checkpoint's own arguments have replaced those that were asked for, which Lightning does not."""

@@ -3,7 +3,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from ulcompress.evaluation.anchors import FACTORS, Anchor, match
 from ulcompress.evaluation.metrics import psnr
@@ -130,7 +130,8 @@ def test_profile_and_metadata_are_left_out(photo):
             return super().encode(image, quality)
 
     told = photo.copy()
-    told.info = {"icc_profile": bytes(5000), "exif": bytes(5000), "xmp": bytes(5000)}
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    told.info = {"icc_profile": srgb, "exif": bytes(5000), "xmp": bytes(5000)}
     assert match(Telling([0]), told, 10**6).restored.tobytes() == photo.tobytes()
 
 
