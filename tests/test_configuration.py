@@ -210,7 +210,7 @@ def test_parts_of_a_package_are_built_where_it_is_trusted(saved):
     again = build(codec.arguments(), trust=["package"])
     assert again.arguments() == codec.arguments()
     change(saved, "encoder.class_path", "package.Undeclared")
-    with pytest.raises(ValueError, match=r"package\.Undeclared is not declared `ulcompress\.part\.loadable`"):
+    with pytest.raises(ValueError, match=r"Undeclared is not declared `ulcompress\.part\.loadable`"):
         load(saved, trust=["package"])
 
 

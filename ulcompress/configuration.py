@@ -155,7 +155,7 @@ class Checker:
     def _recipe(self, kind: type, arguments: Any, key: str) -> Recipe:
         sources = sources_of(kind)
         if sources is None and kind not in self.classes.values():
-            raise ValueError(f"{key}: {kind.__module__}.{kind.__name__} is not declared `ulcompress.part.loadable`")
+            raise ValueError(f"{key}: {kind.__name__} is not declared `ulcompress.part.loadable`")
         if not isinstance(arguments, dict):
             raise ValueError(f"{key}: expected the arguments of a {kind.__name__}, got {_shown(arguments)}")
         known = parameters(kind)

@@ -64,7 +64,7 @@ def change(values, key, value):
         ("codec.quantizer.class_path", "stranger.Part", "model.codec.quantizer: 'stranger.Part' is not of ulcompress"),
         ("codec.decoder", "stranger.yaml", "model.codec.decoder: a part is"),
         ("optimizer", {"class_path": "stranger.Part"}, "Option 'class_path' is not accepted"),
-        ("perceptual", DISTANCE, "ulcompress.losses.FeatureDistance is not declared"),
+        ("perceptual", DISTANCE, "FeatureDistance is not declared"),
         ("codec.autoencoder.init_args.pretrained", {"name": "a/b"}, "leads to code, files or models elsewhere"),
         ("weights", {"perceptual": "${oc.env:HOME}"}, "model.weights.perceptual: expected float"),
     ],
