@@ -87,14 +87,17 @@ def test_a_model_with_weights_is_saved_as_its_sizes_and_their_origin(file):
 
 
 def test_a_configuration_names_the_model():
-    model = {"class_path": "ulcompress.hyperprior.CompressAIModel", "init_args": {"sizes": [8, 12]}}
+    def part(path, **arguments):
+        return {"class_path": f"ulcompress.{path}", "init_args": arguments}
+
+    model = part("hyperprior.CompressAIModel", sizes=[8, 12])
     codec = build(
         {
-            "autoencoder": "PixelSpace",
-            "encoder": {"class_path": "AnalysisTransform", "init_args": {"model": model}},
-            "quantizer": {"class_path": "HyperpriorQuantizer", "init_args": {"model": model}},
-            "conditioning": {"base": {"class_path": "SynthesisTransform", "init_args": {"model": model}}},
-            "decoder": "BaseReconstruction",
+            "autoencoder": part("autoencoders.PixelSpace"),
+            "encoder": part("encoders.AnalysisTransform", model=model),
+            "quantizer": part("quantizers.HyperpriorQuantizer", model=model),
+            "conditioning": {"base": part("conditioning.SynthesisTransform", model=model)},
+            "decoder": part("decoders.BaseReconstruction"),
         }
     )
     assert codec.quantizer.channels == 12

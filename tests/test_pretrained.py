@@ -10,10 +10,14 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
 from ulcompress import Codec, load
-from ulcompress.conditioning import SpatialFeatures
+from ulcompress.autoencoders import PixelSpace
+from ulcompress.conditioning import SpatialFeatures, SynthesisTransform
+from ulcompress.decoders import BaseReconstruction
+from ulcompress.encoders import AnalysisTransform
 from ulcompress.entropy import ContextModel
+from ulcompress.hyperprior import CompressAIModel
 from ulcompress.pretrained import FILES, build, export, locate, metadata, read_checkpoint, save
-from ulcompress.quantizers import ResidualQuantizer
+from ulcompress.quantizers import ResidualQuantizer, StringQuantizer
 
 CAPTION = "a red cup on a chair"
 
@@ -136,7 +140,7 @@ def test_an_interrupted_save_keeps_the_old_codec(tiny_codec, saved, monkeypatch,
     "key, value, message",
     [
         ("encoder.init_args.widht", 3, "codec.encoder.*Option 'widht' is not accepted"),
-        ("encodr", 3, "does not accept option 'encodr'"),
+        ("encodr", 3, "codec: Option 'encodr' is not accepted; Codec takes autoencoder, encoder"),
         ("encoder.class_path", "ulcompress.autoencoders.KLAutoencoder", "codec.encoder.*not .* a subclass of Encoder"),
         ("encoder.init_args.width", "wide", "codec.encoder.*wide"),
         ("encoder.init_args.stride", 24, r"stride must be one of \[8, 16, 32, 64\]"),
@@ -176,7 +180,7 @@ def test_a_missing_model_card_is_no_reason_to_refuse(saved):
 
 def test_weights_that_do_not_fit_are_named(saved):
     edit_config(saved, "quantizer.init_args.codebook_size", 17)
-    with pytest.raises(ValueError, match=r"do not fit the codec's parts: .*quantizer\.(usage|sums)"):
+    with pytest.raises(ValueError, match=r"do not fit the codec's parts: .*quantizer\.(usage|sums|entropy\.counts)"):
         load(saved)
 
 
@@ -279,3 +283,22 @@ def test_no_network_is_one_line(name):
         timeout=300,
     )
     assert result.stdout.startswith("told:") and len(result.stdout.splitlines()) == 1, result.stderr[-2000:]
+
+
+def test_nothing_is_computed_of_weights_that_are_not_there_yet(tmp_path, monkeypatch):
+    """CompressAI refused to make tables of what the memory held, now and then."""
+    model = CompressAIModel(name="bmshj2018-factorized", sizes=(8, 8))
+    Codec(
+        autoencoder=PixelSpace(),
+        encoder=AnalysisTransform(model=model),
+        quantizer=StringQuantizer(model=model),
+        conditioning={"base": SynthesisTransform(model=model)},
+        decoder=BaseReconstruction(),
+    ).eval().save(tmp_path)
+
+    def refuse(self):
+        raise AssertionError("tables were made of weights that were not loaded")
+
+    monkeypatch.setattr(StringQuantizer, "_make_tables", refuse)
+    for encoder_only in (False, True):
+        assert load(tmp_path, encoder_only=encoder_only).compress(image())

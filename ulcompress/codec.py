@@ -17,7 +17,7 @@ from ulcompress.conditioning import Conditioner
 from ulcompress.decoders import Decoder
 from ulcompress.encoders import Encoder
 from ulcompress.padding import pad_to_multiple
-from ulcompress.part import Part
+from ulcompress.part import Part, loadable
 from ulcompress.quantizers import Quantizer
 from ulcompress.records import Code, CodecOutput, Condition, Source, StreamSpec
 
@@ -30,6 +30,7 @@ MINIMUM = 64
 padding is not coded; the decoder pads the features instead."""
 
 
+@loadable(plain=["conditioning"])
 @final
 class Codec(Part):
     """An image codec composed of swappable parts.
@@ -164,7 +165,10 @@ class Codec(Part):
         pixels = _pixels(image).to(self.device)
         source = self._source(self.padded(pixels), [caption])
         rate = self.quantizer.rates if rate is None else rate
-        quantized = self.quantizer.at_rate(self._features(source, pixels), rate)
+        given = self._features(source, pixels)
+        if not given.isfinite().all():
+            raise ValueError("the encoder made features that are not finite; its weights are damaged")
+        quantized = self.quantizer.at_rate(given, rate)
         features = self._enlarged(quantized.features)
         condition, sides = Condition(), {}
         sending = sum(conditioner.sends for conditioner in self.conditioners.values())
@@ -250,6 +254,8 @@ class Codec(Part):
         features = self.quantizer.dequantize(code.symbols.to(self.device))
         size = code.height, code.width
         image = self.restore(features, code.sides, size, seed=seed, steps=steps, guidance=guidance)
+        if not image.isfinite().all():
+            raise bitstream.BitstreamError("the restored image is not finite; the codec or the file is damaged")
         return image[0].clamp(0, 1).float().cpu()
 
     def restore(

@@ -1,6 +1,7 @@
 """Foundation models whose networks become parts of a codec: where they are, and how they are loaded."""
 
 import hashlib
+import inspect
 from pathlib import Path
 from typing import Any, TypeVar, final
 
@@ -153,6 +154,9 @@ def _build(kind: Any, architecture: dict[str, Any]) -> Any:
     options = dict(architecture)
     origin = options.pop("origin", None)
     config = getattr(kind, "config_class", None)  # of transformers; diffusers takes the options themselves
+    # Others would be kept all the same, and one of them has transformers fetch code.
+    if unknown := sorted(options.keys() - inspect.signature(config or kind).parameters.keys()):
+        raise ValueError(f"the architecture has {unknown[0]!r}, which a {kind.__name__} does not take; leave it out")
     network = kind(**options) if config is None else kind(config(**options))
     network.origin = origin
     return network

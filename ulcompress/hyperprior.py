@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ulcompress.files import read_torch
-from ulcompress.part import Part
+from ulcompress.part import Part, loadable
 
 HYPERPRIORS = ("bmshj2018-hyperprior", "mbt2018-mean")
 """Models of CompressAI whose latents are independent given the hyper-latent."""
@@ -73,6 +73,7 @@ class HyperpriorModel(Part, ABC):
         """Return the networks of the entropy model; ValueError where it has no such model."""
 
 
+@loadable(sources=["quality", "weights"], plain=["name", "metric", "origin"])
 class CompressAIModel(HyperpriorModel):
     """A model of CompressAI's zoo, with its weights or small and untrained.
 

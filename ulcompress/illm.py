@@ -18,12 +18,14 @@ from ulcompress.hyperprior import (
     reason_of,
     without_tables,
 )
+from ulcompress.part import loadable
 
 REPOSITORY = "facebookresearch/NeuralCompression"
 LICENCE = "code MIT, weights CC-BY-NC 4.0: not for commercial use"
 _OLD_NAMES = {"_matrix": "matrices.", "_bias": "biases.", "_factor": "factors."}
 
 
+@loadable(sources=["quality", "repository", "weights"], plain=["origin"])
 class MSILLM(HyperpriorModel):
     """The codec of Muckley et al., with its published weights or small and untrained; a part of neither comes along.
 

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ulcompress.bitstream import parse, stream_bits
-from ulcompress.pretrained import bundled_codecs, locate, metadata
-from ulcompress.records import StreamSpec
+from ulcompress.codec_directory import WEIGHTS, file_of, metadata, stream_specs
+from ulcompress.pretrained import bundled_codecs, locate
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-def describe(path: Path, codec: str | None = None) -> str:
+def describe(path: Path, codec: str | None = None, *, trust: Collection[str] = ()) -> str:
     """Describe a file in a few lines: codec, size, bytes a stream.
 
     Args:
         path: The file.
         codec: Name or directory of its codec; None looks among the bundled ones.
+        trust: Packages that it may name, as for `ulcompress.load`.
 
     Raises:
         BitstreamError: It is not a good file.
@@ -37,7 +37,7 @@ def describe(path: Path, codec: str | None = None) -> str:
         f"  codec   {fingerprint} ({directory.resolve().name if directory else missing})",
         f"  header  {len(data) - len(payload)} bytes",
     ]
-    sizes = _streams(data, directory) if directory else {}
+    sizes = _streams(data, directory, trust) if directory else {}
     lines += [f"  {name:<7} {bits / 8:.1f} bytes" for name, bits in sizes.items()]
     if not sizes:
         lines.append(f"  payload {len(payload)} bytes")
@@ -49,20 +49,25 @@ def _directory(fingerprint: str, codec: str | None) -> Path | None:
     return next((path for path in candidates if metadata(path).get("fingerprint") == fingerprint), None)
 
 
-def _streams(data: bytes, directory: Path) -> dict[str, float]:
-    specs = json.loads(metadata(directory).get("streams", "[]"))
+def _streams(data: bytes, directory: Path, trust: Collection[str]) -> dict[str, float]:
+    specs = stream_specs(directory)
     if None in specs:  # a stream that one table does not tell
         from ulcompress.pretrained import load
 
-        return load(directory, encoder_only=True).stream_bits(data)
-    return stream_bits(data, [StreamSpec(**spec) for spec in specs], _tables(directory))
+        return load(directory, encoder_only=True, trust=trust).stream_bits(data)
+    return stream_bits(data, [spec for spec in specs if spec is not None], _tables(directory))
 
 
 def _tables(directory: Path) -> Callable[[str], np.ndarray]:
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
+
+    path = file_of(directory, WEIGHTS)
 
     def table(name: str) -> np.ndarray:
-        with safe_open(directory / "model.safetensors", framework="numpy") as file:
-            return file.get_tensor(name)
+        try:
+            with safe_open(path, framework="numpy") as file:
+                return file.get_tensor(name)
+        except (SafetensorError, TypeError) as error:
+            raise ValueError(f"{path} is damaged: it has no table {name!r}; get the codec again") from error
 
     return table

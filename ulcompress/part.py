@@ -1,10 +1,14 @@
 """What can be built again: parts of a codec, and trainings, which remember their constructor arguments."""
 
 import inspect
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
+
+Class = TypeVar("Class", bound=type)
 
 
 class Recorded:
@@ -42,6 +46,44 @@ class Part(Recorded, nn.Module):
     def config(self) -> dict[str, Any]:
         """Return `{"class_path": ..., "init_args": ...}`, from which jsonargparse builds an equal part."""
         return {"class_path": self.path(), "init_args": self.arguments()}
+
+    def check_state(self) -> None:
+        """Raise ValueError where buffers that were just loaded hold what training cannot have put there."""
+
+
+def loadable(*, sources: Sequence[str] = (), plain: Sequence[str] = ()) -> Callable[[Class], Class]:
+    """Declare that a class may be built from a codec directory or a checkpoint of anybody; a subclass says so itself.
+
+    Args:
+        sources: Constructor arguments that lead out of the directory, to a file or a model on the hub for instance.
+            They must be None there.
+        plain: Others that take strings, which lead nowhere.
+
+    Raises:
+        TypeError: An argument that takes strings is in neither list.
+    """
+
+    def declare(kind: Class) -> Class:
+        arguments = list(inspect.signature(kind.__init__).parameters.values())[1:]
+        named = {argument.name for argument in arguments if _takes_strings(argument)}
+        if undeclared := sorted(named - {*sources, *plain}):
+            raise TypeError(f"does {kind.__name__}.{undeclared[0]} lead to a file or a network? Declare it")
+        kind._loadable = frozenset(sources)
+        return kind
+
+    return declare
+
+
+def sources_of(kind: type) -> frozenset[str] | None:
+    """Return the `sources` of a class that is declared `loadable`; None of any other."""
+    return vars(kind).get("_loadable")
+
+
+def _takes_strings(argument: inspect.Parameter) -> bool:
+    if argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
+        return False
+    text = inspect.formatannotation(argument.annotation)
+    return argument.annotation is argument.empty or bool(re.search(r"\b(str|Path|Any)\b", text))
 
 
 def _plain(value: Any, name: str) -> Any:

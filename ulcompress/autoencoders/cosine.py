@@ -10,11 +10,13 @@ from torch.nn import functional as F
 from ulcompress.autoencoders.base import Autoencoder
 from ulcompress.cosines import cosine_basis
 from ulcompress.diffusion import BoundaryControl
+from ulcompress.part import loadable
 
 TILE, OVERLAP = 128, 16
 """Latent positions: a larger latent is decoded in overlapping tiles, so that memory stays bounded."""
 
 
+@loadable()
 class CosineAutoencoder(Autoencoder):
     """Takes the lowest cosine frequencies of blocks as the latent, each at unit variance.
 

@@ -12,12 +12,14 @@ from torch import Tensor
 from ulcompress import ranks
 from ulcompress.autoencoders.base import Autoencoder
 from ulcompress.foundation import StableDiffusion, architecture_of, built_again, load_or_build
+from ulcompress.part import loadable
 
 DECAY = 0.99
 TILE = 1024
 """Side in pixels above which an image is coded in overlapping tiles, so that memory stays bounded."""
 
 
+@loadable(sources=["pretrained"], plain=["architecture"])
 class KLAutoencoder(Autoencoder):
     """A convolutional autoencoder whose latents are brought to about zero mean and unit variance.
 

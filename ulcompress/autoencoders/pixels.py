@@ -3,8 +3,10 @@
 from torch import Tensor
 
 from ulcompress.autoencoders.base import Autoencoder
+from ulcompress.part import loadable
 
 
+@loadable()
 class PixelSpace(Autoencoder):
     """Takes the image as its own latent, scaled to [-1, 1]."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ulcompress.commands.options import Verbs, load_codec
+from ulcompress.commands.options import Verbs, add_trust, load_codec
 from ulcompress.commands.streams import report
 
 
@@ -18,6 +18,7 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument("--squeezenet", metavar="FILE", help="compare by its features, not by squared errors")
     parser.add_argument("--out", type=Path, required=True, help="directory of the codec with the seed")
     parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
+    add_trust(parser)
     parser.add_argument("--force", action="store_true", help="overwrite an existing codec")
     parser.set_defaults(action=run)
 

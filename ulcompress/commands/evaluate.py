@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ulcompress.commands.options import Verbs, add_coding, add_sampling, check_search, positive
+from ulcompress.commands.options import Verbs, add_coding, add_sampling, add_trust, check_search, positive
 from ulcompress.lines import printable
 
 
@@ -25,6 +25,7 @@ def add_parser(verbs: Verbs) -> None:
         metavar="CODEC",
         help="bundled name, directory or hub:org/name, or CURVE=CODEC,CODEC; again for more (default: mini)",
     )
+    add_trust(parser)
     parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
     parser.add_argument(
         "--setting",
@@ -107,6 +108,7 @@ def _plan(options: argparse.Namespace, out: Path):
         anchors=tuple(options.anchor),
         metrics=tuple(options.metrics or FIDELITY),
         weights=options.weights,
+        trust=tuple(options.trust),
         device=options.device,
         processes=options.devices,
         threads=options.threads,

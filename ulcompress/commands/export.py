@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ulcompress.commands.options import Verbs
+from ulcompress.commands.options import Verbs, add_trust
 from ulcompress.commands.streams import report
 
 
@@ -16,6 +16,7 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--card", type=Path, help="model card to put into the directory as README.md")
     parser.add_argument("--last", action="store_true", help="weights of the last step, not their moving average")
+    add_trust(parser)
     parser.add_argument("--force", action="store_true", help="overwrite an existing codec")
     parser.set_defaults(action=run)
 
@@ -27,6 +28,6 @@ def run(options: argparse.Namespace) -> int:
     if (options.directory / "config.yaml").exists() and not options.force:
         raise ValueError(f"{options.directory} holds a codec; use --force to overwrite it")
     card = options.card.read_text() if options.card else ""
-    export(options.checkpoint, options.directory, card=card, averaged=not options.last)
+    export(options.checkpoint, options.directory, card=card, averaged=not options.last, trust=options.trust)
     report(f"{options.checkpoint} -> {options.directory}")
     return 0

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ulcompress.commands.batch import about
-from ulcompress.commands.options import Verbs
+from ulcompress.commands.options import Verbs, add_trust
 from ulcompress.commands.streams import complain
 from ulcompress.lines import printable
 
@@ -16,6 +16,7 @@ def add_parser(verbs: Verbs) -> None:
     parser = verbs.add_parser("info", help="what a .ulc file holds, or the nominal bits of an experiment")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".ulc files, or an experiment's YAML files")
     parser.add_argument("--codec", help="codec directory, where it is not a bundled one")
+    add_trust(parser)
     parser.set_defaults(action=run)
 
 
@@ -29,15 +30,15 @@ def run(options: argparse.Namespace) -> int:
 
         print(describe_experiment(options.files))
         return 0
-    return sum(_show(file, options.codec) for file in options.files) and 1
+    return max(_show(file, options) for file in options.files)
 
 
-def _show(file: Path, codec: str | None) -> int:
+def _show(file: Path, options: argparse.Namespace) -> int:
     """Print what a file holds; return 0, or 1 with a line on standard error."""
     from ulcompress.inspection import describe
 
     try:
-        lines = describe(file, codec).split("\n")
+        lines = describe(file, options.codec, trust=options.trust).split("\n")
     except (ValueError, OSError) as error:
         complain(about(file, error))
         return 1

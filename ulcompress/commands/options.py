@@ -28,8 +28,20 @@ def add_inputs(parser: argparse.ArgumentParser, what: str) -> None:
     add_codec(parser)
 
 
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add packages whose code a codec may run."""
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="of parts that the codec may name beside those of ulcompress; it is imported",
+    )
+
+
 def add_codec(parser: argparse.ArgumentParser, default: str = "mini") -> None:
-    """Add the codec and its device."""
+    """Add the codec, its device, and whose code it may run."""
+    add_trust(parser)
     parser.add_argument(
         "--codec", default=default, help=f"bundled name, directory or hub:org/name (default: {default})"
     )
@@ -94,7 +106,7 @@ def load_codec(options: argparse.Namespace, *, encoder_only: bool = False):
     """Load the codec that the options name."""
     from ulcompress.pretrained import load
 
-    return load(options.codec, device=options.device, encoder_only=encoder_only)
+    return load(options.codec, device=options.device, encoder_only=encoder_only, trust=options.trust)
 
 
 def check_search(options: argparse.Namespace, searched: bool) -> None:

@@ -12,15 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ulcompress.part import Part
+from ulcompress.part import Part, loadable
 
 _WORD = re.compile(r" ?\w+| ?[^\w\s]+|\s+")
 _BLANK_BEFORE = re.compile(r" +(?=[,.;:!?%)\]}])")
 _KNOWN_WORDS = 1 << 16
+_MOST_BYTES = 1 << 24
+"""Of all tokens together; each merge of a damaged file could double them."""
 
 Pair = tuple[int, int]
 
 
+@loadable()
 class BytePairs(Part):
     """Turns text into tokens and back, any text without loss.
 
@@ -44,6 +47,21 @@ class BytePairs(Part):
         pairs = _learn(words, len(self.merges))
         self.merges.fill_(-1)
         self.merges[: len(pairs)] = torch.tensor(pairs, dtype=torch.int64).view(-1, 2)
+
+    def check_state(self) -> None:
+        """Raise ValueError where a merge joins tokens that are not there before it, or the tokens become too long."""
+        pairs = self.merges.cpu().numpy()
+        used = int((pairs[:, 0] >= 0).sum())
+        earlier = np.arange(256, 256 + used)[:, None]
+        if (pairs[used:] != -1).any() or not ((pairs[:used] >= 0) & (pairs[:used] < earlier)).all():
+            raise ValueError("the merges of the byte pairs are damaged: one joins tokens that are not there before it")
+        lengths = [1] * 256
+        for left, right in pairs[:used].tolist():
+            lengths.append(lengths[left] + lengths[right])
+            if lengths[-1] > _MOST_BYTES:
+                break
+        if sum(lengths) > _MOST_BYTES:
+            raise ValueError(f"the merges of the byte pairs are damaged: they make more than {_MOST_BYTES} bytes")
 
     def encode(self, text: str) -> list[int]:
         """Return the tokens of a text, each in 0..vocabulary_size-1; empty for an empty text."""

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from ulcompress.conditioning.text_encoder import TextEncoder
 from ulcompress.foundation import StableDiffusion, built_again, load_or_build
+from ulcompress.part import loadable
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
+@loadable(sources=["pretrained"], plain=["architecture"])
 class ClipTextEncoder(TextEncoder):
     """Embeds captions as the diffusion model was trained to read them: CLIP's last hidden state of a padded text.
 
@@ -59,6 +61,20 @@ class ClipTextEncoder(TextEncoder):
         kept = {name: config[name] for name in names if isinstance(config.get(name), (int, float, str))}
         origin = getattr(self.network, "origin", None)
         return built_again(kept | ({"origin": origin} if origin else {}))
+
+    def check_state(self) -> None:
+        """Raise ValueError for a tokenizer that is none, or not one of this network."""
+        config = self.network.config
+        length = config.max_position_embeddings
+        try:
+            tokenizer = self._built()
+            padding, cut = tokenizer.padding or {}, tokenizer.truncation or {}
+            fits = padding.get("length") == cut.get("max_length") == length
+            fits = fits and max(tokenizer.get_vocab().values()) < config.vocab_size
+        except Exception as error:  # whatever damaged bytes do to their reader
+            raise ValueError(f"the tokenizer is damaged: {' '.join(str(error).split())}") from error
+        if not fits:
+            raise ValueError(f"the tokenizer does not fit: {length} tokens of {config.vocab_size} are read")
 
     @torch.no_grad()
     def forward(self, texts: Sequence[str], tokens: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

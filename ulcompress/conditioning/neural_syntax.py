@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.conditioning.base import AdjustableConditioner
 from ulcompress.conditioning.syntax_generator import SyntaxGenerator
+from ulcompress.part import loadable
 from ulcompress.quantizers.gradients import straight_through
 from ulcompress.records import Condition, Source
 
@@ -22,6 +23,7 @@ RESOLUTION = 2**16
 """Counts of a table, before each symbol gets one more; so no symbol costs much above 16 bits."""
 
 
+@loadable()
 class NeuralSyntax(AdjustableConditioner):
     """Sends a vector of small integers, of the same length for images of all sizes.
 
@@ -57,6 +59,10 @@ class NeuralSyntax(AdjustableConditioner):
         self.requires = frozenset({"base"} if generator.sees_base else ())
         self.prior = LogisticPrior(generator.dimension, levels)
         self.null = nn.Parameter(torch.zeros(generator.dimension))
+
+    def check_state(self) -> None:
+        """Raise ValueError for counts that are no probabilities."""
+        self.prior.check_state()
 
     def channels(self, features: int) -> dict[str, int]:
         """As many as the generator gives."""
@@ -129,6 +135,10 @@ class LogisticPrior(nn.Module):
         self.register_buffer("counts", torch.zeros(dimension, 2 * levels + 1, dtype=torch.int64))
         self._derived: tuple[np.ndarray, list[SymbolTable]] | None = None
         self.refresh()
+
+    def check_state(self) -> None:
+        """Raise ValueError for counts that are no probabilities."""
+        self._tables()
 
     @torch.no_grad()
     def refresh(self) -> None:

@@ -5,9 +5,11 @@ from typing import Any
 from torch import Tensor
 
 from ulcompress.conditioning.base import Conditioner
+from ulcompress.part import loadable
 from ulcompress.records import Condition
 
 
+@loadable()
 class SpatialFeatures(Conditioner):
     """Hands the quantised features to the decoder, which brings them to its own grid.
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ulcompress.part import Part
+from ulcompress.part import Part, loadable
 
 SLOPE = 0.2
 """Of the rectifiers, below zero."""
@@ -12,6 +12,7 @@ SPREAD = 5.0
 would begin with the same symbols."""
 
 
+@loadable()
 class SyntaxGenerator(Part):
     """Summarises an image, and what its base reconstruction has lost of it, in one vector.
 

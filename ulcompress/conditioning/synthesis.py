@@ -6,9 +6,11 @@ from torch import Tensor
 
 from ulcompress.conditioning.base import Conditioner
 from ulcompress.hyperprior import CompressAIModel, HyperpriorModel
+from ulcompress.part import loadable
 from ulcompress.records import Condition
 
 
+@loadable()
 class SynthesisTransform(Conditioner):
     """Turns the quantised features into the base reconstruction: `g_s` in Ballé et al., ICLR 2018, figure 2."""
 

@@ -7,11 +7,13 @@ from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.conditioning.base import Conditioner
 from ulcompress.conditioning.text_coder import TextCoder
 from ulcompress.conditioning.text_encoder import TextEncoder
+from ulcompress.part import loadable
 from ulcompress.records import Condition, Source, StreamSpec
 
 Tokens = list[list[int]]
 
 
+@loadable()
 class TextPrompt(Conditioner):
     """Codes the caption and embeds it for cross-attention.
 

@@ -7,10 +7,11 @@ from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.conditioning.byte_pairs import BytePairs
 from ulcompress.entropy.base import EntropyModel
 from ulcompress.entropy.static import StaticEntropy
-from ulcompress.part import Part
+from ulcompress.part import Part, loadable
 from ulcompress.records import StreamSpec
 
 
+@loadable()
 class TextCoder(Part):
     """Codes a text as tokens, each as the symbol token + 1, and the end as the symbol 0.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ulcompress.part import Part
+from ulcompress.part import Part, loadable
 
 
 class TextEncoder(Part, ABC):
@@ -24,6 +24,7 @@ class TextEncoder(Part, ABC):
         """
 
 
+@loadable()
 class TokenTransformer(TextEncoder):
     """A small transformer over the tokens of the text coder.
 

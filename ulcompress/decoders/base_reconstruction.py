@@ -3,9 +3,11 @@
 from torch import Tensor
 
 from ulcompress.decoders.base import Decoder
+from ulcompress.part import loadable
 from ulcompress.records import Condition, Denoised
 
 
+@loadable()
 class BaseReconstruction(Decoder):
     """Returns the base reconstruction, so that a learned codec alone is a codec, to be trained and compared with.
 

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ulcompress.decoders.pyramid import Pyramid
-from ulcompress.part import Part
+from ulcompress.part import Part, loadable
 
 
+@loadable()
 class ConsistencyEncoder(Part):
     """Sees the base reconstruction alone, neither x_t nor the time, so that its features serve all steps of a sample.
 

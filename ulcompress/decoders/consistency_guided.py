@@ -11,9 +11,11 @@ from ulcompress.decoders.guided_unet import GuidedUNet
 from ulcompress.diffusion import DDIM, BoundaryControl, NoiseSchedule, Sampler
 from ulcompress.diffusion.rehearsal import check_shares, rehearsed
 from ulcompress.padding import pad_to_multiple
+from ulcompress.part import loadable
 from ulcompress.records import Condition, Denoised
 
 
+@loadable()
 class ConsistencyGuidedDecoder(Decoder):
     """Improves a base reconstruction by a few deterministic steps that start from the same noise everywhere.
 

@@ -12,11 +12,12 @@ from ulcompress.decoders.attention import MapAttention
 from ulcompress.decoders.fusion import FUSIONS, SyntaxFusion
 from ulcompress.decoders.pyramid import Pyramid
 from ulcompress.decoders.residual import ChannelNorm, ResidualBlock
-from ulcompress.part import Part
+from ulcompress.part import Part, loadable
 
 SINUSOIDS = 128
 
 
+@loadable(plain=["fusion"])
 class GuidedUNet(Part):
     """Predicts from a noisy image, the time, and the base reconstruction; the syntax steers the way up.
 

@@ -9,9 +9,11 @@ from ulcompress.decoders.linear_estimate import LinearEstimate
 from ulcompress.decoders.unet import UNet
 from ulcompress.diffusion import DDIM, BoundaryControl, NoiseSchedule, Sampler
 from ulcompress.diffusion.rehearsal import check_shares, rehearsed
+from ulcompress.part import loadable
 from ulcompress.records import Condition, Denoised
 
 
+@loadable()
 class LatentDiffusionDecoder(Decoder):
     """Samples a latent with a few deterministic steps and classifier-free guidance on the text.
 

@@ -6,9 +6,10 @@ from torch.nn import functional as F
 
 from ulcompress.cosines import cosine_basis
 from ulcompress.encoders.cosine import CosineEncoder
-from ulcompress.part import Part
+from ulcompress.part import Part, loadable
 
 
+@loadable()
 class LinearEstimate(Part):
     """Maps features to the latent on its finer grid, each position by itself.
 

@@ -8,7 +8,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
 from ulcompress.foundation import StableDiffusion, architecture_of, built_again, load_or_build
-from ulcompress.part import Part
+from ulcompress.part import Part, loadable
 from ulcompress.records import Condition
 
 TRAINED = ("all", "linear", "lora")
@@ -16,6 +16,7 @@ NEW_INPUTS = ("random", "zero")
 PADDINGS = ("zeros", "replicate")
 
 
+@loadable(sources=["pretrained"], plain=["architecture", "new_inputs", "trained", "padding"])
 class UNet(Part):
     """Predicts from a noisy latent, the time, and the condition.
 

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from ulcompress.diffusion.noise import gaussian_canvas
-from ulcompress.part import Part
+from ulcompress.part import Part, loadable
 
 WINDOWS = ("linear", "uniform", "gaussian")
 NOISES = ("canvas", "shared_tile", "zero")
 
 
+@loadable(plain=["window", "noise"])
 @final
 class BoundaryControl(Part):
     """Holds the boundary condition x_T uniform over the whole map, and merges overlapped patches into one map.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ulcompress.diffusion.schedule import NoiseSchedule
-from ulcompress.part import Part
+from ulcompress.part import Part, loadable
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """Maps x_t, (B, C, h, w), and times, (B,), to the network's prediction."""
@@ -38,6 +38,7 @@ class Sampler(Part, ABC):
         """
 
 
+@loadable()
 class DDIM(Sampler):
     """Deterministic DDIM (eta 0) at trailing times, for any number of steps.
 
@@ -72,6 +73,7 @@ SCHEDULERS = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler", "EulerDi
 """Deterministic schedulers of diffusers that know all three predictions."""
 
 
+@loadable(plain=["scheduler"])
 class DiffusersSampler(Sampler):
     """Any of diffusers' deterministic solvers, for comparison with DDIM at few steps.
 

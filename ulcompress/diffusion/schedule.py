@@ -4,12 +4,13 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
-from ulcompress.part import Part
+from ulcompress.part import Part, loadable
 
 PREDICTIONS = ("v_prediction", "epsilon", "sample")
 BETA_SCHEDULES = ("scaled_linear", "squaredcos_cap_v2", "linear")
 
 
+@loadable(plain=["prediction", "beta_schedule"])
 class NoiseSchedule(Part):
     """x_t = alpha_t x_0 + sigma_t noise over 1000 time steps, by diffusers' scheduler.
 

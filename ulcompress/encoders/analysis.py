@@ -4,8 +4,10 @@ from torch import Tensor
 
 from ulcompress.encoders.base import Encoder
 from ulcompress.hyperprior import CompressAIModel, HyperpriorModel
+from ulcompress.part import loadable
 
 
+@loadable()
 class AnalysisTransform(Encoder):
     """Maps the image itself to the features of a learned codec: `g_a` in Ballé et al., ICLR 2018, figure 2."""
 

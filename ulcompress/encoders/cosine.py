@@ -6,8 +6,10 @@ from torch.nn import functional as F
 
 from ulcompress.cosines import cosine_basis
 from ulcompress.encoders.base import Encoder
+from ulcompress.part import loadable
 
 
+@loadable()
 class CosineEncoder(Encoder):
     """Adds what a network finds to the cosine coefficients of blocks as large as the network's stride.
 

@@ -7,8 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ulcompress.encoders.base import Encoder
+from ulcompress.part import loadable
 
 
+@loadable()
 class HyperEncoder(Encoder):
     """Analyses a latent with residual bottlenecks and two attention blocks.
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ulcompress.arithmetic import TOTAL, ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.entropy.exact import ACTIVATION_BITS, exact
 from ulcompress.entropy.staged import Choose, StagedEntropy
+from ulcompress.part import loadable
 
 LARGEST_ALPHABET = 1 << 13
 """Most indices of a codebook: the sums of as many counts, times the total of a table, stay below 2**63."""
@@ -23,6 +24,7 @@ _COUNTS = np.exp2(_COUNT_BITS - np.arange(_STEPS) / _STEPS).round().astype(np.in
 """2**24 halved in 1024 equal steps. None lies so near a half that a library could round it another way (a test)."""
 
 
+@loadable()
 class ContextModel(StagedEntropy):
     """Tells how likely each index of a stage is at each position, of a quantiser whose stages refine one another.
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.entropy.static import StaticEntropy
-from ulcompress.part import Part
+from ulcompress.part import Part, loadable
 
 MEMORY = 256
 """Symbols an entry that frequencies are counted of: fewer cost bits, more remember what a stage was before."""
@@ -50,6 +50,7 @@ class StagedEntropy(Part, ABC):
         """Read the indices of one image, (1, h, w), int64."""
 
 
+@loadable()
 class StaticStages(StagedEntropy):
     """Codes each index by how often it was seen in training, whatever is around it."""
 

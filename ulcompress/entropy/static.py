@@ -9,8 +9,10 @@ from torch import Tensor
 from ulcompress import ranks
 from ulcompress.arithmetic import MAX_ALPHABET, ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.entropy.base import EntropyModel
+from ulcompress.part import loadable
 
 
+@loadable()
 class StaticEntropy(EntropyModel):
     """Codes each symbol by how often it was seen in training.
 
@@ -39,6 +41,11 @@ class StaticEntropy(EntropyModel):
     def table(self) -> str:
         """Name of the buffer of counts."""
         return "counts"
+
+    def check_state(self) -> None:
+        """Raise ValueError for counts that are no probabilities."""
+        if self.counts is not None:
+            self._table()
 
     @torch.no_grad()
     def observe(self, symbols: Tensor) -> None:

@@ -5,10 +5,12 @@ from math import log2, prod
 import torch
 from torch import Tensor
 
-from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
+from ulcompress.arithmetic import TOTAL, ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.entropy.base import EntropyModel
+from ulcompress.part import loadable
 
 
+@loadable()
 class UniformEntropy(EntropyModel):
     """Codes every symbol with log2(alphabet) bits; has nothing to learn."""
 
@@ -17,7 +19,9 @@ class UniformEntropy(EntropyModel):
         self._symbols: SymbolTable | None = None
 
     def build(self, alphabet: int) -> None:
-        """Make the table of `alphabet` symbols; ValueError below 1."""
+        """Make the table of `alphabet` symbols; ValueError below 1 and above 2**24."""
+        if alphabet > TOTAL:
+            raise ValueError(f"UniformEntropy got an alphabet of {alphabet}; give at most {TOTAL} symbols")
         self._symbols = SymbolTable.uniform(alphabet)
 
     @property

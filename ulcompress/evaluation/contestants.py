@@ -156,8 +156,9 @@ class CodecContestant(Contestant):
         setting: Setting,
         device: str = "cpu",
         optimizer: OnlineOptimizer | None = None,
+        trust: tuple[str, ...] = (),
     ):
-        """Name the codec as for `ulcompress.load`.
+        """Name the codec, and the packages that it may name, as for `ulcompress.load`.
 
         `optimizer` is what searches a better code, as part of the encoding, where the setting asks for it; None takes
         one with its defaults.
@@ -166,6 +167,7 @@ class CodecContestant(Contestant):
         self.curve = curve
         self.setting = setting
         self.device = device
+        self.trust = trust
         self.optimizer = (optimizer or OnlineOptimizer()) if setting.online else None
         short = printable(Path(codec).resolve().name if Path(codec).is_dir() else codec)
         self.name = " ".join(dict.fromkeys(word for word in (curve, short, str(setting)) if word))
@@ -174,7 +176,7 @@ class CodecContestant(Contestant):
     @property
     def codec(self) -> Codec:
         """The codec, loaded when it is asked for."""
-        return _loaded(self.source, self.device)
+        return _loaded(self.source, self.device, self.trust)
 
     @property
     def fingerprint(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -251,9 +253,9 @@ class AnchorContestant(Contestant):
 
 
 @lru_cache(maxsize=1)
-def _loaded(source: str, device: str) -> Codec:
+def _loaded(source: str, device: str, trust: tuple[str, ...]) -> Codec:
     # Settings of one codec follow one another; a second codec takes the place of the first in memory.
-    return load(source, device=device)
+    return load(source, device=device, trust=trust)
 
 
 def rounded(image: Tensor) -> Tensor:

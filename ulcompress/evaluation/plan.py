@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from os.path import commonpath
 from pathlib import Path
 
+from ulcompress.codec import Codec
 from ulcompress.devices import check_device
 from ulcompress.evaluation.anchors import ANCHORS
 from ulcompress.evaluation.contestants import AnchorContestant, CodecContestant, Contestant, Setting
@@ -64,6 +65,8 @@ class Plan:
     """Names, as `metrics.build` takes them."""
     weights: Path | None = None
     """Folder of the metrics' weights."""
+    trust: tuple[str, ...] = ()
+    """Packages whose parts the codecs may name, as for `ulcompress.load`."""
     device: str = "cpu"
     processes: int = 1
     """That share the images; `torchrun` has its own number of them."""
@@ -94,7 +97,12 @@ class Plan:
             for codec in curve.codecs:
                 for setting in self.settings:
                     ours = CodecContestant(
-                        codec=codec, curve=curve.name, setting=setting, device=self.device, optimizer=optimizer
+                        codec=codec,
+                        curve=curve.name,
+                        setting=setting,
+                        device=self.device,
+                        optimizer=optimizer,
+                        trust=self.trust,
                     )
                     found += [ours, *(AnchorContestant(anchor=a, matched_to=ours.name) for a in anchors)]
         _refuse_twice("contestants", [contestant.name for contestant in found])
@@ -116,7 +124,7 @@ class Plan:
         for codec in (codec for curve in self.curves for codec in curve.codecs):
             metadata(locate(codec))  # of weights that are there as a whole
             if without or rate > 1:
-                _check_coding(codec, without, rate)
+                _check_coding(load(codec, encoder_only=True, trust=self.trust), codec, without, rate)
 
     def _optimizer(self) -> OnlineOptimizer | None:
         if not any(setting.online for setting in self.settings):
@@ -150,9 +158,8 @@ def _anchor(name: str):
     return anchor
 
 
-def _check_coding(codec: str, names: Iterable[str], rate: int) -> None:
+def _check_coding(loaded: Codec, codec: str, names: Iterable[str], rate: int) -> None:
     """Refuse streams that a codec does not send, and a rate that it does not have."""
-    loaded = load(codec, encoder_only=True)
     try:
         loaded.quantizer.check_rate(rate)
     except ValueError as error:

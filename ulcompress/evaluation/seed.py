@@ -57,7 +57,8 @@ def with_seed(codec: Codec, seed: int) -> Codec:
     """Return a codec of the same weights that restores all images from the noise of this seed."""
     config = codec.arguments()
     config["decoder"]["init_args"]["boundary"] = _boundary_of(codec).arguments() | {"seed": seed}
-    seeded = build(config)
+    packages = {type(part).__module__.partition(".")[0] for part in codec.modules()}
+    seeded = build(config, trust=packages)  # all of it is in use already
     seeded.load_state_dict(codec.state_dict())
     return seeded.eval()
 

@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from ulcompress.losses.discriminator import Discriminator
 from ulcompress.losses.patch_discriminator import PatchDiscriminator
-from ulcompress.part import Part
+from ulcompress.part import Part, loadable
 
 
+@loadable()
 @final
 class AdversarialLoss(Part):
     """Trains a discriminator beside what it judges, in one backward pass and with one optimiser.

@@ -4,8 +4,10 @@ import torch
 from torch import Tensor
 
 from ulcompress.losses.base import PerceptualDistance
+from ulcompress.part import loadable
 
 
+@loadable()
 class EitherDistance(PerceptualDistance):
     """Draws one of two distances for every training step, and takes the mean of both where there is no gradient.
 

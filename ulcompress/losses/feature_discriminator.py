@@ -6,11 +6,13 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ulcompress.losses.discriminator import SLOPE, Discriminator
 from ulcompress.losses.map_distance import MapDistance
+from ulcompress.part import loadable
 
 PROBE = 128
 """Side in pixels of the noise by which the size of features is told."""
 
 
+@loadable()
 class FeatureDiscriminator(Discriminator):
     """Judges each position of each of a fixed network's feature maps.
 

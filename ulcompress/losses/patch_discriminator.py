@@ -6,8 +6,10 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ulcompress.losses.discriminator import SLOPE, Discriminator
+from ulcompress.part import loadable
 
 
+@loadable()
 class PatchDiscriminator(Discriminator):
     """Judges every patch of an image by itself: convolutions of stride 2, and one logit for each position.
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ulcompress.entropy import EntropyModel
+from ulcompress.part import loadable
 from ulcompress.quantizers.gradients import straight_through
 from ulcompress.quantizers.indexed import IndexQuantizer
 from ulcompress.records import Quantized
@@ -15,6 +16,7 @@ MARGIN = 1e-3
 """Share of the range that is left out, so that the bounded value never rounds to a level too many."""
 
 
+@loadable()
 class FiniteScalarQuantizer(IndexQuantizer):
     """Bounds each of a few projected channels and rounds it to one of its levels, in [-1, 1].
 

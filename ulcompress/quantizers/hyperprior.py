@@ -11,6 +11,7 @@ from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.entropy.exact import ACTIVATION_BITS, as_saved, exact, on_grid
 from ulcompress.entropy.integers import IntegerTables
 from ulcompress.hyperprior import CompressAIModel, HyperpriorModel, compressai
+from ulcompress.part import loadable
 from ulcompress.quantizers.base import Quantizer
 from ulcompress.quantizers.gradients import straight_through
 from ulcompress.records import HyperSymbols, Quantized
@@ -25,6 +26,7 @@ LARGEST_SYMBOL = 2**20
 _COUNTS = 1 << 22
 
 
+@loadable()
 class HyperpriorQuantizer(Quantizer):
     """Rounds features around means and codes them with scales, both told by a hyper-latent that is coded first.
 
@@ -66,6 +68,10 @@ class HyperpriorQuantizer(Quantizer):
         self.register_buffer("latent_counts", _gaussian_counts(table))
         self.register_buffer("hyper_counts", self._count_hyper())
         self._derived: tuple[list[Tensor], IntegerTables, IntegerTables] | None = None
+
+    def check_state(self) -> None:
+        """Raise ValueError for counts that are no probabilities."""
+        self._tables()
 
     def forward(self, features: Tensor) -> Quantized:
         """Quantise features, (B, C, h, w); in training the term `quantiles` fits the prior's medians."""

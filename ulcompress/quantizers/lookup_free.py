@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from ulcompress import ranks
 from ulcompress.entropy import EntropyModel
+from ulcompress.part import loadable
 from ulcompress.quantizers.codebook import ROWS
 from ulcompress.quantizers.gradients import straight_through
 from ulcompress.quantizers.indexed import IndexQuantizer
@@ -15,6 +16,7 @@ MOST_BITS = 18
 """The largest alphabet that the arithmetic coder takes has 2^18 symbols."""
 
 
+@loadable()
 class LookupFreeQuantizer(IndexQuantizer):
     """Replaces each of a few projected channels by its sign; the signs, read as a binary number, are the symbol.
 

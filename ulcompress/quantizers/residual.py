@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.entropy import StagedEntropy, StaticStages
+from ulcompress.part import loadable
 from ulcompress.quantizers.base import Quantizer
 from ulcompress.quantizers.centre import centre, mean_square
 from ulcompress.quantizers.euclidean import EuclideanCodebook
@@ -21,6 +22,7 @@ AT_ONCE = 256
 """Vectors for which is looked ahead at once, so that a large image does not need much memory."""
 
 
+@loadable()
 class ResidualQuantizer(Quantizer):
     """Quantises features in stages, coarse ones first, so that one codec has as many rates as stages.
 
@@ -118,6 +120,11 @@ class ResidualQuantizer(Quantizer):
         self.mean: Tensor
         self.register_buffer("mean", torch.zeros(dimension))
         self._counts = SymbolTable.uniform(self.rates)
+
+    def check_state(self) -> None:
+        """Raise ValueError for entries that are not finite."""
+        if not all(codebook.saved_entries.isfinite().all() for codebook in self._codebooks):
+            raise ValueError("the codebooks are damaged: an entry is not finite")
 
     def learns_from_rate(self) -> Iterator[nn.Parameter]:
         """Return the parameters of the entropy model."""

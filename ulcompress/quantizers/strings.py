@@ -11,6 +11,7 @@ from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTa
 from ulcompress.bitstream import BitstreamError
 from ulcompress.entropy.integers import golomb_bits, read_golomb, write_golomb
 from ulcompress.hyperprior import TABLES, CompressAIModel, compressai
+from ulcompress.part import loadable
 from ulcompress.quantizers.base import Quantizer
 from ulcompress.quantizers.gradients import straight_through
 from ulcompress.records import Quantized
@@ -38,6 +39,7 @@ class Strings:
         return self
 
 
+@loadable()
 class StringQuantizer(Quantizer):
     """Lets any model of CompressAI's zoo quantise and code the features, by its own coder, and carries its strings.
 

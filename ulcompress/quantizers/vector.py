@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from ulcompress import ranks
 from ulcompress.entropy import EntropyModel
+from ulcompress.part import loadable
 from ulcompress.quantizers import gradients
 from ulcompress.quantizers.centre import centre
 from ulcompress.quantizers.codebook import LEAST, bound, draw, k_means, members, nearest, revive
@@ -13,6 +14,7 @@ from ulcompress.quantizers.indexed import IndexQuantizer
 from ulcompress.records import Quantized
 
 
+@loadable()
 class VectorQuantizer(IndexQuantizer):
     """Replaces each feature vector by the codebook entry with the largest cosine in a low-dimensional projection.
 

@@ -7,12 +7,14 @@ from torch import Tensor
 
 from ulcompress.autoencoders import KLAutoencoder
 from ulcompress.losses import AdversarialLoss, PerceptualDistance
+from ulcompress.part import loadable
 from ulcompress.training.base import TrainingModule
 from ulcompress.training.optimizer import WarmupAdamW
 
 DEFAULT_WEIGHTS = {"absolute_error": 1.0, "kl": 1e-4, "perceptual": 0.1, "adversarial": 0.01}
 
 
+@loadable(plain=["weights"])
 class AutoencoderModule(TrainingModule):
     """Trains a KL autoencoder on absolute error, a small KL term and, when given, a perceptual and an adversarial one.
 

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
 
 import lightning.pytorch as pl
 from jsonargparse import ArgumentError, Namespace
@@ -17,6 +16,7 @@ from ulcompress import training  # noqa: F401
 from ulcompress.data import ImageDataModule
 from ulcompress.messages import configuration_error
 from ulcompress.pretrained import read_checkpoint
+from ulcompress.training.checkpoint import check_hyperparameters
 from ulcompress.training.checkpoint_io import WholeCheckpointIO
 
 VERBS = ("fit", "validate", "test")
@@ -34,13 +34,16 @@ class CodecCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Keep what was asked for, to compare it with what a checkpoint makes of it.
 
-        Raises ValueError for a checkpoint that cannot be read, of which Lightning tells in its own way.
+        Raises ValueError for a checkpoint that cannot be read, of which Lightning tells in its own way, and for one
+        that leads to what was not asked for.
         """
         super().parse_arguments(parser, args)
         self.asked = self.config.clone()
-        path = self.config[self.config.subcommand].get("ckpt_path")
-        if path and Path(path).is_file() and not is_zipfile(path):  # what torch writes is one once it is whole
-            read_checkpoint(path)
+        config = self.config[self.config.subcommand]
+        config.weights_only = config.get("weights_only") is not False  # without, Lightning unpickles what it downloads
+        path = config.get("ckpt_path")
+        if path and Path(path).is_file():
+            check_hyperparameters(read_checkpoint(path), config.model.as_dict())
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Let checkpoints be written whole, unless the configuration names another way."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ulcompress import pretrained
 from ulcompress.codec import Codec
 from ulcompress.losses import AdversarialLoss, PerceptualDistance
+from ulcompress.part import loadable
 from ulcompress.quantizers.usage import perplexity, usage
 from ulcompress.records import CodecOutput
 from ulcompress.training.base import TrainingModule, load_stage
@@ -21,6 +22,8 @@ from ulcompress.training.optimizer import WarmupAdamW
 DEFAULT_WEIGHTS = {"diffusion": 1.0, "commitment": 0.0, "squared_error": 0.0, "perceptual": 1.0, "adversarial": 0.1}
 
 
+# `start` and `autoencoder_checkpoint` are not read where a checkpoint is.
+@loadable(plain=["start", "start_parts", "frozen", "trained", "autoencoder_checkpoint", "weights", "delays"])
 class CodecModule(TrainingModule):
     """Weighs the codec's loss terms, adds rates and perceptual terms, and logs all of them.
 

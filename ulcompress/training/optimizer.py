@@ -7,9 +7,10 @@ from typing import Any, final
 import torch
 from torch import nn
 
-from ulcompress.part import Part
+from ulcompress.part import Part, loadable
 
 
+@loadable()
 @final
 class WarmupAdamW(Part):
     """AdamW with a linear warm-up and, if wanted, a half cosine down to zero.

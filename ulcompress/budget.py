@@ -1,0 +1,30 @@
+"""A limit on what is allocated while networks are built from the numbers of others."""
+
+from typing import Any
+
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class TensorBudget(TorchDispatchMode):
+    """Within it, tensors that are made from nothing are limited in number, and in elements altogether.
+
+    Those that are computed from others are not counted: they are of about their size.
+    """
+
+    def __init__(self, *, tensors: int, elements: int):
+        """Allow so many; ValueError where more are asked for, before they are allocated."""
+        super().__init__()
+        self.tensors = tensors
+        self.elements = elements
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if "device" in kwargs and not any(isinstance(leaf, Tensor) for leaf in tree_leaves([args, kwargs])):
+            planned = func(*args, **kwargs | {"device": "meta", "pin_memory": None})
+            self.tensors -= 1
+            self.elements -= planned.numel()
+            if min(self.tensors, self.elements) < 0:
+                raise ValueError("it asks for networks that are many times larger than its weights")
+        return func(*args, **kwargs)
