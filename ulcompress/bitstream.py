@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
+from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder, BitstreamError, SymbolTable
 from ulcompress.records import Code, StreamSpec
 
 if TYPE_CHECKING:  # so that a file can be inspected without torch
@@ -31,10 +31,6 @@ VERSION = 1
 MAX_SIDE = 1 << 14
 """Largest width and height, in pixels."""
 _MAGIC = 0xB0
-
-
-class BitstreamError(ValueError):
-    """The bytes are not a file that this codec can decode; the message says what they are instead."""
 
 
 @dataclass(frozen=True)
