@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from ulcompress.captions import BesideImages, CaptionFile, caption_images, first_caption, parse_captions
-from ulcompress.cli import run
+from ulcompress.commands.main import run
 from ulcompress.conditioning import Captioner
 from ulcompress.data.sources import open_source
 

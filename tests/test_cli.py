@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ulcompress.cli import run
+from ulcompress.commands.main import run
 from ulcompress.images import read_image
 from ulcompress.pretrained import load
 
@@ -131,7 +131,7 @@ def test_quick_answers_do_not_import_torch(arguments, codec_directory, photo):
     if arguments[0] == "info":
         arguments += ["--codec", codec_directory]
     code = (
-        "import sys\nfrom ulcompress.cli import run\n"
+        "import sys\nfrom ulcompress.commands.main import run\n"
         f"try: run({arguments!r})\nexcept SystemExit: pass\n"
         "print([m for m in ('torch', 'lightning', 'diffusers', 'transformers') if m in sys.modules])"
     )

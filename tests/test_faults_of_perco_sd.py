@@ -18,7 +18,7 @@ from torch import nn
 
 import ulcompress
 from ulcompress import BitstreamError, bitstream
-from ulcompress.cli import run
+from ulcompress.commands.main import run
 from ulcompress.data import ImageDataModule
 from ulcompress.entropy import UniformEntropy
 from ulcompress.evaluation import CodecContestant, Setting

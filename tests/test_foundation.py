@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 import ulcompress
 from ulcompress.autoencoders import KLAutoencoder
 from ulcompress.autoencoders.kl import TILE
-from ulcompress.cli import run
+from ulcompress.commands.main import run
 from ulcompress.conditioning import ClipTextEncoder
 from ulcompress.decoders import UNet
 from ulcompress.foundation import DEFAULT, StableDiffusion

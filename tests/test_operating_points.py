@@ -9,7 +9,7 @@ import torch
 
 from ulcompress import Codec, bitstream
 from ulcompress.autoencoders import KLAutoencoder
-from ulcompress.cli import run
+from ulcompress.commands.main import run
 from ulcompress.conditioning import SpatialFeatures
 from ulcompress.decoders import LatentDiffusionDecoder, UNet
 from ulcompress.encoders import HyperEncoder

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ulcompress.cli import _parser, run
+from ulcompress.commands.main import build_parser, run
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -47,7 +47,7 @@ def test_codec_commands_run(tmp_path, monkeypatch):
 
 
 def test_every_verb_is_known():
-    known = set(_parser()._subparsers._group_actions[0].choices) | {"fit", "validate", "test"}
+    known = set(build_parser()._subparsers._group_actions[0].choices) | {"fit", "validate", "test"}
     assert set(re.findall(r"^ulcompress ([\w-]+)", TEXT, re.M)) - {"fit|validate|test"} <= known | {""}
 
 

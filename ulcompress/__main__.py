@@ -1,5 +1,5 @@
 """`python -m ulcompress`."""
 
-from ulcompress.cli import main
+from ulcompress.commands.main import main
 
 main()

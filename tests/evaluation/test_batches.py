@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ulcompress.cli import run as command
+from ulcompress.commands.main import run as command
 from ulcompress.evaluation import Curve, Plan, gather, name_images, run
 from ulcompress.evaluation.contestants import CodecContestant
 from ulcompress.evaluation.measuring import how

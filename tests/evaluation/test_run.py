@@ -329,7 +329,7 @@ def test_published_points_of_a_named_data_set_are_shown(plan):
 
 
 def test_torchrun_without_a_folder_is_refused(plan, monkeypatch, capsys):
-    from ulcompress.cli import run as command
+    from ulcompress.commands.main import run as command
 
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert command(["evaluate", str(plan.images["a"])]) == 1

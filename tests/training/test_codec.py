@@ -7,7 +7,7 @@ import torch
 
 import ulcompress
 from ulcompress import ranks
-from ulcompress.cli import run
+from ulcompress.commands.main import run
 from ulcompress.data import Batch
 from ulcompress.entropy import ContextModel
 from ulcompress.images import read_image

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ulcompress.cli import run
+from ulcompress.commands.main import run
 
 TINY = str(Path(__file__).parent / "tiny.yaml")
 

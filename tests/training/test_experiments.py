@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ulcompress.cli import run
+from ulcompress.commands.main import run
 
 ROOT = Path(__file__).parents[2] / "experiments"
 RATES = sorted(ROOT.glob("*/rates/*.yaml"))

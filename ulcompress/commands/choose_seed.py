@@ -1,0 +1,45 @@
+"""`ulcompress choose-seed`: the noise that restores reference images best."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ulcompress.commands.options import Verbs, load_codec
+
+
+def add_parser(verbs: Verbs) -> None:
+    """Add the verb to the command line."""
+    parser = verbs.add_parser("choose-seed", help="give a codec the noise that restores reference images best")
+    parser.add_argument("codec", help="bundled name, directory or hub:org/name")
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="IMAGE", help="images and folders of images")
+    parser.add_argument("--candidates", type=int, default=16, help="seeds to try, from 0 (default: 16)")
+    parser.add_argument("--squeezenet", metavar="FILE", help="compare by its features, not by squared errors")
+    parser.add_argument("--out", type=Path, required=True, help="directory of the codec with the seed")
+    parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
+    parser.add_argument("--force", action="store_true", help="overwrite an existing codec")
+    parser.set_defaults(action=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the codec with the best seed; return the exit status."""
+    from torch.nn.functional import mse_loss
+
+    from ulcompress.evaluation import choose_seed, with_seed
+    from ulcompress.images import find_images, read_image
+    from ulcompress.losses import FeatureDistance
+    from ulcompress.pretrained import locate
+
+    if (options.out / "config.yaml").exists() and not options.force:
+        raise ValueError(f"{options.out} holds a codec; use --force to overwrite it")
+    images = [read_image(path) for path in find_images(options.inputs)]
+    distance = FeatureDistance(weights=options.squeezenet) if options.squeezenet else mse_loss
+    codec = load_codec(options)
+    seed = choose_seed(codec, images, range(options.candidates), distance)
+    told = f"seed {seed}, chosen of {options.candidates} by the {getattr(distance, 'name', 'squared error')} "
+    told += f"of {len(images)} images"
+    card = locate(options.codec) / "README.md"
+    text = card.read_text() if card.is_file() else f"# A codec of ulcompress, after {options.codec}\n"
+    with_seed(codec, seed).save(options.out, card=f"{text.rstrip()}\n\nNoise: {told}.\n")
+    print(f"{options.codec} -> {options.out}: {told}")
+    return 0

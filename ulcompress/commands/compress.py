@@ -1,0 +1,95 @@
+"""`ulcompress compress`: images to .ulc files."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ulcompress.commands.batch import each_file, targets_of
+from ulcompress.commands.options import Verbs, add_coding, add_inputs, check_search, load_codec
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+def add_parser(verbs: Verbs) -> None:
+    """Add the verb to the command line."""
+    parser = verbs.add_parser("compress", help="images to .ulc files")
+    add_inputs(parser, "images and folders of images")
+    text = parser.add_argument_group("caption, from at most one of")
+    text.add_argument("--caption", help="what the image shows (one image)")
+    text.add_argument("--captions", action="store_true", help="first line of <name>.txt beside each image, where it is")
+    text.add_argument(
+        "--captioner",
+        nargs="?",
+        const="",
+        metavar="MODEL",
+        help="let BLIP-2 caption (hub id, directory); give it after the images",
+    )
+    add_coding(parser)
+    parser.set_defaults(action=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write a .ulc file for each image; return the exit status."""
+    from ulcompress.files import write_whole
+    from ulcompress.images import find_images, from_pil, open_image
+
+    chosen = [name for name in ("caption", "captions", "captioner") if getattr(options, name) not in (None, False)]
+    if len(chosen) > 1:
+        raise ValueError(f"got --{' and --'.join(chosen)}; give one of them")
+    sources = find_images(options.inputs)
+    if options.caption and len(sources) > 1:
+        raise ValueError(f"--caption goes with one image, got {len(sources)}; use --captions or --captioner")
+    targets = targets_of(options, sources, ".ulc")
+    optimizer = optimizer_of(options)
+    codec = load_codec(options, encoder_only=optimizer is None)
+    describe = describer(options)
+
+    def one(source: Path, target: Path) -> str:
+        image = open_image(source)
+        caption = describe(source, image)
+        start = time.perf_counter()
+        code, said = codec.encode(image, caption, rate=options.rate, without=options.without), ""
+        if optimizer is not None:
+            from ulcompress.optimization import refine_visibly
+
+            code, best = refine_visibly(optimizer, codec, from_pil(image), code, steps=options.online, name=str(source))
+            said = f", measure {best[0]:.4f} -> {best[-1]:.4f} in {len(best) - 1} steps" if best else ""
+        data = codec.write(code)
+        seconds = time.perf_counter() - start
+        write_whole(target, data)
+        bpp = 8 * len(data) / (image.width * image.height)
+        said += f", {caption!r}" if caption else ""
+        return f"{source} -> {target}: {len(data)} bytes, {bpp:.4f} bpp, {seconds:.2f} s{said}"
+
+    return each_file(sources, targets, one)
+
+
+def optimizer_of(options: argparse.Namespace):
+    """Return what searches better codes, or None where no search was asked for."""
+    check_search(options, options.online is not None)
+    if options.online is None:
+        return None
+    from ulcompress.losses import FeatureDistance
+    from ulcompress.optimization import OnlineOptimizer
+
+    perceptual = FeatureDistance(weights=options.online_perceptual) if options.online_perceptual else None
+    return OnlineOptimizer(variables=options.online_variables, perceptual=perceptual)
+
+
+def describer(options: argparse.Namespace) -> Callable[[Path, Image.Image], str | None]:
+    """Return what gives an image its caption: the user, a file beside it, BLIP-2, or nobody."""
+    from ulcompress.captions import first_caption
+
+    if options.captions:
+        return lambda source, _: first_caption(source)
+    if options.captioner is None:
+        return lambda _, __: options.caption
+    from ulcompress.conditioning.captioner import DEFAULT, BlipCaptioner
+
+    captioner = BlipCaptioner(model=options.captioner or DEFAULT, device=options.device)
+    return lambda _, image: captioner.caption([image])[0]

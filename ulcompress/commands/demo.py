@@ -1,0 +1,28 @@
+"""`ulcompress demo`: a photograph compressed and drawn beside AVIF and JPEG."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ulcompress.commands.options import Verbs, add_codec, add_rate, load_codec
+
+
+def add_parser(verbs: Verbs) -> None:
+    """Add the verb to the command line."""
+    parser = verbs.add_parser("demo", help="compress a photograph and draw it beside AVIF and JPEG")
+    parser.add_argument("image", nargs="?", type=Path, help="default: scikit-image's photograph `coffee`")
+    add_codec(parser, "mini-cgdm")
+    parser.add_argument("--caption", help="what the image shows")
+    add_rate(parser)
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for the results (default: demo)")
+    parser.set_defaults(action=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the files and the drawing of the demonstration; return the exit status."""
+    from ulcompress.evaluation import demo
+
+    for path in demo(load_codec(options), options.image, options.out, options.caption, options.rate):
+        print(path)
+    return 0

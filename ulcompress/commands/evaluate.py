@@ -1,0 +1,130 @@
+"""`ulcompress evaluate`: codecs compared on images, from real files."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ulcompress.commands.options import Verbs, add_coding, add_sampling, check_search, positive
+
+
+def add_parser(verbs: Verbs) -> None:
+    """Add the verb to the command line."""
+    parser = verbs.add_parser("evaluate", help="compare codecs on images, from real files")
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="images and folders of images")
+    parser.add_argument(
+        "--codec",
+        action="append",
+        metavar="CODEC",
+        help="bundled name, directory or hub:org/name, or CURVE=CODEC,CODEC; again for more (default: mini)",
+    )
+    parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
+    parser.add_argument(
+        "--setting",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE,...",
+        help="steps, guidance, rate, online, without; again for more points of every codec's curve",
+    )
+    parser.add_argument("--anchor", action="append", default=[], metavar="NAME", help="jpeg, webp, avif, jxl, ...")
+    parser.add_argument("--reference", metavar="CURVE", help="of Bjøntegaard deltas (default: the first anchor)")
+    parser.add_argument(
+        "--metrics", nargs="+", action="extend", metavar="NAME", help="default: psnr ms-ssim; all for all"
+    )
+    parser.add_argument("--weights", type=Path, metavar="DIR", help="folder with files of the metrics' weights")
+    add_coding(parser)
+    add_sampling(parser)
+    parser.add_argument("--captions", action="store_true", help="first line of <name>.txt beside each image")
+    parser.add_argument("--out", type=Path, help="folder of the results; what is there already is not done again")
+    parser.add_argument("--keep", action="store_true", help="keep compressed files and restored images there")
+    parser.add_argument("--devices", type=positive, default=1, metavar="N", help="processes that share the images")
+    parser.add_argument(
+        "--threads", type=positive, metavar="N", help="of torch in every process (default: cores by processes)"
+    )
+    parser.add_argument(
+        "--batch", type=positive, default=1, metavar="N", help="images of one size in a metric's network (default: 1)"
+    )
+    parser.add_argument("--dataset", metavar="NAME", help="whose published points are shown (default: recognised)")
+    parser.set_defaults(action=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure, print the table, and write the results where a folder is named; return the exit status."""
+    if options.keep and options.out is None:
+        raise ValueError("--keep needs a folder to keep files in; give --out")
+    if options.out is None and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ValueError("torchrun needs a folder that its processes share; give --out")
+    with nullcontext(options.out) if options.out is not None else TemporaryDirectory() as out:
+        return _evaluate_to(options, Path(out))
+
+
+def _evaluate_to(options: argparse.Namespace, out: Path) -> int:
+    from ulcompress.evaluation.results import gather, summary_markdown, write_results
+    from ulcompress.evaluation.run import is_first
+    from ulcompress.evaluation.run import run as run_plan
+
+    plan = _plan(options, out)
+    outcomes = run_plan(plan)
+    if not is_first():
+        return 0
+    command = shlex.join(["ulcompress", *sys.argv[1:]])
+    results = gather(plan, outcomes, command=command)
+    print(summary_markdown(results))
+    if options.out is not None:
+        print("\n".join(map(str, write_results(results, out))))
+    return 1 if any(outcome.error for outcome in outcomes) else 0
+
+
+def _plan(options: argparse.Namespace, out: Path):
+    """Turn the options of `evaluate` into what is to be done."""
+    from ulcompress.evaluation.contestants import Setting
+    from ulcompress.evaluation.metrics import FIDELITY
+    from ulcompress.evaluation.plan import Curve, Plan, name_images
+    from ulcompress.images import find_images
+
+    common = Setting(
+        steps=options.steps,
+        guidance=options.guidance,
+        rate=options.rate,
+        online=options.online,
+        without=tuple(options.without),
+    )
+    settings = [common | Setting.parse(text) for text in options.setting] or [common]
+    check_search(options, any(setting.online for setting in settings))
+    images = name_images(find_images(options.inputs))
+    return Plan(
+        images=images,
+        curves=tuple(Curve.parse(text) for text in options.codec or ["mini"]),
+        out=out,
+        captions=_captions_beside(images) if options.captions else {},
+        settings=tuple(settings),
+        anchors=tuple(options.anchor),
+        metrics=tuple(options.metrics or FIDELITY),
+        weights=options.weights,
+        device=options.device,
+        processes=options.devices,
+        threads=options.threads,
+        batch=options.batch,
+        reference=options.reference,
+        dataset=options.dataset,
+        keep=options.keep,
+        online_variables=tuple(options.online_variables) if options.online_variables else None,
+        online_perceptual=options.online_perceptual,
+    )
+
+
+def _captions_beside(images: Mapping[str, Path]) -> dict[str, str]:
+    from ulcompress.captions import first_caption
+
+    captions = {name: caption for name, path in images.items() if (caption := first_caption(path))}
+    if not captions:
+        path = next(iter(images.values()))
+        text = path.with_suffix(".txt")
+        raise ValueError(f"no caption for {path} or any other; write one to {text}, or leave out --captions")
+    return captions

@@ -1,0 +1,94 @@
+"""Options and arguments that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import TypeAlias
+
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""Where a verb adds its parser."""
+
+
+def add_inputs(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add input files, output, overwriting and the codec."""
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help=what)
+    parser.add_argument("-o", "--output", type=Path, help="file, or folder for several (default: beside the input)")
+    parser.add_argument("--force", action="store_true", help="overwrite existing files")
+    add_codec(parser)
+
+
+def add_codec(parser: argparse.ArgumentParser, default: str = "mini") -> None:
+    """Add the codec and its device."""
+    parser.add_argument(
+        "--codec", default=default, help=f"bundled name, directory or hub:org/name (default: {default})"
+    )
+    parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
+
+
+def add_rate(parser: argparse.ArgumentParser) -> None:
+    """Add the rate of codecs with several."""
+    parser.add_argument(
+        "--rate", type=positive, metavar="N", help="of a codec with several, 1 the lowest (default: highest)"
+    )
+
+
+def add_coding(parser: argparse.ArgumentParser) -> None:
+    """Add what an encoder can be asked for."""
+    add_rate(parser)
+    parser.add_argument(
+        "--without", nargs="+", action="extend", default=[], metavar="NAME", help="streams to leave out: syntax, text"
+    )
+    search = parser.add_argument_group("search for a better code of each image; Ctrl-C ends it with the best so far")
+    search.add_argument("--online", type=positive, metavar="STEPS", help="steps of gradient descent")
+    search.add_argument(
+        "--online-variables",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="syntax, features (default: syntax if sent, or features)",
+    )
+    search.add_argument(
+        "--online-perceptual", metavar="FILE", help="SqueezeNet's weights, to search by its features too"
+    )
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """Add what a sampler can be asked for."""
+    parser.add_argument("--steps", type=int, help="of the sampler; 0: the base alone (default: the codec's)")
+    parser.add_argument("--guidance", type=finite, help="scale of the guidance on text (default: the codec's)")
+
+
+def finite(text: str) -> float:
+    """Parse a finite number."""
+    if not math.isfinite(value := float(text)):
+        raise argparse.ArgumentTypeError(f"must be finite, got {text}")
+    return value
+
+
+def positive(text: str) -> int:
+    """Parse an integer of at least 1."""
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return value
+
+
+def natural(text: str) -> int:
+    """Parse an integer of 0 to 2**64 - 1."""
+    if not 0 <= (value := int(text)) < 2**64:
+        raise argparse.ArgumentTypeError(f"must be 0 to 2**64 - 1, got {text}")
+    return value
+
+
+def load_codec(options: argparse.Namespace, *, encoder_only: bool = False):
+    """Load the codec that the options name."""
+    from ulcompress.pretrained import load
+
+    return load(options.codec, device=options.device, encoder_only=encoder_only)
+
+
+def check_search(options: argparse.Namespace, searched: bool) -> None:
+    """Refuse options of a search that is not asked for."""
+    if not searched and (options.online_variables or options.online_perceptual):
+        raise ValueError("--online-variables and --online-perceptual go with --online STEPS; give that as well")
