@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ulcompress.bitstream import parse, stream_bits
+from ulcompress.limits import MAX_PIXELS
 from ulcompress.pretrained import bundled_codecs, locate, metadata
 from ulcompress.records import StreamSpec
 
@@ -15,18 +16,19 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def describe(path: Path, codec: str | None = None) -> str:
+def describe(path: Path, codec: str | None = None, *, max_pixels: int = MAX_PIXELS) -> str:
     """Describe a file in a few lines: codec, size, bytes a stream.
 
     Args:
         path: The file.
         codec: Name or directory of its codec; None looks among the bundled ones.
+        max_pixels: Most pixels of its image.
 
     Raises:
         BitstreamError: It is not a good file.
     """
     data = path.read_bytes()
-    header, payload = parse(data)
+    header, payload = parse(data, max_pixels=max_pixels)
     fingerprint = header.fingerprint.hex()
     directory = _directory(fingerprint, codec)
     missing = f"not {codec}" if codec else "not found; name it with --codec"
@@ -37,7 +39,7 @@ def describe(path: Path, codec: str | None = None) -> str:
         f"  codec   {fingerprint} ({directory.resolve().name if directory else missing})",
         f"  header  {len(data) - len(payload)} bytes",
     ]
-    sizes = _streams(data, directory) if directory else {}
+    sizes = _streams(data, directory, max_pixels) if directory else {}
     lines += [f"  {name:<7} {bits / 8:.1f} bytes" for name, bits in sizes.items()]
     if not sizes:
         lines.append(f"  payload {len(payload)} bytes")
@@ -49,13 +51,14 @@ def _directory(fingerprint: str, codec: str | None) -> Path | None:
     return next((path for path in candidates if metadata(path).get("fingerprint") == fingerprint), None)
 
 
-def _streams(data: bytes, directory: Path) -> dict[str, float]:
+def _streams(data: bytes, directory: Path, max_pixels: int) -> dict[str, float]:
     specs = json.loads(metadata(directory).get("streams", "[]"))
     if None in specs:  # a stream that one table does not tell
         from ulcompress.pretrained import load
 
-        return load(directory, encoder_only=True).stream_bits(data)
-    return stream_bits(data, [StreamSpec(**spec) for spec in specs], _tables(directory))
+        return load(directory, encoder_only=True).stream_bits(data, max_pixels=max_pixels)
+    streams = [StreamSpec(**spec) for spec in specs]
+    return stream_bits(data, streams, _tables(directory), max_pixels=max_pixels)
 
 
 def _tables(directory: Path) -> Callable[[str], np.ndarray]:

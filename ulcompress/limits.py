@@ -1,4 +1,4 @@
-"""Limits on what is worked on unless the user allows more."""
+"""How large an image may be; known without importing torch."""
 
 MAX_PIXELS = 1 << 26
-"""Most pixels of an image or of a file, 8192 x 8192."""
+"""The most pixels that an image or a compressed file may have unless the caller allows more, 8192 x 8192."""
