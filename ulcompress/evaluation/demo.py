@@ -16,10 +16,17 @@ from ulcompress.evaluation.measurement import HEADINGS, Measurement
 from ulcompress.evaluation.picture import Panel, side_by_side
 from ulcompress.evaluation.timing import timed
 from ulcompress.images import from_pil, open_image, write_image
+from ulcompress.limits import MAX_PIXELS
 
 
 def demo(
-    codec: Codec, image_path: Path | None, out: Path, caption: str | None = None, rate: int | None = None
+    codec: Codec,
+    image_path: Path | None,
+    out: Path,
+    caption: str | None = None,
+    rate: int | None = None,
+    *,
+    max_pixels: int = MAX_PIXELS,
 ) -> list[Path]:
     """Compress a photograph to a file, restore it, show it beside AVIF and JPEG of as many bytes, print a table.
 
@@ -29,6 +36,7 @@ def demo(
         out: A folder for the results.
         caption: What the photograph shows, for codecs with text.
         rate: Of a codec with several; None takes the highest.
+        max_pixels: Most pixels of the photograph.
 
     Returns:
         What was written: the compressed file, the restored image, the picture; and first of all the photograph, where
@@ -42,7 +50,7 @@ def demo(
     path = image_path if image_path is not None else _coffee(out)
     original = open_image(path)
     file, restored, picture = (out / f"{path.stem}{end}" for end in (".ulc", "_restored.png", "_comparison.png"))
-    ours = _through_file(codec, original, {"caption": caption, "rate": rate}, file, restored)
+    ours = _through_file(codec, original, {"caption": caption, "rate": rate}, file, restored, max_pixels)
     anchors = [match(ANCHORS[name](), original, ours.bytes) for name in ("avif", "jpeg")]
     measured = {anchor.label: _measurement(anchor, original) for anchor in anchors}
     _print({"ulcompress": ours} | measured)
@@ -63,12 +71,12 @@ def _coffee(folder: Path) -> Path:
 
 
 def _through_file(
-    codec: Codec, original: Image.Image, options: Mapping[str, Any], file: Path, restored: Path
+    codec: Codec, original: Image.Image, options: Mapping[str, Any], file: Path, restored: Path, max_pixels: int
 ) -> Measurement:
     _ = codec.fingerprint  # no part of the time for an image
-    data, encode_seconds = timed(lambda: codec.compress(original, **options))
+    data, encode_seconds = timed(lambda: codec.compress(original, **options, max_pixels=max_pixels))
     file.write_bytes(data)
-    image, decode_seconds = timed(lambda: codec.decompress(file.read_bytes()))
+    image, decode_seconds = timed(lambda: codec.decompress(file.read_bytes(), max_pixels=max_pixels))
     write_image(image, restored)
     size = file.stat().st_size
     return Measurement.compare(

@@ -14,6 +14,7 @@ from ulcompress.evaluation.anchors import ANCHORS
 from ulcompress.evaluation.contestants import AnchorContestant, CodecContestant, Contestant, Setting
 from ulcompress.evaluation.metrics import known_names
 from ulcompress.evaluation.published import datasets
+from ulcompress.limits import MAX_PIXELS
 from ulcompress.losses import FeatureDistance
 from ulcompress.optimization import OnlineOptimizer
 from ulcompress.pretrained import load, locate, metadata
@@ -63,6 +64,10 @@ class Plan:
     """Names, as `metrics.build` takes them."""
     weights: Path | None = None
     """Folder of the metrics' weights."""
+    trust_networks: bool = False
+    """Whether .pt2 files of that folder are read, which can hold code that runs."""
+    max_pixels: int = MAX_PIXELS
+    """Most pixels of an image that a codec is given."""
     device: str = "cpu"
     processes: int = 1
     """That share the images; `torchrun` has its own number of them."""
@@ -93,7 +98,12 @@ class Plan:
             for codec in curve.codecs:
                 for setting in self.settings:
                     ours = CodecContestant(
-                        codec=codec, curve=curve.name, setting=setting, device=self.device, optimizer=optimizer
+                        codec=codec,
+                        curve=curve.name,
+                        setting=setting,
+                        device=self.device,
+                        optimizer=optimizer,
+                        max_pixels=self.max_pixels,
                     )
                     found += [ours, *(AnchorContestant(anchor=a, matched_to=ours.name) for a in anchors)]
         _refuse_twice("contestants", [contestant.name for contestant in found])
