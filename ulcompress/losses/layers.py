@@ -99,7 +99,9 @@ class LayerNetwork(nn.Module):
         for name, tensor in tensors.items():
             self.register_buffer(name.replace(".", "_"), tensor.float(), persistent=False)
         last = {name: layer.name for layer in self.layers for name in layer.inputs if name not in self.maps}
-        self._finished = {layer.name: [name for name, user in last.items() if user == layer.name] for layer in self.layers}
+        self._finished = {
+            layer.name: [name for name, user in last.items() if user == layer.name] for layer in self.layers
+        }
         copy.deepcopy(self).to("meta")._evaluate(torch.empty(1, 3, 128, 128, device="meta"), most=MOST_NUMBERS)
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -131,11 +133,15 @@ def _layer(entry: Mapping[str, Any]) -> Layer:
 
 def _check_names(layers: Sequence[Layer], maps: Sequence[str]) -> None:
     if not 1 <= len(layers) <= MOST_LAYERS or not maps:
-        raise ValueError(f"it has {len(layers)} layers and {len(maps)} maps; give 1 to {MOST_LAYERS}, and maps of theirs")
+        raise ValueError(
+            f"it has {len(layers)} layers and {len(maps)} maps; give 1 to {MOST_LAYERS}, and maps of theirs"
+        )
     names = {IMAGE}
     for layer in layers:
         if layer.kind not in KINDS or not layer.name.isidentifier() or layer.name in names:
-            raise ValueError(f"it has the layer {layer.name!r} of the kind {layer.kind!r}; known are {', '.join(KINDS)}")
+            raise ValueError(
+                f"it has the layer {layer.name!r} of the kind {layer.kind!r}; known are {', '.join(KINDS)}"
+            )
         if not layer.inputs or not names.issuperset(layer.inputs):
             raise ValueError(f"the layer {layer.name!r} has the inputs {layer.inputs}, which are not before it")
         names.add(layer.name)
@@ -183,5 +189,5 @@ KINDS: Mapping[str, Callable[..., Tensor]] = {
     "mean": _mean,
 }
 """What a layer can be: a convolution, in as many groups as the shape of its weights says; a border (left, right, top,
-bottom) of zeros or of the edge repeated; a rectifier, cut at a limit where there is one; a sum of two; maps joined along
-the channels; the largest of each window; the mean around each position, of what is inside the map alone."""
+bottom) of zeros or of the edge repeated; a rectifier, cut at a limit where there is one; a sum of two; maps joined
+along the channels; the largest of each window; the mean around each position, of what is inside the map alone."""
