@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ulcompress.allocation import allocating
+
 
 def targets_of(options: argparse.Namespace, sources: list[Path], suffix: str) -> list[Path]:
     """Name the output of every input, and refuse before any work is done what would overwrite a file."""
@@ -33,8 +35,9 @@ def each_file(sources: list[Path], targets: list[Path], one: Callable[[Path, Pat
     failures = 0
     for source, target in zip(sources, targets, strict=True):
         try:
-            print(one(source, target), flush=True)
-        except (ValueError, OSError) as error:
+            with allocating(str(source)):
+                print(one(source, target), flush=True)
+        except (ValueError, OSError, MemoryError) as error:
             failures += 1
             message = " ".join(str(error).split())
             print(f"ulcompress: {message if str(source) in message else f'{source}: {message}'}", file=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ulcompress.commands.options import Verbs, load_codec
+from ulcompress.commands.options import Verbs, add_limit, load_codec
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -18,6 +18,7 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument("--out", type=Path, required=True, help="directory of the codec with the seed")
     parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
     parser.add_argument("--force", action="store_true", help="overwrite an existing codec")
+    add_limit(parser)
     parser.set_defaults(action=run)
 
 
@@ -35,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     images = [read_image(path) for path in find_images(options.inputs)]
     distance = FeatureDistance(weights=options.squeezenet) if options.squeezenet else mse_loss
     codec = load_codec(options)
-    seed = choose_seed(codec, images, range(options.candidates), distance)
+    seed = choose_seed(codec, images, range(options.candidates), distance, max_pixels=options.max_pixels)
     told = f"seed {seed}, chosen of {options.candidates} by the {getattr(distance, 'name', 'squared error')} "
     told += f"of {len(images)} images"
     card = locate(options.codec) / "README.md"

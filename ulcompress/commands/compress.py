@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ulcompress.commands.batch import each_file, targets_of
-from ulcompress.commands.options import Verbs, add_coding, add_inputs, check_search, load_codec
+from ulcompress.commands.options import Verbs, add_coding, add_inputs, add_limit, check_search, load_codec
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -30,6 +30,7 @@ def add_parser(verbs: Verbs) -> None:
         help="let BLIP-2 caption (hub id, directory); give it after the images",
     )
     add_coding(parser)
+    add_limit(parser)
     parser.set_defaults(action=run)
 
 
@@ -53,7 +54,10 @@ def run(options: argparse.Namespace) -> int:
         image = open_image(source)
         caption = describe(source, image)
         start = time.perf_counter()
-        code, said = codec.encode(image, caption, rate=options.rate, without=options.without), ""
+        code = codec.encode(
+            image, caption, rate=options.rate, without=options.without, max_pixels=options.max_pixels
+        )
+        said = ""
         if optimizer is not None:
             from ulcompress.optimization import refine_visibly
 

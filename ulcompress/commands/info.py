@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ulcompress.commands.batch import each_file
-from ulcompress.commands.options import Verbs
+from ulcompress.commands.options import Verbs, add_limit
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -14,6 +14,7 @@ def add_parser(verbs: Verbs) -> None:
     parser = verbs.add_parser("info", help="what a .ulc file holds, or the nominal bits of an experiment")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".ulc files, or an experiment's YAML files")
     parser.add_argument("--codec", help="codec directory, where it is not a bundled one")
+    add_limit(parser)
     parser.set_defaults(action=run)
 
 
@@ -22,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     from ulcompress.inspection import describe
 
     def one(source: Path, _: Path) -> str:
-        return describe(source, options.codec)
+        return describe(source, options.codec, max_pixels=options.max_pixels)
 
     for file in options.files:
         if not file.is_file():
