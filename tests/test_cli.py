@@ -84,7 +84,7 @@ def test_a_bad_file_does_not_stop_the_others(codec_directory, photo, tmp_path, c
     ("arguments", "message"),
     [
         (["compress", "missing.png"], "missing.png"),
-        (["decompress", "missing.ulc"], "no file or folder missing.ulc"),
+        (["decompress", "missing.ulc"], "missing.ulc: no such file or folder"),
         (["info", "missing.ulc"], "no file missing.ulc"),
         (["export", "missing.ckpt", "somewhere"], "no checkpoint 'missing.ckpt'"),
         (["compress", __file__, "--codec", "nothing"], ""),

@@ -14,6 +14,7 @@ from rich.progress import MofNCompleteColumn, Progress
 
 from ulcompress.files import write_whole
 from ulcompress.images import ImageError, open_image
+from ulcompress.lines import one_line
 
 if TYPE_CHECKING:
     from ulcompress.conditioning.captioner import Captioner
@@ -91,7 +92,7 @@ class CaptionFile(CaptionStore):
         """Append a line; of several for one image the last counts."""
         line = json.dumps({"image": self.key(image), "captions": [caption]}, ensure_ascii=False)
         with self.path.open("ab") as file:
-            file.write(f"{line}\n".encode())
+            file.write(f"{line}\n".encode(errors="backslashreplace"))  # as JSON writes names that are not UTF-8
         self._known.add(self.key(image))
 
 
@@ -130,7 +131,7 @@ def caption_images(
                 try:
                     opened[path] = open_image(path)
                 except ImageError as error:
-                    message = " ".join(str(error).split())
+                    message = one_line(error)
                     unreadable.append(message)
                     progress.console.print(f"[yellow]left out[/yellow] {escape(message)}", soft_wrap=True)
             captions = captioner.caption(list(opened.values())) if opened else []

@@ -1,18 +1,84 @@
 """Files: written as a whole or not at all, read with one clear line where they are wrong."""
 
+import os
+import secrets
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+STALE = 24 * 3600
+"""Seconds without a write after which a temporary file belongs to no process that is still at work."""
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write beside and move, so that an interruption leaves no half file."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    partial.replace(path)
+
+def write_whole(path: str | Path, data: bytes) -> None:
+    """Write a file as `whole_file` does."""
+    with whole_file(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of an older one when the block ends, and leaves no trace when it fails.
+
+    What is written lies until then beside the target, hidden, as `.ulcompress-<random>.partial`; only a killed process
+    leaves that behind, and a later writer to the folder removes it after a day. The permissions of an older file stay.
+    A link is followed, so that the file which it leads to is replaced. Devices and pipes are written directly.
+
+    Raises:
+        OSError: It cannot be written; one line names the path and says why.
+    """
+    try:
+        if is_stream(path):
+            with open(path, "wb") as file:
+                yield file
+        else:
+            with _replacing(Path(os.path.realpath(path))) as file:
+                yield file
+    except OSError as error:
+        raise OSError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def is_stream(path: str | Path) -> bool:
+    """Say whether a path is there and is neither a file nor a folder, but a device, a pipe or a socket."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[BinaryIO]:
+    _remove_stale(target.parent)
+    partial = target.with_name(f".ulcompress-{secrets.token_hex(8)}.partial")
+    try:
+        with open(partial, "xb") as file:  # exclusive: neither a file nor a link that somebody has laid there
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # the folder is not: after a power cut the old file is there or the new one
+        if target.exists():
+            partial.chmod(stat.S_IMODE(target.stat().st_mode))
+        partial.replace(target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+@cache
+def _remove_stale(folder: Path) -> None:
+    """Remove what killed processes have left in a folder, once in the life of a process."""
+    for partial in folder.glob(".ulcompress-*.partial"):
+        with suppress(OSError):  # another process may be as quick
+            if time.time() - partial.stat().st_mtime > STALE:
+                partial.unlink()
 
 
 def read_torch(path: str | Path) -> Any:

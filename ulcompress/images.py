@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageFile, ImageOps
 from torch import Tensor
+
+from ulcompress.files import write_whole
+from ulcompress.folders import find_files
 
 # The largest value that the deep modes can mean; the first one that holds all pixels of an image is taken.
 _FULL_SCALES = {"I;16": (2**16 - 1,), "I": (2**16 - 1, 2**31 - 1), "F": (1, 2**8 - 1, 2**16 - 1)}
@@ -80,13 +84,22 @@ def to_pil(tensor: Tensor) -> Image.Image:
 
 def write_image(tensor: Tensor, path: str | os.PathLike[str]) -> None:
     """Write an RGB tensor (3, H, W) in [0, 1]; the suffix of the path tells the format. Raises ImageError."""
-    image = to_pil(tensor)
-    if Image.registered_extensions().get(Path(path).suffix.lower()) not in Image.SAVE:
-        raise ImageError(f"{path}: the suffix names no image format that can be written; use .png")
     try:
-        image.save(path)
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{path}: cannot be written ({error}); give another path") from error
+        write_whole(Path(path), image_bytes(tensor, Path(path).suffix))
+    except OSError as error:
+        raise ImageError(f"{error}; give another path") from error
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
+
+
+def image_bytes(tensor: Tensor, suffix: str, *, quality: int | None = None) -> bytes:
+    """Return the file of an RGB tensor (3, H, W) in [0, 1] in the format of a suffix; raises ImageError."""
+    name = Image.registered_extensions().get(suffix.lower())
+    if name not in Image.SAVE:
+        raise ImageError("the suffix names no image format that can be written; use .png")
+    file = io.BytesIO()
+    to_pil(tensor).save(file, name, **({} if quality is None else {"quality": quality}))
+    return file.getvalue()
 
 
 def image_suffixes() -> set[str]:
@@ -96,26 +109,14 @@ def image_suffixes() -> set[str]:
 
 
 def find_images(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """Return the given files, and of the given folders all images below them, sorted; hidden files are left out.
+    """Return the given files, and of the given folders all images below them, as `folders.find_files` does.
 
     Raises ImageError for a path that is missing, and for a folder without images.
     """
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if not path.exists():
-            raise ImageError(f"{path}: no such file or folder; check the path")
-        found += _images_below(path) if path.is_dir() else [path]
-    return found
-
-
-def _images_below(folder: Path) -> list[Path]:
-    suffixes = image_suffixes()
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in suffixes and f.is_file())
-    files = [f for f in files if not f.name.startswith(".")]
-    if not files:
-        looked_for = f".png, .jpg, .webp and {len(suffixes) - 3} other suffixes"
-        raise ImageError(f"{folder}: no image in this folder or below; looked for {looked_for}; give another folder")
-    return files
+    try:
+        return find_files(paths, image_suffixes(), kind="image")
+    except ValueError as error:
+        raise ImageError(str(error)) from error
 
 
 def _upright(image: Image.Image) -> Image.Image:

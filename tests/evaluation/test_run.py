@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -151,7 +153,8 @@ def test_two_processes_with_as_many_threads_give_the_numbers_of_one(plan):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the processes in /proc")
-def test_nobody_works_on_for_a_command_that_was_killed(plan, codec, tmp_path):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
+def test_nobody_works_on_for_a_command_that_was_killed(plan, codec, tmp_path, number, status):
     photos = str(next(iter(plan.images.values())).parent)
     command = [sys.executable, "-m", "ulcompress", "evaluate", photos, "--codec", codec, "--setting", "steps=1000"]
     process = subprocess.Popen([*command, "--devices", "2", "--out", str(tmp_path / "out")], stderr=subprocess.DEVNULL)
@@ -166,8 +169,8 @@ def test_nobody_works_on_for_a_command_that_was_killed(plan, codec, tmp_path):
     while not list((tmp_path / "out").rglob("*")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     assert len(workers) == 2
-    process.kill()
-    process.wait()
+    process.send_signal(number)
+    assert process.wait(timeout=60) == status
     deadline = time.monotonic() + 5  # by themselves they would take longer
     while any(Path(f"/proc/{pid}").is_dir() for pid in workers) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -423,6 +426,7 @@ def test_names_of_images(tmp_path):
     assert list(name_images([*twins, tmp_path / "y/0.png"])) == ["x/0.png", "x/0.jpg", "x/1", "y/0"]
     with pytest.raises(ValueError, match=r"two images of the name '0\.png'"):
         name_images(twins[:1] * 2)
+    assert list(name_images([tmp_path / os.fsdecode(b"caf\xe9.png"), tmp_path / "a\nb.png"])) == ["caf\\udce9", "a\\nb"]
 
 
 def test_what_cannot_be_is_refused_before_anything_is_done(plan):
@@ -447,6 +451,8 @@ def test_slugs_stay_different():
     slugs = [slug(name) for name in names]
     assert len(set(slugs)) == len(names) and slug("kodim01") == "kodim01"
     assert all(part.isascii() and "/" not in part and part.strip(".") for part in slugs)
+    long = [slug(end * 300) for end in "xyß"]
+    assert len(set(long)) == 3 and all(len(f"{part}.json") <= 255 for part in long)
 
 
 def test_a_damaged_record_is_none(tmp_path):
@@ -454,9 +460,59 @@ def test_a_damaged_record_is_none(tmp_path):
     record = Record("x", 4, 4, 10, 0.1, 0.2, None, None, 1.0, True)
     store.save("one", "image", record.measured({"psnr": math.inf}, {"psnr": "how"}), {})
     assert store.record("one", "image").metrics == {"psnr": None}
-    next(tmp_path.rglob("*.json")).write_text('{"bytes": 3}')
-    assert store.record("one", "image") is None
+    path = next(tmp_path.rglob("*.json"))
+    whole = json.loads(path.read_text())
+    for change in (
+        {"width": 0}, {"bytes": "3"}, {"bytes": -1}, {"height": 4.0}, {"fits": 1}, {"identity": None}, {"factor": math.nan},
+        {"metrics": [1]}, {"metrics": {"psnr": "30"}}, {"metrics": {"psnr": math.inf}}, {"protocols": {"psnr": 1}},
+        {"quality": [1]}, {"encode_seconds": None}, {"working_memory": 0.5}, {"more": 1},
+    ):  # fmt: skip
+        path.write_text(json.dumps(whole | change))
+        assert store.record("one", "image") is None, change
+    for text in (b'{"bytes": 3}', b"[" * 10**5, b"3", b"", b"\xff\xfe", json.dumps(whole).encode()[:-1]):
+        path.write_bytes(text)
+        assert store.record("one", "image") is None, text[:20]
+    path.write_text(json.dumps(whole))
+    assert store.record("one", "image") == record.measured({"psnr": math.inf}, {"psnr": "how"})
     assert Outcome("one", "image").error is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"no archive", None])
+def test_damaged_points_are_none_and_measured_again(plan, squeezenet, tmp_path, damage):
+    (tmp_path / "weights").mkdir()
+    shutil.copy(squeezenet, tmp_path / "weights" / "squeezenet1_1.safetensors")
+    name = "frechet-squeezenet1_1"
+    plan = replace(plan, metrics=(name,), weights=tmp_path / "weights", anchors=(), settings=(Setting(),))
+    before = numbers(gather(plan, run(plan)))
+    path = next((plan.out / "points").rglob("a.npz"))
+    path.write_bytes(path.read_bytes()[:-40] if damage is None else damage)
+    assert Store(plan.out).points("tiny", "a", name) == {}
+    outcomes = run(plan)
+    assert [outcome.known for outcome in outcomes] == [False, True, True]
+    assert numbers(gather(plan, outcomes)) == before
+
+
+def test_a_damaged_image_that_was_kept_is_restored_again(plan):
+    plan = replace(plan, anchors=(), settings=(Setting(),))
+    run(replace(plan, metrics=("psnr",)))
+    next((plan.out / "images").rglob("a.png")).write_bytes(b"no image")
+    assert all(outcome.error is None for outcome in run(plan))
+
+
+def test_odd_names_are_escaped_in_all_that_is_written(plan, codec):
+    odd = os.fsdecode(b"caf\xe9 <b>\n.png")
+    path = plan.images["a"].rename(plan.images["a"].with_name(odd))
+    other = shutil.copytree(codec, Path(codec).with_name(os.fsdecode(b"\xff tiny")))
+    plan = replace(
+        plan, images=name_images([path]), curves=(Curve.parse(str(other)),), anchors=(), settings=(Setting(),)
+    )
+    results = gather(plan, run(plan), command=f"evaluate {odd}")
+    written = write_results(results, plan.out)
+    texts = [path.read_text(encoding="utf-8") for path in written]
+    assert (
+        results["images"][0]["name"] == "caf\\udce9 <b>\\n" and results["command"] == "evaluate caf\\udce9 <b>\\n.png"
+    )
+    assert json.loads(texts[0]) == results and all("\\udcff tiny" in text for text in texts)
 
 
 def test_another_metric_does_not_forget_the_first_where_nothing_is_kept(plan, monkeypatch):

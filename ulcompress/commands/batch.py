@@ -1,57 +1,55 @@
-"""Many files through one verb: their outputs, and a report for each."""
+"""Many files through one verb, with a report for each."""
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ulcompress.allocation import allocating
+from ulcompress.commands.streams import complain, report
+from ulcompress.commands.targets import STDIN, STDOUT, Job
+from ulcompress.files import write_whole
+from ulcompress.lines import one_line
 
 
-def targets_of(options: argparse.Namespace, sources: list[Path], suffix: str) -> list[Path]:
-    """Name the output of every input, and refuse before any work is done what would overwrite a file."""
-    output: Path | None = options.output
-    if output is None:
-        targets = [source.with_suffix(suffix) for source in sources]
-    elif output.is_dir() or len(sources) > 1 or options.inputs[0].is_dir() or not output.suffix:
-        targets = [output / f"{source.stem}{suffix}" for source in sources]
-    else:
-        targets = [output]
-    if len(set(targets)) < len(targets):
-        twice = next(target for target in targets if targets.count(target) > 1)
-        raise ValueError(f"two inputs would both be written to {twice}; rename one or run them apart")
-    existing = [target for target in targets if target.exists()]
-    if existing and not options.force:
-        raise ValueError(f"{existing[0]} exists; use --force to overwrite, or -o to write elsewhere")
-    for target in targets:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    return targets
+def each_file(jobs: Sequence[Job], one: Callable[[Path, Path], str]) -> int:
+    """Do the work on each file; a bad one is reported and does not stop the others. Return the exit status.
 
-
-def each_file(sources: list[Path], targets: list[Path], one: Callable[[Path, Path], str]) -> int:
-    """Go through the files; a bad one is reported and does not stop the others."""
+    `one` does it from a source to a target and returns a line on it; ValueError, OSError and failed allocations
+    are of this file alone.
+    """
     failures = 0
-    for source, target in zip(sources, targets, strict=True):
+    for source, target in jobs:
         try:
             with allocating(str(source)):
-                print(one(source, target), flush=True)
+                line = one(source, target)
+        except BrokenPipeError:  # of standard output, for which nothing more need be done
+            raise
         except (ValueError, OSError, MemoryError) as error:
             failures += 1
-            message = " ".join(str(error).split())
-            print(f"ulcompress: {message if str(source) in message else f'{source}: {message}'}", file=sys.stderr)
+            complain(about(source, error))
+        else:
+            report(line, sys.stderr if target == STDOUT else sys.stdout)
     return 1 if failures else 0
 
 
-def find_files(inputs: list[Path]) -> list[Path]:
-    """Return the files, and of folders all `.ulc` files below them, sorted; ValueError where there are none."""
-    files = []
-    for path in inputs:
-        if not path.exists():
-            raise ValueError(f"no file or folder {path}")
-        found = sorted(path.rglob("*.ulc")) if path.is_dir() else [path]
-        if not found:
-            raise ValueError(f"no .ulc files in {path}")
-        files += found
-    return files
+def about(source: Path, error: Exception) -> str:
+    """Return an error in one line that names its file."""
+    return one_line(error) if str(source) in str(error) else f"{source}: {one_line(error)}"
+
+
+def read(source: Path) -> bytes:
+    """Return the content of a file or of standard input."""
+    return sys.stdin.buffer.read() if source == STDIN else source.read_bytes()
+
+
+def write(target: Path, data: bytes) -> None:
+    """Write a file as a whole, or to standard output, which is no place for it if people look at it."""
+    if target != STDOUT:
+        write_whole(target, data)
+    elif sys.stdout.isatty():
+        raise ValueError("standard output is a terminal; send it to a file, or give -o FILE")
+    else:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ulcompress.commands.options import Verbs
+from ulcompress.commands.streams import report
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -36,5 +37,5 @@ def run(options: argparse.Namespace) -> int:
         model=options.model or DEFAULT, revision=options.revision, dtype=options.dtype, device=options.device
     )
     result = caption_images(captioner, images, store, batch_size=options.batch_size, force=options.force)
-    print(f"{result.made} captions made, {result.kept} were there, {len(result.unreadable)} images unreadable")
+    report(f"{result.made} captions made, {result.kept} were there, {len(result.unreadable)} images unreadable")
     return 1 if result.unreadable else 0

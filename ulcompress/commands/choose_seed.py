@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ulcompress.commands.options import Verbs, add_limit, load_codec
+from ulcompress.commands.streams import report
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -42,5 +43,5 @@ def run(options: argparse.Namespace) -> int:
     card = locate(options.codec) / "README.md"
     text = card.read_text() if card.is_file() else f"# A codec of ulcompress, after {options.codec}\n"
     with_seed(codec, seed).save(options.out, card=f"{text.rstrip()}\n\nNoise: {told}.\n")
-    print(f"{options.codec} -> {options.out}: {told}")
+    report(f"{options.codec} -> {options.out}: {told}")
     return 0

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ulcompress.commands.batch import each_file, targets_of
+from ulcompress.commands.batch import each_file, read, write
 from ulcompress.commands.options import Verbs, add_coding, add_inputs, add_limit, check_search, load_codec
+from ulcompress.commands.targets import STDIN, jobs_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -36,27 +38,25 @@ def add_parser(verbs: Verbs) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write a .ulc file for each image; return the exit status."""
-    from ulcompress.files import write_whole
-    from ulcompress.images import find_images, from_pil, open_image
+    from ulcompress.images import find_images, from_pil
 
     chosen = [name for name in ("caption", "captions", "captioner") if getattr(options, name) not in (None, False)]
     if len(chosen) > 1:
         raise ValueError(f"got --{' and --'.join(chosen)}; give one of them")
-    sources = find_images(options.inputs)
-    if options.caption and len(sources) > 1:
-        raise ValueError(f"--caption goes with one image, got {len(sources)}; use --captions or --captioner")
-    targets = targets_of(options, sources, ".ulc")
+    jobs = jobs_of(options, find_images, ".ulc")
+    if options.caption and len(jobs) > 1:
+        raise ValueError(f"--caption goes with one image, got {len(jobs)}; use --captions or --captioner")
+    if not jobs:
+        return 0
     optimizer = optimizer_of(options)
     codec = load_codec(options, encoder_only=optimizer is None)
     describe = describer(options)
 
     def one(source: Path, target: Path) -> str:
-        image = open_image(source)
+        image = image_of(source)
         caption = describe(source, image)
         start = time.perf_counter()
-        code = codec.encode(
-            image, caption, rate=options.rate, without=options.without, max_pixels=options.max_pixels
-        )
+        code = codec.encode(image, caption, rate=options.rate, without=options.without, max_pixels=options.max_pixels)
         said = ""
         if optimizer is not None:
             from ulcompress.optimization import refine_visibly
@@ -65,12 +65,19 @@ def run(options: argparse.Namespace) -> int:
             said = f", measure {best[0]:.4f} -> {best[-1]:.4f} in {len(best) - 1} steps" if best else ""
         data = codec.write(code)
         seconds = time.perf_counter() - start
-        write_whole(target, data)
+        write(target, data)
         bpp = 8 * len(data) / (image.width * image.height)
         said += f", {caption!r}" if caption else ""
         return f"{source} -> {target}: {len(data)} bytes, {bpp:.4f} bpp, {seconds:.2f} s{said}"
 
-    return each_file(sources, targets, one)
+    return each_file(jobs, one)
+
+
+def image_of(source: Path) -> Image.Image:
+    """Open an image file, or one from standard input."""
+    from ulcompress.images import open_image
+
+    return open_image(BytesIO(read(source)), name="standard input") if source == STDIN else open_image(source)
 
 
 def optimizer_of(options: argparse.Namespace):

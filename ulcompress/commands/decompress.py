@@ -4,41 +4,69 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ulcompress.commands.batch import each_file, find_files, targets_of
+from ulcompress.commands.batch import each_file, read, write
 from ulcompress.commands.options import Verbs, add_inputs, add_limit, add_sampling, load_codec, natural
+from ulcompress.commands.targets import jobs_of
+from ulcompress.folders import find_files
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command line."""
-    parser = verbs.add_parser("decompress", help=".ulc files to PNG images")
+    parser = verbs.add_parser("decompress", help=".ulc files to images")
     add_inputs(parser, ".ulc files and folders of them")
     add_sampling(parser)
     add_limit(parser)
     parser.add_argument("--seed", type=natural, help="of the noise, if the codec has none (default: the file's)")
+    parser.add_argument(
+        "--quality", type=int, metavar="N", help="write a lossy .jpg or .webp, 100 the best (default: lossless)"
+    )
     parser.set_defaults(action=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Write an image for each .ulc file; return the exit status."""
-    from ulcompress.images import write_image
-
-    sources = find_files(options.inputs)
-    targets = targets_of(options, sources, ".png")
+    jobs = jobs_of(options, partial(find_files, suffixes={".ulc"}, kind=".ulc file"), ".png")
+    for target in {job.target.suffix: job.target for job in jobs}.values():
+        _check_format(target, options.quality)
+    if not jobs:
+        return 0
     codec = load_codec(options)
 
     def one(source: Path, target: Path) -> str:
         start = time.perf_counter()
         image = codec.decompress(
-            source.read_bytes(),
+            read(source),
             seed=options.seed,
             steps=options.steps,
             guidance=options.guidance,
             max_pixels=options.max_pixels,
         )
         seconds = time.perf_counter() - start
-        write_image(image, target)
+        write(target, _encoded(image, target, options.quality))
         return f"{source} -> {target}: {image.shape[2]} x {image.shape[1]}, {seconds:.2f} s"
 
-    return each_file(sources, targets, one)
+    return each_file(jobs, one)
+
+
+def _check_format(target: Path, quality: int | None) -> None:
+    """Refuse before any work what cannot be written, by writing a single pixel."""
+    import torch
+
+    try:
+        _encoded(torch.zeros(3, 1, 1), target, quality)
+    except ValueError as error:
+        raise ValueError(f"{target}: {error}") from error
+
+
+def _encoded(image: Tensor, target: Path, quality: int | None) -> bytes:
+    """Return the image file for a target; of a device or a pipe PNG."""
+    from ulcompress.images import image_bytes
+
+    return image_bytes(image, target.suffix or ".png", quality=quality)

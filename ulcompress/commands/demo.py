@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ulcompress.commands.options import Verbs, add_codec, add_limit, add_rate, load_codec
+from ulcompress.commands.streams import report
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -26,5 +27,5 @@ def run(options: argparse.Namespace) -> int:
 
     codec, limit = load_codec(options), options.max_pixels
     for path in demo(codec, options.image, options.out, options.caption, options.rate, max_pixels=limit):
-        print(path)
+        report(str(path))
     return 0

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ulcompress.commands.options import Verbs, add_coding, add_limit, add_sampling, check_search, positive
+from ulcompress.lines import printable
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -79,9 +80,8 @@ def _evaluate_to(options: argparse.Namespace, out: Path) -> int:
         return 0
     command = shlex.join(["ulcompress", *sys.argv[1:]])
     results = gather(plan, outcomes, command=command)
-    print(summary_markdown(results))
-    if options.out is not None:
-        print("\n".join(map(str, write_results(results, out))))
+    written = write_results(results, out) if options.out is not None else []
+    print(summary_markdown(results), *(printable(str(path)) for path in written), sep="\n")
     return 1 if any(outcome.error for outcome in outcomes) else 0
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ulcompress.commands.options import Verbs
+from ulcompress.commands.streams import report
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -27,5 +28,5 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"{options.directory} holds a codec; use --force to overwrite it")
     card = options.card.read_text() if options.card else ""
     export(options.checkpoint, options.directory, card=card, averaged=not options.last)
-    print(f"{options.checkpoint} -> {options.directory}")
+    report(f"{options.checkpoint} -> {options.directory}")
     return 0

@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ulcompress.commands.batch import each_file
+from ulcompress.allocation import allocating
+from ulcompress.commands.batch import about
 from ulcompress.commands.options import Verbs, add_limit
+from ulcompress.commands.streams import complain
+from ulcompress.lines import printable
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -20,11 +23,6 @@ def add_parser(verbs: Verbs) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print what the files hold; return the exit status."""
-    from ulcompress.inspection import describe
-
-    def one(source: Path, _: Path) -> str:
-        return describe(source, options.codec, max_pixels=options.max_pixels)
-
     for file in options.files:
         if not file.is_file():
             raise ValueError(f"no file {file}")
@@ -33,4 +31,18 @@ def run(options: argparse.Namespace) -> int:
 
         print(describe_experiment(options.files))
         return 0
-    return each_file(options.files, options.files, one)
+    return sum(_show(file, options.codec, options.max_pixels) for file in options.files) and 1
+
+
+def _show(file: Path, codec: str | None, max_pixels: int) -> int:
+    """Print what a file holds; return 0, or 1 with a line on standard error."""
+    from ulcompress.inspection import describe
+
+    try:
+        with allocating(str(file)):
+            lines = describe(file, codec, max_pixels=max_pixels).split("\n")
+    except (ValueError, OSError, MemoryError) as error:
+        complain(about(file, error))
+        return 1
+    print("\n".join(map(printable, lines)), flush=True)
+    return 0

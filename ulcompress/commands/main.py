@@ -10,14 +10,22 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ulcompress import __version__
+from ulcompress.allocation import allocating
 from ulcompress.commands import caption, choose_seed, compress, decompress, demo, evaluate, export, info
+from ulcompress.commands.endings import complete, interruptible
+from ulcompress.commands.streams import complain, drop_unprinted, prepare
+from ulcompress.lines import one_line
 
 LIGHTNING_VERBS = ("fit", "validate", "test")
 
 
 def main() -> None:
     """Run the command line of the process and exit: 0 when all went well, 1 with one line on standard error."""
-    sys.exit(run(sys.argv[1:]))
+    prepare()
+    try:
+        sys.exit(run(sys.argv[1:]))
+    finally:
+        drop_unprinted()
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -25,30 +33,27 @@ def run(arguments: Sequence[str]) -> int:
 
     `--traceback` anywhere shows where an error came from instead of one line.
     """
-    if "--traceback" in arguments:
-        return _run([word for word in arguments if word != "--traceback"], lambda action: action() or 0)
-    return _run(arguments, _one_line)
-
-
-def _run(arguments: Sequence[str], guard: Callable[[Callable[[], int | None]], int]) -> int:
-    if arguments and arguments[0] in LIGHTNING_VERBS:
-        from ulcompress.training.cli import main as train
-
-        return guard(lambda: train(list(arguments)))
-    options = build_parser().parse_args(arguments)
-    return guard(lambda: options.action(options))
-
-
-def _one_line(action: Callable[[], int | None]) -> int:
-    """Turn the errors that users can mend into one line; others keep their traceback."""
+    words = [word for word in arguments if word != "--traceback"]
+    action = _lightning(words) if words and words[0] in LIGHTNING_VERBS else _verb(words)
     try:
-        return action() or 0
-    except KeyboardInterrupt:
-        print("ulcompress: interrupted", file=sys.stderr)
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"ulcompress: {' '.join(str(error).split())}", file=sys.stderr)
+        with allocating("this command"):
+            return action()
+    except (ValueError, OSError, MemoryError) as error:
+        if len(words) < len(arguments):
+            raise
+        complain(one_line(error))
         return 1
+
+
+def _lightning(words: Sequence[str]) -> Callable[[], int]:
+    from ulcompress.training.cli import main as train
+
+    return lambda: interruptible(lambda: train(list(words)))
+
+
+def _verb(words: Sequence[str]) -> Callable[[], int]:
+    options = build_parser().parse_args(words)
+    return lambda: complete(lambda: options.action(options))
 
 
 def build_parser() -> argparse.ArgumentParser:

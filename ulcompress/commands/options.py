@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
-from pathlib import Path
 from typing import TypeAlias
 
+from ulcompress.commands.targets import source_path
 from ulcompress.limits import MAX_PIXELS
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -14,10 +14,18 @@ Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def add_inputs(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add input files, output, overwriting and the codec."""
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help=what)
-    parser.add_argument("-o", "--output", type=Path, help="file, or folder for several (default: beside the input)")
-    parser.add_argument("--force", action="store_true", help="overwrite existing files")
+    """Add input files, output, what is done with files that are there, and the codec."""
+    parser.add_argument(
+        "inputs", nargs="+", type=source_path, metavar="INPUT", help=f"{what}; - for one from standard input"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        help="file; folder, which keeps the tree below each input; - for standard output (default: beside the input)",
+    )
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--force", action="store_true", help="overwrite existing files")
+    existing.add_argument("--skip-existing", action="store_true", help="leave existing files, do the others")
     add_codec(parser)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import glob
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from ulcompress.captions import parse_captions
+from ulcompress.folders import files_below
 from ulcompress.images import image_suffixes
 
 
@@ -117,17 +118,12 @@ def _expand(path: str) -> list[Path]:
     here = Path(path).expanduser()
     if here.is_file():
         return [here]
-    if here.is_dir():
-        return _wanted(here.rglob("*"), path)
-    matches = [Path(match) for match in sorted(glob.glob(str(here), recursive=True))]
+    matches = [here] if here.is_dir() else list(map(Path, glob.glob(str(here), recursive=True)))
     if not matches:
         raise ValueError(f"got {path!r}: no such file or folder, and as a pattern it matches nothing; check the path")
-    return _wanted([f for m in matches for f in (m.rglob("*") if m.is_dir() else [m])], path)
-
-
-def _wanted(files: Iterable[Path], path: str) -> list[Path]:
     suffixes = image_suffixes() | {".tar"}
-    found = {f for f in files if f.suffix.lower() in suffixes and not f.name.startswith(".") and f.is_file()}
+    found = {file for match in matches if match.is_dir() for file in files_below(match, suffixes)}
+    found |= {match for match in matches if match.is_file() and match.suffix.lower() in suffixes}
     if not found:
         raise ValueError(f"got {path!r}, which holds neither images nor .tar shards; give a path that does")
     return sorted(found)

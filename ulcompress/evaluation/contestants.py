@@ -20,6 +20,7 @@ from ulcompress.evaluation.memory import working_memory
 from ulcompress.evaluation.timing import timed
 from ulcompress.images import from_pil, to_pil
 from ulcompress.limits import MAX_PIXELS
+from ulcompress.lines import printable
 from ulcompress.optimization import OnlineOptimizer
 from ulcompress.pretrained import load
 
@@ -169,9 +170,9 @@ class CodecContestant(Contestant):
         self.device = device
         self.max_pixels = max_pixels
         self.optimizer = (optimizer or OnlineOptimizer()) if setting.online else None
-        short = Path(codec).resolve().name if Path(codec).is_dir() else codec
+        short = printable(Path(codec).resolve().name if Path(codec).is_dir() else codec)
         self.name = " ".join(dict.fromkeys(word for word in (curve, short, str(setting)) if word))
-        self.settings = {"codec": codec, **setting.chosen}
+        self.settings = {"codec": printable(codec), **setting.chosen}
 
     @property
     def codec(self) -> Codec:

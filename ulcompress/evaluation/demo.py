@@ -15,6 +15,7 @@ from ulcompress.evaluation.anchors import ANCHORS, Match, match
 from ulcompress.evaluation.measurement import HEADINGS, Measurement
 from ulcompress.evaluation.picture import Panel, side_by_side
 from ulcompress.evaluation.timing import timed
+from ulcompress.files import write_whole
 from ulcompress.images import from_pil, open_image, write_image
 from ulcompress.limits import MAX_PIXELS
 
@@ -53,10 +54,10 @@ def demo(
     ours = _through_file(codec, original, {"caption": caption, "rate": rate}, file, restored, max_pixels)
     anchors = [match(ANCHORS[name](), original, ours.bytes) for name in ("avif", "jpeg")]
     measured = {anchor.label: _measurement(anchor, original) for anchor in anchors}
-    _print({"ulcompress": ours} | measured)
     panels = [Panel("original", original), Panel("ulcompress", open_image(restored), ours)]
     panels += [Panel(anchor.label, anchor.restored, measured[anchor.label]) for anchor in anchors]
     side_by_side(panels, picture)
+    _print({"ulcompress": ours} | measured)  # last: the files are there, whether or not somebody reads this
     return [*([path] if image_path is None else []), file, restored, picture]
 
 
@@ -66,7 +67,7 @@ def _coffee(folder: Path) -> Path:
     except ImportError as error:
         raise ValueError('no photograph to show; run `pip install "ulcompress[demo]"` or give an image') from error
     path = folder / "coffee.png"
-    Image.fromarray(coffee()).save(path)
+    write_image(from_pil(Image.fromarray(coffee())), path)
     return path
 
 
@@ -75,7 +76,7 @@ def _through_file(
 ) -> Measurement:
     _ = codec.fingerprint  # no part of the time for an image
     data, encode_seconds = timed(lambda: codec.compress(original, **options, max_pixels=max_pixels))
-    file.write_bytes(data)
+    write_whole(file, data)
     image, decode_seconds = timed(lambda: codec.decompress(file.read_bytes(), max_pixels=max_pixels))
     write_image(image, restored)
     size = file.stat().st_size
@@ -100,4 +101,7 @@ def _print(rows: Mapping[str, Measurement]) -> None:
         table.add_column(heading, justify="right")
     for name, measurement in rows.items():
         table.add_row(name, *measurement.cells)
-    Console().print(table)
+    console = Console()
+    with console.capture() as capture:
+        console.print(table)
+    print(capture.get(), end="")

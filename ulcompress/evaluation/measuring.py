@@ -13,6 +13,7 @@ from ulcompress.evaluation.metrics import Metric, Pair, PairMetric, SetMetric
 from ulcompress.evaluation.plan import Plan
 from ulcompress.evaluation.store import Points, Record, Store, digest
 from ulcompress.images import read_image
+from ulcompress.lines import one_line
 
 T = TypeVar("T")
 Answer = tuple[dict[str, float], Points]
@@ -87,10 +88,18 @@ class Measuring:
         record = self.store.record(self.contestant.name, name)
         if record is not None and record.identity != identity:
             record = None
-        wanting = [m for m in self.metrics if record is None or record.protocols.get(m.name) != self._how(m)]
+        wanting = [m for m in self.metrics if record is None or not self._has(name, record, m)]
         kept = (self.store.image_path(self.contestant.name, name), self.store.original_path(name))
         complete = record is not None and not wanting and (not self.plan.keep or None not in kept)
         return _Found(name, budget, caption, identity, record, wanting, complete)
+
+    def _has(self, name: str, record: Record, metric: Metric) -> bool:
+        """Say whether a metric was applied as it is now, and what it gave is there."""
+        if record.protocols.get(metric.name) != self._how(metric):
+            return False
+        if isinstance(metric, SetMetric):
+            return bool(self.store.points(self.contestant.name, name, metric.name))
+        return metric.name in record.metrics
 
     def _budget(self, name: str) -> int | None:
         matched = self.contestant.matched_to
@@ -216,5 +225,5 @@ class _Errors(dict[str, str]):
 
 def _told(error: Exception) -> str:
     """Return an error in one line, with its type unless that says nothing to users."""
-    text = " ".join(str(error).split())
+    text = one_line(error)
     return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}".removesuffix(": ")

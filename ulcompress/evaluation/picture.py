@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from ulcompress.evaluation.measurement import Measurement
+from ulcompress.files import whole_file
 
 NARROWEST, WIDEST = 360, 640
 """Of a column, in pixels; between them an image is shown as it is."""
@@ -54,7 +55,8 @@ def side_by_side(panels: Sequence[Panel], path: str | Path, *, detail: Box | Non
     canvas = Image.new("RGB", (MARGIN + len(columns) * (width + MARGIN), height + 2 * MARGIN), "white")
     for index, column in enumerate(columns):
         canvas.paste(column, (MARGIN + index * (width + MARGIN), MARGIN))
-    canvas.save(path, "PNG")
+    with whole_file(path) as file:
+        canvas.save(file, "PNG")
 
 
 def _column(panel: Panel, box: Box, width: int) -> Image.Image:

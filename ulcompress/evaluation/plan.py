@@ -15,6 +15,7 @@ from ulcompress.evaluation.contestants import AnchorContestant, CodecContestant,
 from ulcompress.evaluation.metrics import known_names
 from ulcompress.evaluation.published import datasets
 from ulcompress.limits import MAX_PIXELS
+from ulcompress.lines import printable
 from ulcompress.losses import FeatureDistance
 from ulcompress.optimization import OnlineOptimizer
 from ulcompress.pretrained import load, locate, metadata
@@ -35,14 +36,14 @@ class Curve:
         A directory that is there, and a path whose first part has no `=`, is one codec.
         """
         if Path(text).is_dir():
-            return cls(Path(text).resolve().name, (text,))
+            return cls(printable(Path(text).resolve().name), (text,))
         if "=" not in text.replace(os.sep, "/").partition("/")[0]:
-            return cls(text, (text,))
+            return cls(printable(text), (text,))
         curve, _, codecs = text.partition("=")
         found = tuple(codec for codec in codecs.split(",") if codec)
         if not curve or not found:
             raise ValueError(f"got the codec {text!r}; write a name or directory, or NAME=CODEC,CODEC for a curve")
-        return cls(curve, found)
+        return cls(printable(curve), found)
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,8 @@ class Plan:
 def name_images(paths: Sequence[Path]) -> dict[str, Path]:
     """Give every image a name: that of its file without suffix, with folders in front where two would be alike.
 
-    Files of one folder that differ in their suffix alone keep it. Raises ValueError where even that leaves two alike.
+    Files of one folder that differ in their suffix alone keep it; letters that cannot be printed are escaped. Raises
+    ValueError where even that leaves two alike.
     """
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):
@@ -145,6 +147,7 @@ def name_images(paths: Sequence[Path]) -> dict[str, Path]:
         whole = [path.resolve().relative_to(top) for path in paths]
         count = Counter(path.with_suffix("") for path in whole)
         names = [(path if count[path.with_suffix("")] > 1 else path.with_suffix("")).as_posix() for path in whole]
+    names = [printable(name) for name in names]
     _refuse_twice("images", names)
     return dict(zip(names, paths, strict=True))
 

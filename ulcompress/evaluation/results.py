@@ -26,6 +26,7 @@ from ulcompress.evaluation.published import published, recognise
 from ulcompress.evaluation.run import Outcome, processes_of, threads_of
 from ulcompress.evaluation.store import Store
 from ulcompress.files import write_whole
+from ulcompress.lines import printable
 
 FORMAT = 2
 PACKAGES = (
@@ -97,7 +98,7 @@ class _Gathering:
         dataset = self.plan.dataset or recognise({image: self.sizes[image] for image in self.images})
         return {
             "format": FORMAT,
-            "command": command,
+            "command": printable(command),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "dataset": dataset,
             "versions": versions(),
@@ -132,8 +133,9 @@ class _Gathering:
 
     def _image(self, name: str) -> dict[str, Any]:
         width, height = self.sizes[name]
-        told = {"caption": self.plan.captions.get(name), "original": self.store.original_path(name)}
-        return {"name": name, "file": self.plan.images[name].name, "width": width, "height": height, **told}
+        caption = self.plan.captions.get(name)
+        told = {"caption": caption and printable(caption), "original": self.store.original_path(name)}
+        return {"name": name, "file": printable(self.plan.images[name].name), "width": width, "height": height, **told}
 
     def _result(self, contestant: Contestant, image: str) -> dict[str, Any]:
         record = self.records[contestant.name, image]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -24,6 +26,7 @@ from ulcompress.evaluation.groups import groups
 from ulcompress.evaluation.measuring import Measuring, Outcome
 from ulcompress.evaluation.metrics import build
 from ulcompress.evaluation.plan import Plan
+from ulcompress.lines import printable
 
 PATIENCE = timedelta(days=7)
 """Of a process of `torchrun` that has ended, for the others."""
@@ -147,9 +150,15 @@ def _spawn(plan: Plan, tell: Tell) -> None:
 
 
 def _work(plan: Plan, rank: int, world: int, queue: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the parent tells
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as an exception, which removes what is being written
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads_of(plan))
-    measure_share(plan, rank, world, queue.put)
+    try:
+        measure_share(plan, rank, world, queue.put)
+    except SystemExit as ending:
+        queue.cancel_join_thread()  # nobody may be left who reads
+        sys.exit(ending.code or 1)  # a library that ends the process early has not done the work
 
 
 def _end_with_parent() -> None:
@@ -180,7 +189,7 @@ def _progress(total: int, *, quiet: bool):
         def advance(outcome: Outcome) -> None:
             if outcome.error is not None:
                 text = f"{outcome.image} through {outcome.contestant}: {outcome.error}"
-                progress.console.print(f"[yellow]left out[/yellow] {escape(text)}", soft_wrap=True)
+                progress.console.print(f"[yellow]left out[/yellow] {escape(printable(text))}", soft_wrap=True)
             progress.advance(task)
 
         yield advance

@@ -18,8 +18,10 @@ from torch import Tensor
 
 from ulcompress.evaluation.contestants import Coded, Contestant
 from ulcompress.files import write_whole
-from ulcompress.images import read_image, write_image
+from ulcompress.images import ImageError, image_bytes, read_image
 
+LONGEST_SLUG = 200
+"""Letters of a name that go into that of a file, which has a digest and a suffix too and at most 255 bytes."""
 Points = Mapping[str, Mapping[str, np.ndarray]]
 """Of one image: name of a metric of sets, then `restored` or `original`, to features (N, C)."""
 
@@ -64,6 +66,22 @@ class Record:
             fits=coded.fits,
         )
 
+    def __post_init__(self):
+        """Raise ValueError for what cannot have been measured, as a damaged or changed file has it."""
+        texts = [self.identity, *self.protocols, *self.protocols.values(), *self.metrics]
+        counts = [self.width, self.height, self.bytes, *([] if self.working_memory is None else [self.working_memory])]
+        numbers = [self.encode_seconds, self.decode_seconds, self.factor]
+        numbers += [value for value in self.metrics.values() if value is not None]
+        if not (
+            all(isinstance(text, str) for text in texts)
+            and all(type(count) is int and count >= 0 for count in counts)
+            and all(type(number) in (int, float) and math.isfinite(number) for number in numbers)
+            and self.width * self.height > 0
+            and isinstance(self.quality, str | int | float | None)
+            and isinstance(self.fits, bool)
+        ):
+            raise ValueError(f"got a record that no measurement gives: {self}")
+
     @property
     def bpp(self) -> float:
         """Bits a pixel."""
@@ -92,8 +110,8 @@ class Store:
     def record(self, contestant: str, image: str) -> Record | None:
         """Return what is known; None where that is nothing, or damaged."""
         try:
-            return Record(**json.loads(self._path("records", contestant, image, ".json").read_text()))
-        except (OSError, ValueError, TypeError):
+            return Record(**json.loads(self._path("records", contestant, image, ".json").read_bytes()))
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             return None
 
     def save(self, contestant: str, image: str, record: Record, points: Points) -> None:
@@ -107,10 +125,11 @@ class Store:
         self._write(self._path("records", contestant, image, ".json"), text.encode())
 
     def points(self, contestant: str, image: str, metric: str) -> dict[str, np.ndarray]:
-        """Return the points of an image for a metric of sets, `restored` and `original`."""
+        """Return the points of an image for a metric of sets, arrays by name; none where any is damaged."""
         prefix = f"{metric}/"
         arrays = self._arrays(contestant, image).items()
-        return {name.removeprefix(prefix): array for name, array in arrays if name.startswith(prefix)}
+        found = {name.removeprefix(prefix): array for name, array in arrays if name.startswith(prefix)}
+        return found if all(map(_are_points, found.values())) else {}
 
     def forget(self, contestant: Contestant, image: str) -> None:
         """Remove all that is known and kept of an image through a contestant."""
@@ -126,22 +145,21 @@ class Store:
 
     def keep_image(self, contestant: str, image: str, pixels: Tensor) -> None:
         """Keep a restored image, RGB (3, H, W) in [0, 1]."""
-        _write_png(pixels, self._image(contestant, image))
+        self._write(self._image(contestant, image), image_bytes(pixels, ".png"))
 
     def keep_original(self, image: str, pixels: Tensor) -> None:
         """Keep what was coded, RGB (3, H, W) in [0, 1]."""
-        _write_png(pixels, self._original(image))
+        self._write(self._original(image), image_bytes(pixels, ".png"))
 
     def forget_other_original(self, image: str, pixels: Tensor) -> None:
         """Remove the kept original of an image where it is not RGB (3, H, W) in [0, 1] of these pixels."""
         path = self._original(image)
-        if path.is_file() and not torch.equal(read_image(path), pixels):
-            path.unlink()
+        if (kept := _kept(path)) is None or not torch.equal(kept, pixels):
+            path.unlink(missing_ok=True)
 
     def image(self, contestant: str, image: str) -> Tensor | None:
-        """Return a kept restored image, RGB (3, H, W) in [0, 1]; None where there is none."""
-        path = self._image(contestant, image)
-        return read_image(path) if path.is_file() else None
+        """Return a kept restored image, RGB (3, H, W) in [0, 1]; None where there is none, or a damaged one."""
+        return _kept(self._image(contestant, image))
 
     def image_path(self, contestant: str, image: str) -> str | None:
         """Return where a restored image is kept, relative to the folder, with `/`; None where it is not."""
@@ -160,10 +178,11 @@ class Store:
 
     def _arrays(self, contestant: str, image: str) -> dict[str, np.ndarray]:
         path = self._path("points", contestant, image, ".npz")
-        if not path.is_file():
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except Exception:  # missing, or damaged, of which zip, zlib and numpy tell in many ways
             return {}
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
 
     def _file(self, contestant: Contestant, image: str) -> Path:
         return self._path("files", contestant.name, image, contestant.suffix)
@@ -182,16 +201,21 @@ class Store:
         write_whole(path, data)
 
 
-def _write_png(pixels: Tensor, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}")
-    write_image(pixels, partial)
-    partial.replace(path)
+def _kept(path: Path) -> Tensor | None:
+    """Return an image, RGB (3, H, W) in [0, 1]; None where there is none, or a damaged one."""
+    try:
+        return read_image(path)
+    except ImageError:
+        return None
+
+
+def _are_points(array: np.ndarray) -> bool:
+    return array.ndim == 2 and array.dtype.kind in "fiu" and bool(np.isfinite(array).all())
 
 
 def slug(name: str) -> str:
     """Turn a name into one that every file system and URL takes; different names stay different."""
-    plain = re.sub(r"[^A-Za-z0-9._=+-]+", "-", name.replace(" ", "+")).strip("-.")
+    plain = re.sub(r"[^A-Za-z0-9._=+-]+", "-", name.replace(" ", "+")).strip("-.")[:LONGEST_SLUG]
     return plain if plain == name.replace(" ", "+") and "+" not in name else f"{plain}-{digest(name)[:6]}"
 
 

@@ -17,9 +17,11 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ulcompress.files import write_whole
 
 ENTRY = "network"
 IMAGE = "image"
@@ -74,7 +76,7 @@ class Layers:
             {"name": layer.name, "kind": layer.kind, "inputs": list(layer.inputs), **layer.options}
             for layer in self._layers
         ]
-        save_file(self._tensors, path, {ENTRY: json.dumps({"layers": layers, "maps": list(maps)})})
+        write_whole(path, save(self._tensors, {ENTRY: json.dumps({"layers": layers, "maps": list(maps)})}))
 
 
 class LayerNetwork(nn.Module):
