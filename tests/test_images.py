@@ -1,9 +1,27 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms
+from PIL import EpsImagePlugin, Image, ImageCms, ImageFile
 
-from ulcompress.images import ImageError, find_images, from_pil, open_image, read_image, to_pil, to_rgb, write_image
+from ulcompress.images import (
+    ColourWarning,
+    ImageError,
+    find_images,
+    from_pil,
+    image_bytes,
+    image_suffixes,
+    open_image,
+    read_image,
+    readable_formats,
+    to_pil,
+    to_rgb,
+    write_image,
+)
+from ulcompress.pixels.colour import PRIMARIES
+from ulcompress.pixels.icc import SRGB_CURVE, matrix_profile
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +70,7 @@ GREY = {
     "I;16": lambda grey: Image.fromarray(grey.astype(np.uint16) * 257),
     "I;16B": lambda grey: Image.frombytes("I;16B", grey.shape[::-1], (grey.astype(">u2") * 257).tobytes()),
     "I": lambda grey: Image.fromarray(grey.astype(np.int32) * 257),
-    "F": lambda grey: Image.fromarray(grey.astype(np.float32)),
+    "F": lambda grey: Image.fromarray(grey / np.float32(255)),
 }
 
 
@@ -65,17 +83,16 @@ def test_grey_modes_keep_their_brightness(mode):
     assert (array(image) == expected[..., None]).all()
 
 
-@pytest.mark.parametrize(
-    ("dtype", "white"), [("float32", 1), ("float32", 65535), ("float32", 1e6), ("int32", 2**31 - 1)]
-)
-def test_deep_images_are_scaled_not_clipped(dtype, white):
+@pytest.mark.parametrize(("dtype", "white"), [("float32", 1), ("int32", 65535), ("uint16", 65535)])
+def test_deep_images_are_scaled_by_their_type(dtype, white):
     image = Image.fromarray(np.array([[0, white / 2, white]]).astype(dtype))
     assert array(image)[0, :, 0] == pytest.approx([0, 127.5, 255], abs=0.5)
 
 
-def test_float_images_survive_missing_and_negative_values():
-    image = Image.fromarray(np.array([[np.nan, -5, 1]], dtype=np.float32))
-    assert array(image)[0, :, 0].tolist() == [0, 0, 255]
+@pytest.mark.parametrize("beyond", [1.01, 65535, np.inf, -5, -np.inf, np.nan])
+def test_one_odd_value_of_a_float_image_changes_no_other(beyond):
+    image = Image.fromarray(np.array([[0.2, beyond, 1]], dtype=np.float32))
+    assert array(image)[0, :, 0].tolist() == [51, 255 if beyond > 1 else 0, 255]
 
 
 def test_alpha_shows_the_white_page():
@@ -135,7 +152,7 @@ def test_tensors_are_clamped_and_rounded():
         to_pil(torch.zeros(1, 3, 2, 2))
 
 
-def test_unreadable_files_say_what_would_do(ramp, tmp_path, monkeypatch):
+def test_unreadable_files_say_what_would_do(ramp, tmp_path):
     ramp.save(tmp_path / "whole.png")
     (tmp_path / "half.png").write_bytes((tmp_path / "whole.png").read_bytes()[:-60])
     (tmp_path / "text.png").write_text("no image")
@@ -150,16 +167,144 @@ def test_unreadable_files_say_what_would_do(ramp, tmp_path, monkeypatch):
         with pytest.raises(ImageError, match=message) as error:
             read_image(tmp_path / name)
         assert str(error.value).startswith(str(tmp_path / name)) and "\n" not in str(error.value)
-    for limit in (200, 700):  # 768 pixels: above twice the limit Pillow refuses, above the limit it warns
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        with pytest.raises(ImageError, match=r"whole.png: too many pixels.*MAX_IMAGE_PIXELS"):
-            read_image(tmp_path / "whole.png")
+
+
+@pytest.mark.parametrize("pillow", [None, 200, 700, 10**9])
+def test_images_above_the_limit_are_refused_whatever_that_of_pillow_is(ramp, tmp_path, monkeypatch, pillow):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillow)
+    for suffix in ("png", "tif", "webp", "jxl", "jp2", "avif", "gif", "bmp", "jpg"):
+        ramp.save(tmp_path / f"a.{suffix}")
+        assert open_image(tmp_path / f"a.{suffix}", max_pixels=768).size == (32, 24)
+        with pytest.raises(ImageError, match=r"a\.\w+: 32 x 24 pixels, more than the limit of 767; .*\(max_pixels\)"):
+            read_image(tmp_path / f"a.{suffix}", max_pixels=767)
+    assert pillow == Image.MAX_IMAGE_PIXELS
+
+
+def test_the_limit_is_2_to_the_26(tmp_path):
+    side = 2**13
+    head = struct.pack(">IIBBBBB", side + 1, side, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + b"IHDR" + head + struct.pack(">I", zlib.crc32(b"IHDR" + head))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + bytes(3) + b"\4IDAT" + bytes(8))
+    with pytest.raises(ImageError, match="8193 x 8192 pixels, more than the limit of 67108864"):
+        read_image(tmp_path / "a.png")
+
+
+def test_a_larger_jpeg_xl_is_not_even_decoded(ramp, tmp_path, monkeypatch):
+    ramp.save(tmp_path / "a.jxl")
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("given to Pillow"))
+    with pytest.raises(ImageError, match="32 x 24 pixels"):
+        read_image(tmp_path / "a.jxl", max_pixels=767)
+
+
+PROGRAMS = ("gs", "gswin32c", "gswin64c", "djpeg", "ppmtogif", "ppmquant", "convert")
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+def iptc(content):
+    """An IPTC file that holds the file of an image."""
+
+    def field(number, data):
+        return b"\x1c" + bytes(number) + struct.pack(">H", len(data)) + data
+
+    size = field((3, 20), struct.pack(">H", 64)) + field((3, 30), struct.pack(">H", 64))
+    return size + field((3, 60), b"\1\0") + field((3, 120), b"\1") + field((8, 10), content)
+
+
+FOREIGN = {
+    "eps": EPS,
+    "eps after a preview": b"\xc5\xd0\xd3\xc6" + struct.pack("<II", 30, len(EPS)) + bytes(18) + EPS,
+    "iptc with an eps": iptc(EPS),
+    "wmf": b"\xd7\xcd\xc6\x9a\0\0" + bytes(4) + struct.pack("<hhH", 64, 64, 72) + bytes(8) + b"\1\0\t\0" + bytes(40),
+    "emf": b"\1\0\0\0" + bytes(36) + b" EMF" + bytes(80),
+    "hdf5": b"\x89HDF\r\n\x1a\n" + bytes(40),
+    "grib": b"GRIB\0\0\0\1" + bytes(40),
+    "bufr": b"BUFR" + bytes(40),
+    "mpeg": b"\0\0\1\xb3\x04\x00\x40" + bytes(40),
+    "fits": b"SIMPLE  =                    T".ljust(80) + b"END".ljust(2800),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_no_program_is_started_for_a_file_that_claims_to_be_an_image(tmp_path, monkeypatch, name):
+    for program in PROGRAMS:
+        (tmp_path / program).write_text(f"#!/bin/sh\necho {program} >> {tmp_path}/started\necho 10.0\n")
+        (tmp_path / program).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    (tmp_path / "photo.png").write_bytes(FOREIGN[name])
+    with pytest.raises(ImageError, match=r"photo\.png: not an image of a known format"):
+        read_image(tmp_path / "photo.png")
+    assert not (tmp_path / "started").exists()
+
+
+def test_no_format_that_is_read_is_a_stub():
+    for name in readable_formats():
+        plugin = Image.OPEN[name][0]
+        assert not (isinstance(plugin, type) and issubclass(plugin, ImageFile.StubImageFile))
+    assert not {"EPS", "IPTC", "WMF", "MPEG", "FITS", "ICO", "ICNS"} & set(readable_formats())
+    assert {".png", ".jpg", ".webp", ".avif", ".jxl", ".jp2", ".tif", ".gif"} <= image_suffixes()
+
+
+def test_colours_are_converted_once_only(ramp, tmp_path):
+    ramp.save(tmp_path / "a.png", icc_profile=matrix_profile(PRIMARIES[12], SRGB_CURVE, "Display P3"))
+    with pytest.warns(ColourWarning, match="from Display P3"):
+        image = open_image(tmp_path / "a.png")
+    assert to_rgb(image).tobytes() == image.tobytes() != ramp.tobytes()
+
+
+def test_a_warning_about_colours_that_is_an_error_stays_what_it_is(ramp, tmp_path):
+    ramp.save(tmp_path / "a.png", icc_profile=matrix_profile(PRIMARIES[12], SRGB_CURVE, "Display P3"))
+    ramp.save(tmp_path / "b.png", icc_profile=bytes(200))
+    with pytest.raises(ColourWarning, match="converted to sRGB from Display P3"):
+        open_image(tmp_path / "a.png")
+    with pytest.raises(ColourWarning, match=r"b\.png: colours are taken as sRGB"):
+        open_image(tmp_path / "b.png")
 
 
 def test_a_stream_is_named_in_the_error(tmp_path):
     (tmp_path / "x").write_text("no image")
     with open(tmp_path / "x", "rb") as file, pytest.raises(ImageError, match=r"^shard\.tar/7\.png: not an image"):
         open_image(file, name="shard.tar/7.png")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".jxl", ".tif", ".bmp", ".ppm", ".jp2", ".PNG"])
+def test_lossless_files_hold_the_very_pixels(ramp, tmp_path, suffix):
+    noise = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 37, 53)) / 255).float()
+    write_image(noise, tmp_path / f"a{suffix}")
+    assert torch.equal(read_image(tmp_path / f"a{suffix}"), noise)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".webp", ".avif", ".jxl"])
+def test_lossy_files_take_a_quality(ramp, tmp_path, suffix):
+    image = from_pil(ramp.resize((128, 96)))
+    sizes = [len(image_bytes(image, suffix, quality=quality)) for quality in (10, 95)]
+    assert sizes[0] < sizes[1]
+    write_image(image, tmp_path / f"a{suffix}", quality=95)
+    assert 0 < (read_image(tmp_path / f"a{suffix}") - image).abs().mean() < 0.02
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".avif"])
+def test_a_lossy_suffix_is_refused_without_a_quality(tmp_path, suffix):
+    with pytest.raises(ImageError, match=rf"a\{suffix}: \{suffix} would lose .*use \.png, .* or give a quality"):
+        write_image(torch.zeros(3, 2, 2), tmp_path / f"a{suffix}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_qualities_that_mean_nothing_are_refused():
+    for suffix, quality, message in (
+        (".png", 90, r"\.png has no quality"),
+        (".jpg", 101, "got quality 101; give 0 to 100"),
+        (".gif", None, "no image format that can be written"),
+        (".pdf", 90, "no image format that can be written"),
+        ("", None, "no image format that can be written"),
+    ):
+        with pytest.raises(ImageError, match=message):
+            image_bytes(torch.zeros(3, 2, 2), suffix, quality=quality)
+
+
+def test_an_image_that_a_format_cannot_hold_is_one_line():
+    with pytest.raises(ImageError, match=r"WEBP cannot hold this image .*; use \.png"):
+        image_bytes(torch.zeros(3, 1, 16384), ".webp")
 
 
 def test_unwritable_files_say_what_would_do(tmp_path):

@@ -4,37 +4,89 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from threading import Lock
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from ulcompress.files import write_whole
 from ulcompress.folders import find_files
+from ulcompress.limits import MAX_PIXELS
+from ulcompress.pixels import (
+    ColourWarning,
+    ImageError,
+    set_apart,
+    to_8_bits,
+    to_srgb,
+    transparent_colour,
+    without_metadata,
+)
 
-# The largest value that the deep modes can mean; the first one that holds all pixels of an image is taken.
-_FULL_SCALES = {"I;16": (2**16 - 1,), "I": (2**16 - 1, 2**31 - 1), "F": (1, 2**8 - 1, 2**16 - 1)}
+with suppress(ImportError):
+    import pillow_jxl  # noqa: F401, makes JPEG XL known to Pillow
+
+__all__ = [
+    "FORMATS",
+    "ColourWarning",
+    "ImageError",
+    "find_images",
+    "from_pil",
+    "image_bytes",
+    "image_size",
+    "image_suffixes",
+    "open_image",
+    "read_image",
+    "readable_formats",
+    "to_pil",
+    "to_rgb",
+    "write_image",
+]
+
+FORMATS = (
+    *("PNG", "JPEG", "WEBP", "AVIF", "JXL", "JPEG2000", "TIFF", "GIF", "BMP", "DIB", "PPM", "QOI", "PSD"),
+    *("SGI", "PCX", "TGA"),  # the last has no signature
+)
+"""The formats that are read, by their names in Pillow. Not among them are those for which it starts another program
+(EPS), opens files of any format within (IPTC, icons), unpacks without a limit (FITS), or has no decoder of its own."""
+LOSSLESS = {"PNG": {}, "WEBP": {"lossless": True}, "JXL": {"lossless": True}}
+LOSSLESS |= {"JPEG2000": {}, "TIFF": {}, "BMP": {}, "DIB": {}, "PPM": {}, "SGI": {}, "PCX": {}, "TGA": {}}
+"""How Pillow writes pixels as they are."""
+LOSSY = ("JPEG", "WEBP", "AVIF", "JXL")
+"""The formats that are written with a quality."""
+LARGER = "if you trust it, allow more (max_pixels), or make it smaller"
+_pillow_limit = Lock()
 
 
-class ImageError(ValueError):
-    """An image cannot be read, found or written; one line says which one and what would do."""
-
-
-def read_image(path: str | os.PathLike[str]) -> Tensor:
+def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Tensor:
     """Read an image file as RGB in [0, 1], float32, (3, H, W); raises ImageError."""
-    return from_pil(open_image(path))
+    return from_pil(open_image(path, max_pixels=max_pixels))
 
 
-def open_image(file: str | os.PathLike[str] | BinaryIO, *, name: str | None = None) -> Image.Image:
-    """Decode all of an image file as 8-bit RGB; `name` stands for the file in the ImageError that this may raise."""
-    label = name or (file if isinstance(file, (str, os.PathLike)) else "image")
+def open_image(
+    file: str | os.PathLike[str] | BinaryIO, *, name: str | None = None, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
+    """Decode all of an image file as 8-bit RGB, as `to_rgb` does.
+
+    Args:
+        file: A path, or a file that is open for reading and can be searched.
+        name: Stands for the file in errors and warnings.
+        max_pixels: The most pixels that it may have; nothing of a larger one is decoded.
+
+    Raises:
+        ImageError: It cannot be read, has too many pixels, or is of a high dynamic range.
+    """
+    label = name or (os.fspath(file) if isinstance(file, (str, os.PathLike)) else "image")
     try:
-        with Image.open(file) as image:
-            return to_rgb(image)
+        if isinstance(file, (str, os.PathLike)):
+            with open(file, "rb") as opened:
+                return _decoded(opened, str(label), max_pixels)
+        return _decoded(file, str(label), max_pixels)
     except FileNotFoundError as error:
         raise ImageError(f"{label}: no such file; check the path") from error
     except (IsADirectoryError, PermissionError) as error:
@@ -42,30 +94,44 @@ def open_image(file: str | os.PathLike[str] | BinaryIO, *, name: str | None = No
     except Image.UnidentifiedImageError as error:
         raise ImageError(f"{label}: not an image of a known format; convert it to PNG, JPEG or WebP") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        advice = "if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS, or make it smaller"
-        raise ImageError(f"{label}: too many pixels to be opened safely; {advice}") from error
-    except MemoryError:
+        raise ImageError(f"{label}: more pixels than the limit of {max_pixels}; {LARGER}") from error
+    except (ImageError, ColourWarning, MemoryError):
         raise
     except Exception as error:  # on damaged files decoders raise anything: OSError, SyntaxError, struct.error...
         raise ImageError(f"{label}: truncated or damaged ({error}); get the file again") from error
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Return width and height in the head of an image file, before any rotation; raises what Pillow does."""
+    with open(path, "rb") as file:
+        pixels, info = set_apart(file)
+        if size := info.get("size"):
+            return size
+        with Image.open(pixels, formats=readable_formats()) as image:
+            return image.size
+
+
+def to_rgb(image: Image.Image, name: str = "image") -> Image.Image:
     """Convert an image of any mode to 8-bit RGB as a viewer would show it on a white page.
 
-    The EXIF orientation is applied, alpha is composited on white, 16-bit, 32-bit and float pixels are scaled down,
-    never clipped: `I` is taken as 16-bit unless its values are larger, `F` as [0, 1], else [0, 255], else 16-bit.
-    Colour profiles are not applied. Of an animation the first frame is taken.
+    Colours are converted to sRGB from what the image says of them (`pixels.to_srgb`), the EXIF orientation is applied,
+    alpha is composited on white. Deep pixels are scaled by the range of their type, not by their values
+    (`pixels.to_8_bits`). Of an animation the first frame is taken. `name` is for errors and warnings.
     """
-    image = _upright(image)
-    if image.mode in _FULL_SCALES or image.mode.startswith("I;16"):
-        return _scaled_down(image).convert("RGB")
+    source = image
+    image = _upright(to_8_bits(image))
     if image.mode in ("La", "RGBa"):
         image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
+        colours = to_srgb(image.convert("RGB"), source, name)
+        colours.putalpha(image.getchannel("A"))
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), colours)
+    else:
+        image = to_srgb(image, source, name)
+    image = image if image.mode == "RGB" else image.convert("RGB")
+    image.info = {}  # what it said is done, and must not be done once more
+    return image
 
 
 def from_pil(image: Image.Image) -> Tensor:
@@ -82,10 +148,10 @@ def to_pil(tensor: Tensor) -> Image.Image:
     return Image.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
 
 
-def write_image(tensor: Tensor, path: str | os.PathLike[str]) -> None:
-    """Write an RGB tensor (3, H, W) in [0, 1]; the suffix of the path tells the format. Raises ImageError."""
+def write_image(tensor: Tensor, path: str | os.PathLike[str], *, quality: int | None = None) -> None:
+    """Write what `image_bytes` returns in the format of the path's suffix; raises ImageError."""
     try:
-        write_whole(Path(path), image_bytes(tensor, Path(path).suffix))
+        write_whole(Path(path), image_bytes(tensor, Path(path).suffix, quality=quality))
     except OSError as error:
         raise ImageError(f"{error}; give another path") from error
     except ImageError as error:
@@ -93,19 +159,50 @@ def write_image(tensor: Tensor, path: str | os.PathLike[str]) -> None:
 
 
 def image_bytes(tensor: Tensor, suffix: str, *, quality: int | None = None) -> bytes:
-    """Return the file of an RGB tensor (3, H, W) in [0, 1] in the format of a suffix; raises ImageError."""
-    name = Image.registered_extensions().get(suffix.lower())
-    if name not in Image.SAVE:
-        raise ImageError("the suffix names no image format that can be written; use .png")
+    """Return the file of an RGB tensor (3, H, W) in [0, 1].
+
+    Args:
+        tensor: Clamped and rounded to 8 bits.
+        suffix: Tells the format: `.png`, `.webp`, `.jxl`...
+        quality: From 0 to 100, of a lossy file; None for a lossless one.
+
+    Raises:
+        ImageError: There is no such format, or not lossless or lossy as is asked for, or it is too small for the image.
+    """
+    name = Image.registered_extensions().get(suffix.lower(), "")
+    options = _options(name, suffix, quality)
     file = io.BytesIO()
-    to_pil(tensor).save(file, name, **({} if quality is None else {"quality": quality}))
+    try:
+        to_pil(tensor).save(file, name, **options)
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{name} cannot hold this image ({error}); use .png") from error
     return file.getvalue()
+
+
+def _options(name: str, suffix: str, quality: int | None) -> dict[str, object]:
+    if name not in Image.SAVE or not (name in LOSSLESS or name in LOSSY):
+        raise ImageError("the suffix names no image format that can be written; use .png")
+    if quality is None:
+        if name not in LOSSLESS:
+            raise ImageError(f"{suffix} would lose some of the image; use .png, .webp or .jxl, or give a quality")
+        return LOSSLESS[name]
+    if name not in LOSSY:
+        raise ImageError(f"{suffix} has no quality; leave that out, or use .jpg, .webp, .avif or .jxl")
+    if not 0 <= quality <= 100:
+        raise ImageError(f"got quality {quality}; give 0 to 100")
+    return {"quality": quality}
 
 
 def image_suffixes() -> set[str]:
     """Return the suffixes of the files that can be read as images, lower case and with their dot."""
-    formats = Image.registered_extensions()  # loads all of Pillow's plugins
-    return {suffix for suffix, name in formats.items() if name in Image.OPEN and _decodes_alone(name)}
+    formats = readable_formats()
+    return {suffix for suffix, name in Image.registered_extensions().items() if name in formats}
+
+
+def readable_formats() -> tuple[str, ...]:
+    """Return those of `FORMATS` that Pillow can read here."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def find_images(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
@@ -119,23 +216,51 @@ def find_images(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
         raise ImageError(str(error)) from error
 
 
+def _decoded(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
+    pixels, info = set_apart(file)
+    _check_size(info.pop("size", (1, 1)), name, max_pixels)
+    try:
+        return _read(pixels, info, name, max_pixels)
+    except (ImageError, ColourWarning, MemoryError, Image.DecompressionBombError):
+        raise
+    except Exception:
+        # The tags of a TIFF lie among those of its pixels, and Pillow reads all of them.
+        bare = without_metadata(pixels)
+        if bare is None:
+            raise
+        return _read(bare, info, name, max_pixels)
+
+
+def _read(pixels: BinaryIO, info: dict[str, Any], name: str, max_pixels: int) -> Image.Image:
+    with _pillow_allows(max_pixels), Image.open(pixels, formats=readable_formats()) as image:
+        _check_size(image.size, name, max_pixels)
+        image.info |= info
+        return to_rgb(transparent_colour(image, pixels), name)
+
+
+def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise ImageError(f"{name}: {width} x {height} pixels, more than the limit of {max_pixels}; {LARGER}")
+
+
+@contextmanager
+def _pillow_allows(pixels: int) -> Iterator[None]:
+    """Lift Pillow's own limit, which is one for the whole process, where it is the lower one."""
+    if Image.MAX_IMAGE_PIXELS is None or pixels <= Image.MAX_IMAGE_PIXELS:
+        yield
+        return
+    with _pillow_limit:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
 def _upright(image: Image.Image) -> Image.Image:
     image.load()
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # damaged EXIF data is no reason to refuse good pixels
-        return image
-
-
-def _scaled_down(image: Image.Image) -> Image.Image:
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64)).clip(min=0)
-    scales = _FULL_SCALES.get(image.mode, _FULL_SCALES["I;16"])
-    full = next((scale for scale in scales if values.max() <= scale), values.max())
-    return Image.fromarray(np.rint(values / full * 255).astype(np.uint8))
-
-
-def _decodes_alone(name: str) -> bool:
-    # Pillow recognises some formats that it leaves to another program, or cannot decode at all.
-    plugin = Image.OPEN[name][0]
-    is_stub = isinstance(plugin, type) and issubclass(plugin, ImageFile.StubImageFile)
-    return not is_stub and name not in ("EPS", "MPEG")
+        return image.copy()

@@ -17,6 +17,9 @@ from ulcompress.data.sampler import Draw
 from ulcompress.data.sources import ImageSource
 from ulcompress.images import ImageError, open_image
 
+MAX_TRAINING_PIXELS = 1 << 25
+"""The most pixels that an image to train on may have unless the caller allows more."""
+
 
 class _Decoded(NamedTuple):
     pixels: np.ndarray
@@ -37,9 +40,21 @@ class ImageDataset(Dataset):
     crop is enlarged rather than padded, as far as that goes.
 
     With `cache` decoded images stay in memory, 3 bytes a pixel; every worker process keeps its own.
+
+    An image of more than `max_pixels` counts as one that cannot be read: it would hold its loader for seconds, each
+    time that a crop is drawn from it. The default leaves room for the photographs of most cameras.
     """
 
-    def __init__(self, *, source: ImageSource, crop: int, seed: int = 0, cache: bool = False, zoom: float = 1.0):
+    def __init__(
+        self,
+        *,
+        source: ImageSource,
+        crop: int,
+        seed: int = 0,
+        cache: bool = False,
+        zoom: float = 1.0,
+        max_pixels: int = MAX_TRAINING_PIXELS,
+    ):
         if crop < 1:
             raise ValueError(f"got crop {crop}; give the side of the crops in pixels, at least 1")
         if zoom < 1:
@@ -49,6 +64,7 @@ class ImageDataset(Dataset):
         self.zoom = zoom
         self.seed = seed
         self.cache = cache
+        self.max_pixels = max_pixels
         self._cached: dict[int, _Decoded] = {}
         self._bad: set[int] = set()
 
@@ -76,7 +92,7 @@ class ImageDataset(Dataset):
             return self._cached.get(index)
         try:
             name, data, captions = self.source[index]
-            image = open_image(io.BytesIO(data), name=name)
+            image = open_image(io.BytesIO(data), name=name, max_pixels=self.max_pixels)
         except (ImageError, OSError) as error:
             self._bad.add(index)
             warnings.warn(f"image left out, the next one takes its place: {error}", stacklevel=2)

@@ -10,7 +10,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Subset
 
 from ulcompress.data.batch import collate
-from ulcompress.data.dataset import ImageDataset
+from ulcompress.data.dataset import MAX_TRAINING_PIXELS, ImageDataset
 from ulcompress.data.loader import ResumableLoader
 from ulcompress.data.sampler import EpochSampler
 from ulcompress.data.sources import ImageSource, open_source
@@ -31,6 +31,7 @@ class ImageDataModule(LightningDataModule):
         validation_images: Use this many of the validation images, the first ones; None for all.
         zoom: Enlarge random crops by factors up to this (see `ImageDataset`).
         captions: File of JSON lines with captions of training and validation images; None takes those beside them.
+        max_pixels: Images of more pixels are left out, with a warning.
     """
 
     def __init__(
@@ -46,9 +47,11 @@ class ImageDataModule(LightningDataModule):
         validation_images: int | None = None,
         zoom: float = 1.0,
         captions: str | None = None,
+        max_pixels: int = MAX_TRAINING_PIXELS,
     ):
         super().__init__()
-        for name, count in {"crop": crop, "batch_size": batch_size, "validation_images": validation_images}.items():
+        counts = {"crop": crop, "batch_size": batch_size, "validation_images": validation_images}
+        for name, count in (counts | {"max_pixels": max_pixels}).items():
             if count is not None and (count == [] or min([count] if isinstance(count, int) else count) < 1):
                 raise ValueError(f"got data.{name} {count}; give at least 1")
         self.train = train
@@ -62,6 +65,7 @@ class ImageDataModule(LightningDataModule):
         self.validation_images = validation_images
         self.zoom = zoom
         self.captions = captions
+        self.max_pixels = max_pixels
 
     def setup(self, stage: str) -> None:
         """Refuse with ValueError to fit without `train`, and to validate without `validation`."""
@@ -112,7 +116,14 @@ class ImageDataModule(LightningDataModule):
         return open_source(self.train, self.captions)
 
     def _dataset(self, source: ImageSource) -> ImageDataset:
-        return ImageDataset(source=source, crop=self._crops[0], seed=self.seed, cache=self.cache, zoom=self.zoom)
+        return ImageDataset(
+            source=source,
+            crop=self._crops[0],
+            seed=self.seed,
+            cache=self.cache,
+            zoom=self.zoom,
+            max_pixels=self.max_pixels,
+        )
 
     def _options(self) -> dict[str, Any]:
         return {

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from PIL import Image
+from ulcompress.images import image_size
 
 T = TypeVar("T")
 
@@ -32,7 +32,6 @@ def alike(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
 
 def _size(path: Path) -> tuple[int, int] | None:
     try:
-        with Image.open(path) as image:
-            return image.size
+        return image_size(path)
     except Exception:  # whatever is wrong with it is told when all of it is read
         return None

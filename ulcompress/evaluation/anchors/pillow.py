@@ -89,5 +89,5 @@ class PillowAnchor(Anchor):
 
     def decode(self, data: bytes) -> Image.Image:
         """Return the RGB image of a file."""
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=(self.format.pillow,)) as image:
             return image.convert("RGB")

@@ -59,7 +59,7 @@ class BPG(Anchor):
             source, target = Path(folder) / "image.bpg", Path(folder) / "image.png"
             source.write_bytes(data)
             _run([self._decoder(), "-o", str(target), str(source)], target)
-            with Image.open(target) as image:
+            with Image.open(target, formats=("PNG",)) as image:
                 return image.convert("RGB")
 
     def _encoder(self) -> str:
