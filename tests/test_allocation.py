@@ -16,9 +16,9 @@ from ulcompress.allocation import allocating
     ],
 )
 def test_every_failed_allocation_is_one_line(allocate):
-    with pytest.raises(MemoryError, match=r"^not enough memory for photo\.png; take a smaller image") as raised:
-        with allocating("photo.png"):
-            allocate()
+    told = r"^not enough memory for photo\.png; take a smaller image"
+    with pytest.raises(MemoryError, match=told) as raised, allocating("photo.png"):
+        allocate()
     assert "\n" not in str(raised.value)
 
 

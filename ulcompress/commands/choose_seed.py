@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
 
     if (options.out / "config.yaml").exists() and not options.force:
         raise ValueError(f"{options.out} holds a codec; use --force to overwrite it")
-    images = [read_image(path) for path in find_images(options.inputs)]
+    images = [read_image(path, max_pixels=options.max_pixels) for path in find_images(options.inputs)]
     distance = FeatureDistance(weights=options.squeezenet) if options.squeezenet else mse_loss
     codec = load_codec(options)
     seed = choose_seed(codec, images, range(options.candidates), distance, max_pixels=options.max_pixels)

@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     describe = describer(options)
 
     def one(source: Path, target: Path) -> str:
-        image = image_of(source)
+        image = image_of(source, options.max_pixels)
         caption = describe(source, image)
         start = time.perf_counter()
         code = codec.encode(image, caption, rate=options.rate, without=options.without, max_pixels=options.max_pixels)
@@ -73,11 +73,13 @@ def run(options: argparse.Namespace) -> int:
     return each_file(jobs, one)
 
 
-def image_of(source: Path) -> Image.Image:
+def image_of(source: Path, max_pixels: int) -> Image.Image:
     """Open an image file, or one from standard input."""
     from ulcompress.images import open_image
 
-    return open_image(BytesIO(read(source)), name="standard input") if source == STDIN else open_image(source)
+    if source == STDIN:
+        return open_image(BytesIO(read(source)), name="standard input", max_pixels=max_pixels)
+    return open_image(source, max_pixels=max_pixels)
 
 
 def optimizer_of(options: argparse.Namespace):

@@ -49,12 +49,12 @@ def demo(
     """
     out.mkdir(parents=True, exist_ok=True)
     path = image_path if image_path is not None else _coffee(out)
-    original = open_image(path)
+    original = open_image(path, max_pixels=max_pixels)
     file, restored, picture = (out / f"{path.stem}{end}" for end in (".ulc", "_restored.png", "_comparison.png"))
     ours = _through_file(codec, original, {"caption": caption, "rate": rate}, file, restored, max_pixels)
     anchors = [match(ANCHORS[name](), original, ours.bytes) for name in ("avif", "jpeg")]
     measured = {anchor.label: _measurement(anchor, original) for anchor in anchors}
-    panels = [Panel("original", original), Panel("ulcompress", open_image(restored), ours)]
+    panels = [Panel("original", original), Panel("ulcompress", open_image(restored, max_pixels=max_pixels), ours)]
     panels += [Panel(anchor.label, anchor.restored, measured[anchor.label]) for anchor in anchors]
     side_by_side(panels, picture)
     _print({"ulcompress": ours} | measured)  # last: the files are there, whether or not somebody reads this
