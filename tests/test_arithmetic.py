@@ -124,7 +124,7 @@ def test_any_bytes_are_some_message():
     for n in (1, 2, 3, 1000, 65_537, 2**24 - 1):
         table = SymbolTable.uniform(n)
         for data in (b"", b"\xff" * 50, *(rng.randbytes(rng.randrange(30)) for _ in range(20))):
-            # Before, of 100 symbols: at 24 bits each they are in no message that could end before them.
+            # More symbols of 24 bits each are in no message of so few bytes.
             assert all(0 <= symbol < n for symbol in decoded(table, data, 8 * SPARE // 24))
 
 
