@@ -119,9 +119,9 @@ ADVERSARIAL = [
 
 
 @pytest.mark.parametrize("features", [False, True])
-def test_a_discriminator_is_trained_beside_the_codec(fitted, features, two_maps, save_exported):
+def test_a_discriminator_is_trained_beside_the_codec(fitted, features, two_maps, save_layers):
     if features:
-        file = save_exported(two_maps, "two-maps.pt2")
+        file = save_layers(two_maps, "two-maps.safetensors")
         network = [f"{DISCRIMINATOR}.network", "ExportedDistance", f"{DISCRIMINATOR}.network.file", file]
         options = ["--model.adversarial", "AdversarialLoss", DISCRIMINATOR, "FeatureDiscriminator", *network]
     else:

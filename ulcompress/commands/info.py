@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ulcompress.allocation import allocating
 from ulcompress.commands.batch import about
-from ulcompress.commands.options import Verbs, add_trust
+from ulcompress.commands.options import Verbs, add_limit, add_trust
 from ulcompress.commands.streams import complain
 from ulcompress.lines import printable
 
@@ -17,6 +18,7 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".ulc files, or an experiment's YAML files")
     parser.add_argument("--codec", help="codec directory, where it is not a bundled one")
     add_trust(parser)
+    add_limit(parser)
     parser.set_defaults(action=run)
 
 
@@ -38,8 +40,9 @@ def _show(file: Path, options: argparse.Namespace) -> int:
     from ulcompress.inspection import describe
 
     try:
-        lines = describe(file, options.codec, trust=options.trust).split("\n")
-    except (ValueError, OSError) as error:
+        with allocating(str(file)):
+            lines = describe(file, options.codec, trust=options.trust, max_pixels=options.max_pixels).split("\n")
+    except (ValueError, OSError, MemoryError) as error:
         complain(about(file, error))
         return 1
     print("\n".join(map(printable, lines)), flush=True)

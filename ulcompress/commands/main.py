@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ulcompress import __version__
+from ulcompress.allocation import allocating
 from ulcompress.commands import caption, choose_seed, compress, decompress, demo, evaluate, export, info
 from ulcompress.commands.endings import complete, interruptible
 from ulcompress.commands.streams import complain, drop_unprinted, prepare
@@ -35,8 +36,9 @@ def run(arguments: Sequence[str]) -> int:
     words = [word for word in arguments if word != "--traceback"]
     action = _lightning(words) if words and words[0] in LIGHTNING_VERBS else _verb(words)
     try:
-        return action()
-    except (ValueError, OSError) as error:
+        with allocating("this command"):
+            return action()
+    except (ValueError, OSError, MemoryError) as error:
         if len(words) < len(arguments):
             raise
         complain(one_line(error))

@@ -79,7 +79,7 @@ class _Gathering:
         self.plan = plan
         self.store = Store(plan.out)
         contestants = plan.contestants()
-        self.metrics, self.missing = build(plan.metrics, plan.weights, "cpu")
+        self.metrics, self.missing = build(plan.metrics, plan.weights, "cpu", trust_networks=plan.trust_networks)
         self.failures = [outcome for outcome in outcomes if outcome.error is not None]
         failed = {(outcome.contestant, outcome.image) for outcome in self.failures}
         found = {(c.name, image): self.store.record(c.name, image) for c in contestants for image in plan.images}

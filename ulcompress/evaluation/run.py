@@ -94,7 +94,7 @@ def measure_share(plan: Plan, rank: int, world: int, tell: Tell) -> None:
     """Do one of `world` shares of a plan in this process."""
     here = replace(plan, device=_device(plan, rank, world))
     share = _share(plan, rank, world)
-    metrics, _ = build(plan.metrics, plan.weights, here.device)
+    metrics, _ = build(plan.metrics, plan.weights, here.device, trust_networks=plan.trust_networks)
     content = cache(lambda name: hashlib.sha256(plan.images[name].read_bytes()).hexdigest())
     failed: set[tuple[str, str]] = set()
     for contestant in here.contestants():
