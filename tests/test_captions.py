@@ -208,11 +208,11 @@ def test_every_reader_reads_every_encoding(folder, text, suffix):
 
 
 def test_a_file_that_is_no_unicode_is_read_and_told(folder):
-    (folder / "3.txt").write_bytes("Köln – €\n".encode("cp1252"))
+    (folder / "3.txt").write_bytes("Köln €\n".encode("cp1252"))
     with pytest.warns(UserWarning, match=r"3\.txt is not UTF-8 and was read as Windows-1252 \(Latin-1\); save it"):
-        assert first_caption(folder / "3.png") == "Köln – €"
+        assert first_caption(folder / "3.png") == "Köln €"
     survey = open_source(str(folder)).survey()
-    assert (survey.captions, survey.captioned, survey.guessed) == (["Köln – €"], 1, [str(folder / "3.png")])
+    assert (survey.captions, survey.captioned, survey.guessed) == (["Köln €"], 1, [str(folder / "3.png")])
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "cp1252"])

@@ -183,7 +183,7 @@ def _size(size: str | int) -> int:
     try:
         return int(size)
     except ValueError as error:
-        raise ReadError(f"the size of a member is {size[:20]!r}") from error  # pyright: ignore
+        raise ReadError(f"the size of a member is {str(size)[:20]!r}") from error
 
 
 def _text(data: bytes) -> str:
