@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,15 @@ from torch.utils.data import DataLoader
 
 from ulcompress.data.batch import Batch
 from ulcompress.data.sampler import EpochSampler
+
+
+def ignore_signals(worker: int) -> None:
+    """Let a worker of a loader go on when its whole group is told to end: the step under way may want its batch.
+
+    It ends with the loader, or with the process that it works for.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class ResumableLoader(DataLoader):

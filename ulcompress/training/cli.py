@@ -16,6 +16,7 @@ from ulcompress import training  # noqa: F401
 from ulcompress.data import ImageDataModule
 from ulcompress.messages import configuration_error
 from ulcompress.pretrained import read_checkpoint
+from ulcompress.training.interruption import InterruptionCheckpoint, signals_have_a_status
 
 VERBS = ("fit", "validate", "test")
 HALF_WRITTEN = "failed finding central directory"
@@ -78,16 +79,18 @@ def main(arguments: list[str]) -> None:
     """
     options = {"exit_on_error": False, "parser_mode": "omegaconf"}
     try:
-        CodecCLI(
-            pl.LightningModule,
-            ImageDataModule,
-            subclass_mode_model=True,
-            # Lightning warns when it is given what it would read itself.
-            args=None if arguments == sys.argv[1:] else arguments,
-            auto_configure_optimizers=False,
-            save_config_kwargs={"overwrite": True},
-            parser_kwargs=options | dict.fromkeys(VERBS, options),
-        )
+        with signals_have_a_status():
+            CodecCLI(
+                pl.LightningModule,
+                ImageDataModule,
+                subclass_mode_model=True,
+                # Lightning warns when it is given what it would read itself.
+                args=None if arguments == sys.argv[1:] else arguments,
+                auto_configure_optimizers=False,
+                trainer_defaults={"callbacks": [InterruptionCheckpoint()]},
+                save_config_kwargs={"overwrite": True},
+                parser_kwargs=options | dict.fromkeys(VERBS, options),
+            )
     except (ArgumentError, ValueError, MisconfigurationException) as error:
         raise ValueError(configuration_error(error)) from error
     except RuntimeError as error:
