@@ -1,10 +1,11 @@
 """Scalar quantisation with a hyperprior."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
@@ -66,6 +67,10 @@ class HyperpriorQuantizer(Quantizer):
         self.register_buffer("latent_counts", _gaussian_counts(table))
         self.register_buffer("hyper_counts", self._count_hyper())
         self._derived: tuple[list[Tensor], IntegerTables, IntegerTables] | None = None
+
+    def learns_from_rate(self) -> Iterator[nn.Parameter]:
+        """Return the parameters of the entropy model, but for the medians, which the term `quantiles` teaches."""
+        return (parameter for name, parameter in self.named_parameters() if not name.endswith("quantiles"))
 
     def forward(self, features: Tensor) -> Quantized:
         """Quantise features, (B, C, h, w); in training the term `quantiles` fits the prior's medians."""

@@ -16,11 +16,12 @@ from ulcompress import training  # noqa: F401
 from ulcompress.data import ImageDataModule
 from ulcompress.messages import configuration_error
 from ulcompress.pretrained import read_checkpoint
+from ulcompress.training.continuation import find_checkpoint
 from ulcompress.training.interruption import InterruptionCheckpoint, signals_have_a_status
 
 VERBS = ("fit", "validate", "test")
-HALF_WRITTEN = "failed finding central directory"
-"""What torch says of a file whose end is missing."""
+OTHER_MODEL = "Error(s) in loading state_dict"
+"""How torch begins to tell that weights do not fit."""
 
 
 class CodecCLI(LightningCLI):
@@ -37,7 +38,8 @@ class CodecCLI(LightningCLI):
         """
         super().parse_arguments(parser, args)
         self.asked = self.config.clone()
-        path = self.config[self.config.subcommand].get("ckpt_path")
+        options = self.config[self.config.subcommand]
+        path = options.ckpt_path = find_checkpoint(options)
         if path and Path(path).is_file() and not is_zipfile(path):  # what torch writes is one once it is whole
             read_checkpoint(path)
 
@@ -94,6 +96,9 @@ def main(arguments: list[str]) -> None:
     except (ArgumentError, ValueError, MisconfigurationException) as error:
         raise ValueError(configuration_error(error)) from error
     except RuntimeError as error:
-        if HALF_WRITTEN not in str(error):
+        if OTHER_MODEL not in str(error):
             raise
-        raise ValueError("the last checkpoint is not whole; give the one before it as --ckpt_path") from error
+        first = str(error).splitlines()[1].strip()
+        raise ValueError(
+            f"the checkpoint is of another model: {first}; continue with the code that wrote it"
+        ) from error
