@@ -129,6 +129,15 @@ def test_weights_of_another_model_are_one_clear_line(images, tmp_path, monkeypat
     assert "the checkpoint is of another model: Missing key(s) in state_dict" in line
 
 
+def test_a_training_takes_the_cores_that_there_are(images, tmp_path, one_thread, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("ulcompress.cores.cores", lambda: 3)
+    with caplog.at_level("INFO"):
+        assert run(arguments(images, "--trainer.max_steps", "1")) == 0
+    assert torch.get_num_threads() == 3 and "1 x 3 threads." in caplog.text
+
+
 def test_two_processes_share_their_statistics(images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     more = ["--trainer.strategy", "ddp", "--trainer.devices", "2", "--trainer.max_steps", "3"]

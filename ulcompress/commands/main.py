@@ -6,17 +6,21 @@ Nothing heavy is imported before it is needed: `ulcompress --help` answers witho
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 
 from ulcompress import __version__
 from ulcompress.commands import caption, choose_seed, compress, decompress, demo, evaluate, export, info
+from ulcompress.cores import threads
 
 LIGHTNING_VERBS = ("fit", "validate", "test")
 
 
 def main() -> None:
     """Run the command line of the process and exit: 0 when all went well, 1 with one line on standard error."""
+    if sys.argv[1:2] and sys.argv[1] not in LIGHTNING_VERBS:  # those share the cores among their processes
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads()))
     sys.exit(run(sys.argv[1:]))
 
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Subset
 from ulcompress.captions import GUESSED
 from ulcompress.data.batch import collate
 from ulcompress.data.dataset import ImageDataset
-from ulcompress.data.loader import ResumableLoader, ignore_signals
+from ulcompress.data.loader import ResumableLoader, begin_worker
 from ulcompress.data.sampler import EpochSampler
 from ulcompress.data.sources import ImageSource, open_source
 
@@ -128,5 +128,5 @@ class ImageDataModule(LightningDataModule):
             "persistent_workers": self.num_workers > 0,
             "pin_memory": torch.cuda.is_available(),
             "collate_fn": collate,
-            "worker_init_fn": ignore_signals,
+            "worker_init_fn": begin_worker,
         }

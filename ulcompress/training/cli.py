@@ -1,5 +1,6 @@
 """Lightning's command line over the parts of ulcompress: fit, validate, test."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,12 +8,15 @@ from typing import Any
 from zipfile import is_zipfile
 
 import lightning.pytorch as pl
+import torch
 from jsonargparse import ArgumentError, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_info
 
 import callbacks  # noqa: F401  (imported classes can be named without their path)
 from ulcompress import training  # noqa: F401
+from ulcompress.cores import threads
 from ulcompress.data import ImageDataModule
 from ulcompress.messages import configuration_error
 from ulcompress.pretrained import read_checkpoint
@@ -53,6 +57,14 @@ class CodecCLI(LightningCLI):
                     "other values, export the checkpoint and give the codec as --model.start",
                     file=sys.stderr,
                 )
+
+    def after_instantiate_classes(self) -> None:
+        """Take this process's part of the cores; with several processes Lightning would share out all of them."""
+        processes = self.trainer.num_devices
+        torch.set_num_threads(count := threads(processes))
+        if processes > 1:
+            os.environ.setdefault("OMP_NUM_THREADS", str(count))
+        rank_zero_info(f"{processes} x {count} threads.")
 
 
 def _is_source(name: str) -> bool:

@@ -112,8 +112,8 @@ class CodecModule(TrainingModule):
             learning = any(parameter.requires_grad for parameter in part.learns_from_rate())
             if learning and not self.weights.get(f"rate/{stream}"):
                 raise ValueError(
-                    f"the entropy model of `{slot}` learns from the rate alone, which has no weight; set `rate/{stream}` "
-                    "in the weights, to 2 for instance, or list what is not to learn under `frozen`"
+                    f"the entropy model of `{slot}` learns from the rate alone, which has no weight; set "
+                    f"`rate/{stream}` in the weights, to 2 for instance, or list what is not to learn under `frozen`"
                 )
 
     @property

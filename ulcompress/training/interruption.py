@@ -81,8 +81,8 @@ class InterruptionCheckpoint(Callback):
         received = self._received or signal.SIGTERM  # another process has received it
         if trainer.is_global_zero:
             print(
-                f"ulcompress: ended by {received.name} after step {trainer.global_step}, which is kept in {path}; to go "
-                f"on, run the same command with --ckpt_path {path}",
+                f"ulcompress: ended by {received.name} after step {trainer.global_step}, which is kept in {path}; "
+                f"to go on, run the same command with --ckpt_path {path}",
                 file=sys.stderr,
             )
         raise SystemExit(128 + received)
