@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
-from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 _LAST = re.compile(rf"{ModelCheckpoint.CHECKPOINT_NAME_LAST}(-v\d+)?\.ckpt")

@@ -86,7 +86,9 @@ class PillowAnchor(Anchor):
     def encode(self, image: Image.Image, quality: Any) -> bytes:
         """Return the file of an RGB image."""
         file = io.BytesIO()
-        setting = {"quality_layers": [quality]} if self.name == "jpeg2000" else {"quality": quality}
+        setting: dict[str, Any] = {"quality": quality}
+        if self.name == "jpeg2000":
+            setting = {"quality_layers": [quality]}
         if self.format.threads:
             setting[self.format.threads] = threads()
         image.save(file, self.format.pillow, **setting, **self.format.options)
