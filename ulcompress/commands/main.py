@@ -6,6 +6,7 @@ Nothing heavy is imported before it is needed: `ulcompress --help` answers witho
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -14,6 +15,7 @@ from ulcompress.allocation import allocating
 from ulcompress.commands import caption, choose_seed, compress, decompress, demo, evaluate, export, info
 from ulcompress.commands.endings import complete, interruptible
 from ulcompress.commands.streams import complain, drop_unprinted, prepare
+from ulcompress.cores import threads
 from ulcompress.lines import one_line
 
 LIGHTNING_VERBS = ("fit", "validate", "test")
@@ -22,6 +24,8 @@ LIGHTNING_VERBS = ("fit", "validate", "test")
 def main() -> None:
     """Run the command line of the process and exit: 0 when all went well, 1 with one line on standard error."""
     prepare()
+    if sys.argv[1:2] and sys.argv[1] not in LIGHTNING_VERBS:  # those share the cores among their processes
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads()))
     try:
         sys.exit(run(sys.argv[1:]))
     finally:

@@ -1,5 +1,6 @@
 """Quantisation and coding by CompressAI itself, for its models that have no coder of ours."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +73,10 @@ class StringQuantizer(Quantizer):
         for name, shape in zip(TABLES, [(), (2 * REACH + 5,), ()], strict=True):
             setattr(prior, name, torch.zeros(prior.channels, *shape, dtype=torch.int32))
         self.register_state_dict_pre_hook(StringQuantizer._complete)
+
+    def learns_from_rate(self) -> Iterator[nn.Parameter]:
+        """Return the parameters of the model, but for the medians, which the term `quantiles` teaches."""
+        return (parameter for name, parameter in self.named_parameters() if not name.endswith("quantiles"))
 
     def forward(self, features: Tensor) -> Quantized:
         """Quantise features, (B, C, h, w); in training with noise, and the term `quantiles` that fits the tables."""
