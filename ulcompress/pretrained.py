@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from ulcompress.files import read_torch, read_yaml
 from ulcompress.hub import failures
+from ulcompress.upgrades import FORMAT, upgrade_config, upgrade_keys
 
 if TYPE_CHECKING:
     import torch
@@ -41,10 +42,10 @@ def load(name: str | Path, *, device: str | torch.device = "cpu", encoder_only: 
     from ulcompress.devices import move
 
     directory = locate(name)
-    told = metadata(directory).get("fingerprint") if encoder_only else None
-    encoder_only = told is not None  # where it is not told it takes all weights to know
+    fingerprint = metadata(directory).get("fingerprint")
+    encoder_only = encoder_only and fingerprint is not None  # without, it takes all weights to know
     with _no_initialization():
-        codec = build(read_yaml(directory / "config.yaml", kind="codec configuration", section="encoder"))
+        codec = build(read_config(directory))
     state = _read_weights(directory)
     parts = [part for part in codec.children() if not (encoder_only and part is codec.decoder)]
     if encoder_only:
@@ -53,7 +54,18 @@ def load(name: str | Path, *, device: str | torch.device = "cpu", encoder_only: 
     _fill(codec, state, directory, strict=not encoder_only, assign=True)
     for part in parts:
         move(part, device)
-    return codec.eval().named(told) if told is not None else codec.eval()
+    return codec.eval() if fingerprint is None else codec.eval().named(fingerprint)
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """Return the plain data from which the codec of a directory is built, in the present format; raises ValueError."""
+    config = read_yaml(directory / "config.yaml", kind="codec configuration", section="encoder")
+    written = config.pop("format", 1)
+    if not isinstance(written, int) or not 1 <= written <= FORMAT:
+        raise ValueError(
+            f"{directory / 'config.yaml'} has the format {written!r}, this version reads 1 to {FORMAT}; update ulcompress"
+        )
+    return upgrade_config(config)
 
 
 @contextmanager
@@ -97,7 +109,7 @@ def _read_weights(directory: Path) -> dict[str, Tensor]:
         state = load_file(directory / "model.safetensors")
     except SafetensorError as error:
         raise ValueError(f"{directory / 'model.safetensors'} is damaged: {error}; get the codec again") from error
-    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    return upgrade_keys({key: value.float() if value.is_floating_point() else value for key, value in state.items()})
 
 
 def _fill(
@@ -159,7 +171,7 @@ def save(codec: Codec, directory: str | Path, *, card: str = "") -> None:
     # Written beside and moved, so that an interruption leaves the old codec or the new one.
     with tempfile.TemporaryDirectory(dir=directory) as temporary:
         staged = Path(temporary)
-        OmegaConf.save(OmegaConf.create(codec.arguments()), staged / "config.yaml")
+        OmegaConf.save(OmegaConf.create({"format": FORMAT, **codec.arguments()}), staged / "config.yaml")
         save_file(state, staged / "model.safetensors", metadata=metadata)
         (staged / "README.md").write_text(
             card or f"# A codec of ulcompress\n\nFingerprint `{codec.fingerprint.hex()}`.\n"
@@ -195,8 +207,8 @@ def export(checkpoint: str | Path, directory: str | Path, *, card: str = "", ave
         )
     # Lightning's weight averaging keeps the last step's weights beside the average.
     state = content["state_dict"] if averaged else content.get("current_model_state", content["state_dict"])
-    codec = build(config)
-    own = {name.removeprefix("codec."): value for name, value in state.items() if name.startswith("codec.")}
+    codec = build(upgrade_config(config))
+    own = {name.removeprefix("codec."): value for name, value in upgrade_keys(state).items() if name.startswith("codec.")}
     try:
         codec.load_state_dict(own)
     except RuntimeError as error:

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from ulcompress.decoders import ConsistencyEncoder, GuidedUNet
-from ulcompress.decoders.attention import MapAttention
-from ulcompress.decoders.residual import ChannelNorm, ResidualBlock
+from ulcompress.denoisers.attention import MapAttention
+from ulcompress.denoisers.residual_block import ChannelNorm, ResidualBlock
 
 
 @pytest.mark.parametrize("patch_size", [1, 2, 4])

@@ -1,0 +1,52 @@
+"""What a denoising network predicts, and what its prediction says of the clean sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+PREDICTIONS = ("v_prediction", "epsilon", "sample", "velocity")
+"""v (Salimans and Ho, Progressive Distillation, ICLR 2022, section 4), the noise, x_0, and the velocity epsilon - x_0 of
+a straight path (Liu et al., Flow Straight and Fast, ICLR 2023)."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A mixture of the clean sample and the noise, at given noise levels.
+
+        x_t = alpha x_0 + sigma epsilon,    prediction = clean x_0 + noise epsilon
+
+    All coefficients are (B, 1, 1, 1).
+    """
+
+    alpha: Tensor
+    sigma: Tensor
+    clean: Tensor | float
+    """Coefficient of x_0."""
+    noise: Tensor | float
+    """Coefficient of epsilon."""
+
+    @classmethod
+    def of(cls, name: str, alpha: Tensor, sigma: Tensor) -> Prediction:
+        """Return the prediction of that name, one of `PREDICTIONS`."""
+        coefficients = {
+            "v_prediction": (-sigma, alpha),
+            "epsilon": (0.0, 1.0),
+            "sample": (1.0, 0.0),
+            "velocity": (-1.0, 1.0),
+        }
+        return cls(alpha, sigma, *coefficients[name])
+
+    @property
+    def determinant(self) -> Tensor:
+        """How much a change of x_0 under a fixed x_t moves the prediction, times -sigma, (B, 1, 1, 1)."""
+        return self.noise * self.alpha - self.clean * self.sigma
+
+    def target(self, clean: Tensor, noise: Tensor | float) -> Tensor:
+        """Return the prediction of a network that knows both, (B, C, h, w)."""
+        return self.clean * clean + self.noise * noise
+
+    def estimate(self, prediction: Tensor, noisy: Tensor) -> Tensor:
+        """Return the x_0 that a prediction for x_t implies, (B, C, h, w)."""
+        return (self.noise * noisy - self.sigma * prediction) / self.determinant
