@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from ulcompress.autoencoders import CosineAutoencoder
-from ulcompress.decoders import LatentDiffusionDecoder, LinearEstimate, UNet
-from ulcompress.diffusion import NoiseSchedule
+from ulcompress.decoders import DiffusionDecoder
+from ulcompress.denoisers import UNet
+from ulcompress.diffusion import BoundaryControl, DiscreteSchedule, LinearEstimate, Objective
 from ulcompress.diffusion.noise import gaussian_canvas
 from ulcompress.encoders import CosineEncoder, HyperEncoder
 from ulcompress.records import Condition
@@ -15,7 +16,7 @@ def test_one_step_is_the_estimate_at_the_terminal_time(latent_diffusion, conditi
     condition = condition_for(decoder, (4, 6)).with_(spatial=torch.randn(1, 3, 4, 6))
     noise, times = gaussian_canvas((1, 4, 4, 6), 7), torch.tensor([999])
     prediction = decoder.denoiser(noise, times, condition)
-    estimate = decoder.schedule.estimate(prediction, noise, times)
+    estimate = decoder.objective.clean(prediction, noise, times, torch.zeros_like(noise))
     torch.testing.assert_close(decoder.sample(condition, (4, 6), seed=7, steps=1), estimate)
 
 
@@ -36,17 +37,17 @@ def test_terminal_share_trains_at_pure_noise(latent_diffusion, condition_for):
     assert torch.equal(one, other), "the estimate at pure noise cannot depend on the target"
 
 
-@pytest.mark.parametrize("prediction", ["v_prediction", "sample"])
-def test_the_schedule_can_be_given(latent_diffusion, condition_for, prediction):
-    decoder = latent_diffusion(schedule=NoiseSchedule(prediction=prediction))
+@pytest.mark.parametrize("prediction", ["v_prediction", "sample", "velocity"])
+def test_the_prediction_can_be_given(latent_diffusion, condition_for, prediction):
+    decoder = latent_diffusion(prediction=prediction)
     assert decoder.sample(condition_for(decoder, (2, 2)), (2, 2), seed=0).isfinite().all()
 
 
 def test_it_accepts_a_syntax_where_its_network_takes_one(latent_diffusion):
     text = {"text", "text_mask", "text_null"}
     assert latent_diffusion().accepts == {"spatial", "syntax"} | text
-    without = UNet(spatial_channels=3, text_channels=8, widths=(32, 32), head_channels=8)
-    assert LatentDiffusionDecoder(denoiser=without).accepts == {"spatial"} | text
+    without = UNet(maps={"spatial": 3}, text_channels=8, widths=(32, 32), head_channels=8)
+    assert DiffusionDecoder(denoiser=without).accepts == {"spatial"} | text
 
 
 def test_a_missing_syntax_is_a_vector_of_zeros(latent_diffusion, condition_for):
@@ -64,7 +65,7 @@ def test_no_steps_are_refused(latent_diffusion, condition_for):
 
 def test_in_training_later_steps_see_what_the_first_one_made(latent_diffusion, condition_for):
     """The x_t of the second step, as training draws it, is that of a real sampling with the same noise."""
-    decoder = latent_diffusion(own_estimates=1.0, schedule=NoiseSchedule(training_times=2))
+    decoder = latent_diffusion(scheduled_sampling=1.0, schedule=DiscreteSchedule(training_levels=2))
     condition = condition_for(decoder, (8, 8), count=6)
     seen = []
     decoder.denoiser.register_forward_pre_hook(lambda _, inputs: seen.append((inputs[0], inputs[1])))
@@ -86,12 +87,13 @@ def test_the_estimate_of_all_coefficients_is_the_latent(one_thread):
     latent = CosineAutoencoder(widths=(8, 8), channels=6).encode(image)
     encoder = CosineEncoder(network=HyperEncoder(stride=16, width=8, channels=768, latent_channels=6))
     estimate = LinearEstimate(spatial_channels=768, channels=6)
-    torch.testing.assert_close(estimate(encoder(image, latent)), latent, atol=1e-4, rtol=1e-4)
+    condition = Condition(spatial=encoder(image, latent))
+    torch.testing.assert_close(estimate(condition), latent, atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()
 def test_a_border_that_is_replicated_is_no_border():
-    options = {"channels": 4, "spatial_channels": 3, "text_channels": 8, "widths": (32, 32), "head_channels": 8}
+    options = {"channels": 4, "maps": {"spatial": 3}, "text_channels": 8, "widths": (32, 32), "head_channels": 8}
     flat = torch.randn(1, 7, 1, 1).expand(-1, -1, 12, 12)
     spread = {}
     for padding in ("zeros", "replicate"):
@@ -105,40 +107,67 @@ def test_a_border_that_is_replicated_is_no_border():
         UNet(**options, padding="reflect")
 
 
-def guided_by_estimate(**options):
+def guided_by_estimate(objective=None, **options):
     torch.manual_seed(0)
-    unet = UNet(channels=4, spatial_channels=4, text_channels=8, widths=(32, 32), head_channels=8, zero_output=True)
-    return LatentDiffusionDecoder(denoiser=unet, estimate=LinearEstimate(spatial_channels=10, channels=4), **options)
+    sizes = {"channels": 4, "maps": {"estimate": 4}, "text_channels": 8, "widths": (32, 32), "head_channels": 8}
+    estimate = LinearEstimate(spatial_channels=10, channels=4)
+    unet = UNet(**sizes, zero_output=True)
+    return DiffusionDecoder(denoiser=unet, objective=objective or Objective(), estimate=estimate, **options)
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("prediction", ["v_prediction", "sample"])
+@pytest.mark.parametrize("diffused", ["target", "residual"])
+@pytest.mark.parametrize("prediction", ["v_prediction", "sample", "velocity"])
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
-def test_an_untrained_network_leaves_the_estimate_as_it_is(one_thread, prediction, guidance):
-    decoder = guided_by_estimate(schedule=NoiseSchedule(prediction=prediction), guidance=guidance)
+def test_an_untrained_network_leaves_the_estimate_as_it_is(one_thread, diffused, prediction, guidance):
+    decoder = guided_by_estimate(Objective(diffused=diffused, prediction=prediction), guidance=guidance)
     assert decoder.condition_channels["spatial"] == 10
     spatial = torch.randn(1, 10, 3, 4)
     condition = Condition(spatial=spatial, text=torch.randn(1, 2, 8), text_null=torch.randn(1, 1, 8))
     sampled = decoder.sample(condition, (6, 8), seed=0, steps=1)
-    torch.testing.assert_close(sampled, decoder.estimate(spatial))
+    torch.testing.assert_close(sampled, decoder.estimate(condition))
+    assert torch.equal(decoder.sample(condition, (6, 8), seed=0, steps=0), decoder.estimate(condition))
     target = torch.randn(1, 4, 6, 8)
     assert decoder.loss(target, condition).estimate.shape == target.shape
 
 
 def test_what_the_estimate_explains_is_no_loss(one_thread):
-    decoder = guided_by_estimate(terminal_share=1.0)
+    decoder = guided_by_estimate(Objective(terminal_share=1.0))
     spatial = torch.randn(2, 10, 3, 4)
-    target = decoder.estimate(spatial).detach()
     condition = Condition(spatial=spatial)
+    target = decoder.estimate(condition).detach()
     assert decoder.loss(target, condition).losses["diffusion"] < 1e-8
     assert decoder.loss(target + 1, condition).losses["diffusion"] > 0.9
 
 
 def test_an_estimate_that_does_not_fit_is_refused(one_thread):
-    unet = UNet(channels=4, spatial_channels=3, text_channels=8, widths=(32, 32), head_channels=8)
-    with pytest.raises(ValueError, match="an estimate of 4 channels needs a denoiser of as many channels and spatial_"):
-        LatentDiffusionDecoder(denoiser=unet, estimate=LinearEstimate(channels=4))
+    sizes = {"channels": 4, "text_channels": 8, "widths": (32, 32), "head_channels": 8}
+    unet = UNet(**sizes, maps={"estimate": 3})
+    with pytest.raises(ValueError, match="LinearEstimate has 4 channels, but UNet predicts 4 and sees an estimate of 3"):
+        DiffusionDecoder(denoiser=unet, estimate=LinearEstimate(channels=4))
+    with pytest.raises(ValueError, match="UNet sees an estimate of its target, but the decoder has none"):
+        DiffusionDecoder(denoiser=unet)
+    of_noise = Objective(schedule=DiscreteSchedule(zero_terminal_snr=False), prediction="epsilon")
     with pytest.raises(ValueError, match="says nothing of epsilon; predict v_prediction or sample"):
-        guided_by_estimate(schedule=NoiseSchedule(prediction="epsilon", zero_terminal_snr=False))
+        guided_by_estimate(of_noise)
+    with pytest.raises(ValueError, match="the residual to an estimate is diffused, but there is none"):
+        DiffusionDecoder(denoiser=UNet(**sizes, maps={"spatial": 3}), objective=Objective(diffused="residual"))
     with pytest.raises(ValueError, match="the stride 8 of the latent must divide that of the features, 12"):
         LinearEstimate(spatial_stride=12)
+
+
+@torch.no_grad()
+def test_a_part_from_elsewhere_can_provide_a_map_of_its_own(one_thread):
+    """Patches crop it as they crop the maps that have a name here."""
+    torch.manual_seed(0)
+    maps = {"spatial": 3, "edges": 1}
+    unet = UNet(channels=4, maps=maps, text_channels=8, widths=(32, 32), head_channels=8)
+    decoder = DiffusionDecoder(denoiser=unet, steps=1, boundary=BoundaryControl(patch=8, overlap=4))
+    assert decoder.requires == set(maps)
+    condition = Condition(spatial=torch.randn(1, 3, 4, 10), others={"edges": torch.randn(1, 1, 8, 20)})
+    sample = decoder.sample(condition, (8, 20), seed=1)
+    changed = condition["edges"].clone()
+    changed[..., 16:] += 1
+    other = decoder.sample(condition.with_(edges=changed), (8, 20), seed=1)
+    assert torch.equal(sample[..., :12], other[..., :12]), "patches that do not see the change stay as they are"
+    assert not torch.equal(sample[..., 16:], other[..., 16:])
