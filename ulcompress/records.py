@@ -61,6 +61,11 @@ class Condition:
         return getattr(self, name) if name in WELL_KNOWN else self.others.get(name)
 
     @property
+    def device(self) -> Any:
+        """The device that its tensors are on."""
+        return next(value.device for name in self.provided if (value := self[name]) is not None)
+
+    @property
     def maps(self) -> dict[str, Tensor]:
         """The fields that are maps, (B, C, h, w), by name."""
         values = {name: self[name] for name in self.provided}

@@ -4,6 +4,7 @@ A codec directory and a checkpoint state a format; what has none is of format 1.
 upgraded where it names a class of an earlier format.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -36,8 +37,7 @@ def upgrade_keys(state: Mapping[str, T]) -> dict[str, T]:
 
 def _renamed(name: str) -> str:
     """Format 2: the consistency branch belongs to the denoiser."""
-    before, found, after = name.partition("decoder.consistency.")
-    return f"{before}decoder.denoiser.consistency.{after}" if found else name
+    return re.sub(r"(^|\.)decoder\.consistency\.", r"\1decoder.denoiser.consistency.", name, count=1)
 
 
 def _class_name(config: Mapping[str, Any]) -> str | None:
@@ -51,6 +51,8 @@ def _latent_diffusion(options: Config) -> Config:
     map_ = "spatial" if options.get("estimate") is None else "estimate"
     denoiser = _unet(options.pop("denoiser", None), map_)
     objective = _objective(options, {})
+    if isinstance(options.get("estimate"), Mapping):  # which needed no path while there was one kind
+        options["estimate"] = _part("ulcompress.diffusion.LinearEstimate", _arguments(options["estimate"]))
     options.setdefault("boundary", None)
     if options["boundary"] is None:
         options["boundary"] = {"patch": 96, "overlap": 16}
@@ -58,7 +60,7 @@ def _latent_diffusion(options: Config) -> Config:
 
 
 def _consistency_guided(options: Config) -> Config:
-    """Format 2: CGDM's decoder is the one diffusion decoder, the base its estimate, the branch a part of the network."""
+    """Format 2: CGDM's decoder is the one diffusion decoder; the base is its estimate, the branch the denoiser's."""
     options.setdefault("snr_clip", 5.0)
     options.setdefault("steps", 4)
     denoiser = _guided_unet(options.pop("denoiser", None), options.pop("consistency", None))

@@ -1,8 +1,8 @@
 import pytest
 import torch
+from ulcompress.diffusion.rehearsal import rehearsed
 
 from ulcompress.diffusion import NoiseSchedule
-from ulcompress.diffusion.rehearsal import rehearsed
 
 
 @pytest.fixture(params=["sample", "v_prediction"])

@@ -21,9 +21,9 @@ class DiffusionDecoder(Decoder):
         seed ─► boundary ─► x_t ─► patches ─► denoiser ─► guidance ─► merge ─► (+ estimate) ─► x_0 ─► sampler ─► x_t ...
 
     PerCo diffuses the latent under spatial and text conditions, with or without a linear estimate; CGDM diffuses the
-    image, with the base reconstruction as its estimate. Sources: PerCo, arXiv 2310.10325, section 3; CGDM (Kuang et al.,
-    ACM MM 2024); Ho and Salimans, Classifier-Free Diffusion Guidance, 2022, equation 6; late start from an estimate:
-    DIRAC (Goose et al., arXiv 2301.05489).
+    image, with the base reconstruction as its estimate. Sources: PerCo, arXiv 2310.10325, section 3; CGDM (Kuang et
+    al., ACM MM 2024); Ho and Salimans, Classifier-Free Diffusion Guidance, 2022, equation 6; late start from an
+    estimate: DIRAC (Goose et al., arXiv 2301.05489).
     """
 
     def __init__(
@@ -65,9 +65,9 @@ class DiffusionDecoder(Decoder):
         self.sampler = sampler if sampler is not None else DDIM()
         self.boundary = boundary if boundary is not None else BoundaryControl(patch=256, overlap=64)
         _check_estimate(denoiser, estimate)
-        self.objective.check(estimate=estimate is not None and estimate.added, start=start)
+        self.objective.check(estimate, start)
         self.sampler.check(self.objective.schedule, start)
-        if steps > 0 or estimate is None:
+        if steps != 0 or estimate is None:
             self.objective.schedule.sampling_levels(steps, start)
         if self.boundary.patch % denoiser.multiple:
             raise ValueError(
@@ -122,9 +122,8 @@ class DiffusionDecoder(Decoder):
         if steps == 0 and condition.estimate is not None:
             return condition.estimate[..., : shape[0], : shape[1]]
         schedule = self.objective.schedule
-        like = next(iter(condition.maps.values()))
-        height, width = like.shape[-2:]
-        noise = self.boundary.noise_of((1, self.channels, height, width), seed).to(like)
+        height, width = (-(-side // self.denoiser.multiple) * self.denoiser.multiple for side in shape)
+        noise = self.boundary.noise_of((1, self.channels, height, width), seed).to(condition.device)
         highest = schedule.at(schedule.highest(self.start), noise)
         noisy, known = schedule.noisy(self._begin(condition, noise), noise, highest), self._known(condition, noise)
         kept: dict[tuple[int, int], tuple[Condition, Context]] = {}
@@ -158,24 +157,26 @@ class DiffusionDecoder(Decoder):
         estimate = condition.estimate
         return torch.zeros_like(like) if estimate is None or self.objective.diffused == "residual" else estimate
 
-    def _known(self, condition: Condition, like: Tensor) -> Tensor:
-        """Return the mean of x_0 to which the denoiser's output is added, (B, C, h, w)."""
-        added = self.estimate is not None and self.estimate.added
-        return self._begin(condition, like) if added else torch.zeros_like(like)
+    def _known(self, condition: Condition, like: Tensor) -> Tensor | None:
+        """Return the estimate of x_0 to which the denoiser adds its output, (B, C, h, w), if there is one."""
+        return self._begin(condition, like) if self.estimate is not None and self.estimate.added else None
 
     def _on_grid(self, condition: Condition, shape: tuple[int, int]) -> Condition:
-        """Return the estimate and the maps that the denoiser sees on the target's grid, padded as the denoiser needs."""
-        maps = {name: None for name in condition.maps}
+        """Return the condition with the estimate, its maps on the target's grid and padded as the denoiser needs."""
+        maps: dict[str, Tensor | None] = dict.fromkeys(condition.maps)
         for name in maps.keys() & self.denoiser.condition_channels.keys():
-            maps[name] = self._padded(condition[name], shape)
-        estimate = None if self.estimate is None else self._padded(self.estimate(condition), shape)
+            maps[name] = pad_to_multiple(_repeated(condition.maps[name], shape), self.denoiser.multiple)
+        estimate = None
+        if self.estimate is not None:
+            estimate = self.estimate(condition)
+            assert estimate.shape[-2:] == shape
+            estimate = pad_to_multiple(estimate, self.denoiser.multiple)
         return condition.with_(**maps | {"estimate": estimate})
 
-    def _padded(self, value: Tensor, shape: tuple[int, int]) -> Tensor:
-        """Repeat the values of a coarser map up to the target's grid, and pad it to what the denoiser takes."""
-        if value.shape[-2:] != shape:
-            value = F.interpolate(value, size=shape, mode="nearest")
-        return pad_to_multiple(value, self.denoiser.multiple)
+
+def _repeated(map_: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Repeat the values of a coarser map up to a grid of h by w positions."""
+    return map_ if map_.shape[-2:] == shape else F.interpolate(map_, size=shape, mode="nearest")
 
 
 def _check_estimate(denoiser: Denoiser, estimate: Estimate | None) -> None:
@@ -192,3 +193,9 @@ def _check_estimate(denoiser: Denoiser, estimate: Estimate | None) -> None:
             f"{type(estimate).__name__} has {estimate.channels} channels, but {type(denoiser).__name__} predicts "
             f"{denoiser.channels} and sees an estimate of {seen}; set all three to the same number"
         )
+    for name in denoiser.condition_channels.keys() & estimate.condition_channels.keys():
+        if denoiser.condition_channels[name] != estimate.condition_channels[name]:
+            raise ValueError(
+                f"{type(estimate).__name__} takes {estimate.condition_channels[name]} {name} channels, but "
+                f"{type(denoiser).__name__} takes {denoiser.condition_channels[name]}; set both to the same number"
+            )

@@ -15,8 +15,8 @@ Context = Sequence[Tensor]
 class Denoiser(Part, ABC):
     """Predicts from a noisy target, its noise level and the condition.
 
-        condition ─► context, once a sample and patch ─┐
-        x_t, level, condition ─────────────────────────┴─► forward, every step ─► prediction
+    condition ─► context, once a sample and patch ─┐
+    x_t, level, condition ─────────────────────────┴─► forward, every step ─► prediction
     """
 
     channels: int
@@ -29,7 +29,10 @@ class Denoiser(Part, ABC):
     """The target's sides are brought to multiples of this many positions."""
 
     def context(self, condition: Condition) -> Context:
-        """Return what every step of a sample needs of the condition, whose maps are on the target's grid."""
+        """Return what every step of a sample needs of the condition, whose maps are on the target's grid.
+
+        It does not depend on the text, in whose place guidance shows the denoiser the empty caption.
+        """
         return ()
 
     @abstractmethod

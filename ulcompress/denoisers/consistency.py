@@ -17,7 +17,9 @@ class ConsistencyEncoder(Part):
     reconstruction.
     """
 
-    def __init__(self, *, channels: int = 3, widths: Sequence[int] = (64, 128, 192, 256), patch_size: int = 4, blocks: int = 1):
+    def __init__(
+        self, *, channels: int = 3, widths: Sequence[int] = (64, 128, 192, 256), patch_size: int = 4, blocks: int = 1
+    ):
         """Build the network with random weights; widths and patch size are those of the `GuidedUNet` that it guides.
 
         Args:

@@ -6,9 +6,11 @@ from typing import final
 import torch
 from torch import Tensor
 
+from ulcompress.diffusion.discrete_schedule import DiscreteSchedule
+from ulcompress.diffusion.estimate import Estimate
 from ulcompress.diffusion.prediction import PREDICTIONS, Prediction
+from ulcompress.diffusion.schedule import Schedule
 from ulcompress.diffusion.scheduled_sampling import scheduled_noise
-from ulcompress.diffusion.schedule import DiscreteSchedule, Schedule
 from ulcompress.part import Part
 from ulcompress.records import Denoised
 
@@ -21,7 +23,8 @@ class Objective(Part):
 
         target, estimate ─► what is diffused, x_0 ─► x_t at a random level ─► network ─► prediction ─► squared error
 
-    The network's output is added to what the estimate alone would predict, so that an output of zero is the estimate.
+    The network's output is added to the prediction that follows from the estimate alone, so that an output of zero at
+    pure noise is the estimate, and an untrained network whose last layer is zero begins with it.
     """
 
     def __init__(
@@ -73,12 +76,12 @@ class Objective(Part):
         self.terminal_share = terminal_share
         self.scheduled_sampling = scheduled_sampling
 
-    def check(self, *, estimate: bool, start: float) -> None:
+    def check(self, estimate: Estimate | None, start: float) -> None:
         """Raise ValueError where it cannot work with an estimate, or without, or with sampling from `start`."""
-        if self.diffused == "residual" and not estimate:
-            raise ValueError("the residual to an estimate is diffused, but there is none; give one, or diffuse the target")
-        if self.diffused == "target" and estimate and self.prediction == "epsilon":
-            raise ValueError("an estimate of the target says nothing of epsilon; predict v_prediction or sample")
+        if self.diffused == "residual" and estimate is None:
+            raise ValueError(
+                "the residual to an estimate is diffused, but there is none; give one, or set diffused to target"
+            )
         if self.min_snr is not None and self.terminal_share > 0 and start == 1 and self.schedule.pure_noise:
             raise ValueError(
                 "min_snr weighs samples at pure noise by zero; set terminal_share to 0, min_snr to null, or start to "
@@ -93,19 +96,17 @@ class Objective(Part):
         """Return the target of an x_0, given its estimate, (B, C, h, w)."""
         return clean if self.diffused == "target" or estimate is None else clean + estimate
 
-    def clean(self, output: Tensor, noisy: Tensor, levels: Tensor, known: Tensor) -> Tensor:
+    def clean(self, output: Tensor, noisy: Tensor, levels: Tensor, known: Tensor | None) -> Tensor:
         """Return the x_0 that an output of the network implies, (B, C, h, w).
 
         Args:
             output: Of the network, (B, C, h, w).
             noisy: x_t, (B, C, h, w).
             levels: Of the noise, (B,).
-            known: The mean of x_0 to which the output is added, (B, C, h, w).
+            known: The estimate of x_0 to which the network adds, (B, C, h, w); None where it stands alone.
         """
-        if self.prediction == "sample":
-            return output + known
-        prediction = self._prediction(levels)
-        return prediction.estimate(output + prediction.target(known, 0.0), noisy)
+        whole = self._added(output, noisy, levels, known)
+        return whole if self.prediction == "sample" else self._prediction(levels).estimate(whole, noisy)
 
     def loss(
         self,
@@ -113,31 +114,30 @@ class Objective(Part):
         network: Callable[[Tensor, Tensor, Tensor], Tensor],
         *,
         begin: Tensor,
-        known: Tensor,
+        known: Tensor | None,
         start: float,
         size: tuple[int, int],
     ) -> Denoised:
-        """Return the weighted squared error at random noise levels, and the estimate of x_0.
+        """Return the weighted squared error at random noise levels, and the estimate of x_0, (B, C, h, w).
 
         Args:
             clean: x_0, (B, C, h, w).
             network: Maps x_t, levels (n,), and the indices (n,) of these images in the batch to its output.
             begin: What sampling starts from beneath the noise, (B, C, h, w).
-            known: The mean of x_0 to which the network's output is added, (B, C, h, w).
+            known: The estimate of x_0 to which the network adds, (B, C, h, w); None where it stands alone.
             start: Share of the process at which sampling starts.
-            size: Rows and columns that count; what lies behind is padding.
+            size: Rows and columns that count in the error; what lies behind is padding.
         """
         first = self.schedule.highest(start)
         levels = self.schedule.draw(len(clean), clean.device, start)
         terminal = torch.rand(len(clean), device=clean.device) < self.terminal_share
         levels = torch.where(terminal, first, levels)
         noise = torch.randn_like(clean)
-        everything = torch.arange(len(clean), device=clean.device)
 
         def one_step(rows: Tensor) -> Tensor:
             at = self.schedule.at(first, rows)
             noisy = self.schedule.noisy(begin[rows], noise[rows], at)
-            return self.clean(network(noisy, at, rows), noisy, at, known[rows])
+            return self.clean(network(noisy, at, rows), noisy, at, None if known is None else known[rows])
 
         if self.scheduled_sampling > 0:
             noise = scheduled_noise(
@@ -151,25 +151,28 @@ class Objective(Part):
                 estimate=one_step,
             )
         noisy = self.schedule.noisy(clean, noise, levels)
-        output = network(noisy, levels, everything)
-        prediction = self._prediction(levels)
-        error = (output + prediction.target(known, 0.0) - prediction.target(clean, noise)).square()
+        output = network(noisy, levels, torch.arange(len(clean), device=clean.device))
+        target = self._prediction(levels).target(clean, noise)
+        error = (self._added(output, noisy, levels, known) - target).square()
         error = error[..., : size[0], : size[1]].mean((1, 2, 3)) * self.weights(levels)
-        estimate = self.clean(output, noisy, levels, known)[..., : size[0], : size[1]]
-        return Denoised({"diffusion": error.mean()}, estimate)
+        return Denoised({"diffusion": error.mean()}, self.clean(output, noisy, levels, known))
 
     def weights(self, levels: Tensor) -> Tensor:
         """Return the weight of the squared error of the prediction at noise levels (B,), (B,)."""
         prediction = self._prediction(levels)
         scale = prediction.determinant.square()
         if self.min_snr is not None:
-            # min(SNR, gamma) for the error of x_0, times sigma^2, so that it is finite at both ends.
+            # min(SNR, min_snr) for the error of x_0, times sigma^2, so that it is finite at both ends.
             signal, noise = prediction.alpha.square(), prediction.sigma.square()
             return (torch.minimum(signal, self.min_snr * noise) / scale).flatten()
         if self.error is None:
             return torch.ones_like(scale).flatten()
         other = Prediction.of(self.error, prediction.alpha, prediction.sigma)
         return (other.determinant.square() / scale).flatten()
+
+    def _added(self, output: Tensor, noisy: Tensor, levels: Tensor, known: Tensor | None) -> Tensor:
+        """Return the whole prediction: what follows from the estimate, and the output."""
+        return output if known is None else output + self._prediction(levels).baseline(known, noisy)
 
     def _prediction(self, levels: Tensor) -> Prediction:
         return Prediction.of(self.prediction, *self.schedule.coefficients(levels))
