@@ -67,6 +67,8 @@ class Objective(Part):
                 "epsilon says nothing of the image at pure noise; predict v_prediction, sample or velocity, or set the "
                 "schedule's zero_terminal_snr to false"
             )
+        if min_snr is not None and min_snr <= 0:
+            raise ValueError(f"min_snr must be above 0, got {min_snr}; null weighs all levels alike")
         if min_snr is not None and error is not None:
             raise ValueError("min_snr weighs the error of x_0 whatever is predicted; leave min_snr or error out")
         self.diffused = diffused
