@@ -3,7 +3,15 @@ import torch
 
 from ulcompress.decoders import DiffusionDecoder
 from ulcompress.denoisers import ConsistencyEncoder, GuidedUNet, UNet
-from ulcompress.diffusion import BaseEstimate, BoundaryControl, DiscreteSchedule, Objective
+from ulcompress.diffusion import (
+    BaseEstimate,
+    BoundaryControl,
+    ContinuousSchedule,
+    DiscreteSchedule,
+    DPMSolver,
+    LinearEstimate,
+    Objective,
+)
 from ulcompress.records import Condition
 
 OBJECTIVE = {"schedule", "diffused", "prediction", "error", "min_snr", "terminal_share", "scheduled_sampling"}
@@ -14,6 +22,14 @@ def decoder_of(denoiser, estimate, defaults, arguments):
     options = defaults | arguments
     objective = Objective(**{name: options.pop(name) for name in OBJECTIVE & options.keys()})
     return DiffusionDecoder(denoiser=denoiser, objective=objective, estimate=estimate, **options).eval()
+
+
+def awake(decoder):
+    """Give layers that begin at zero random weights."""
+    for parameter in decoder.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return decoder
 
 
 @pytest.fixture
@@ -42,12 +58,26 @@ def consistency_guided(one_thread):
         options = {**sizes, "blocks": 1, "syntax_channels": 5, "text_channels": 8} | (network or {})
         denoiser = GuidedUNet(**options, consistency=branch)
         cosine = {"schedule": DiscreteSchedule(beta_schedule="squaredcos_cap_v2"), "prediction": "sample"}
-        defaults = {**cosine, "steps": 2, "boundary": BoundaryControl(patch=256, overlap=64)}
+        defaults = {**cosine, "min_snr": 5.0, "steps": 2, "boundary": BoundaryControl(patch=256, overlap=64)}
         decoder = decoder_of(denoiser, BaseEstimate(added=added), defaults, arguments)
-        for parameter in decoder.parameters():
-            if not untrained and not parameter.any():
-                torch.nn.init.normal_(parameter, std=0.1)
-        return decoder
+        return decoder if untrained else awake(decoder)
+
+    return make
+
+
+@pytest.fixture
+def residual_flow(one_thread):
+    """Return a maker of a tiny decoder that diffuses what is missing to a linear estimate, on a straight path."""
+
+    def make(**arguments):
+        torch.manual_seed(0)
+        maps = {"estimate": 4, "spatial": 3}
+        sizes = {"widths": (8, 12), "patch_size": 2}
+        branch = ConsistencyEncoder(channels=7, **sizes)
+        denoiser = GuidedUNet(channels=4, maps=maps, consistency=branch, **sizes, syntax_channels=5, text_channels=8)
+        estimate = LinearEstimate(spatial_channels=3, channels=4)
+        flow = {"schedule": ContinuousSchedule(), "diffused": "residual", "prediction": "sample", "error": "velocity"}
+        return awake(decoder_of(denoiser, estimate, {**flow, "sampler": DPMSolver(), "steps": 2}, arguments))
 
     return make
 

@@ -1,12 +1,10 @@
 import pytest
 import torch
 
-from ulcompress.autoencoders import CosineAutoencoder
 from ulcompress.decoders import DiffusionDecoder
 from ulcompress.denoisers import UNet
 from ulcompress.diffusion import BoundaryControl, DiscreteSchedule, LinearEstimate, Objective
 from ulcompress.diffusion.noise import gaussian_canvas
-from ulcompress.encoders import CosineEncoder, HyperEncoder
 from ulcompress.records import Condition
 
 
@@ -80,33 +78,6 @@ def test_in_training_later_steps_see_what_the_first_one_made(latent_diffusion, c
         torch.testing.assert_close(seen[-1][0][0], noisy[row], atol=1e-4, rtol=1e-4)
 
 
-@torch.no_grad()
-def test_the_estimate_of_all_coefficients_is_the_latent(one_thread):
-    torch.manual_seed(0)
-    image = torch.rand(2, 3, 32, 64)
-    latent = CosineAutoencoder(widths=(8, 8), channels=6).encode(image)
-    encoder = CosineEncoder(network=HyperEncoder(stride=16, width=8, channels=768, latent_channels=6))
-    estimate = LinearEstimate(spatial_channels=768, channels=6)
-    condition = Condition(spatial=encoder(image, latent))
-    torch.testing.assert_close(estimate(condition), latent, atol=1e-4, rtol=1e-4)
-
-
-@torch.no_grad()
-def test_a_border_that_is_replicated_is_no_border():
-    options = {"channels": 4, "maps": {"spatial": 3}, "text_channels": 8, "widths": (32, 32), "head_channels": 8}
-    flat = torch.randn(1, 7, 1, 1).expand(-1, -1, 12, 12)
-    spread = {}
-    for padding in ("zeros", "replicate"):
-        torch.manual_seed(0)
-        unet = UNet(**options, padding=padding)
-        assert UNet(**unet.arguments()).arguments() == unet.arguments() and unet.arguments()["padding"] == padding
-        predicted = unet(flat[:, :4], torch.tensor([999]), Condition(spatial=flat[:, 4:]))
-        spread[padding] = float(predicted.flatten(2).std(-1).max())
-    assert spread["zeros"] > 1e-2 and spread["replicate"] < 1e-5
-    with pytest.raises(ValueError, match="padding must be one of zeros, replicate, got 'reflect'"):
-        UNet(**options, padding="reflect")
-
-
 def guided_by_estimate(objective=None, **options):
     torch.manual_seed(0)
     sizes = {"channels": 4, "maps": {"estimate": 4}, "text_channels": 8, "widths": (32, 32), "head_channels": 8}
@@ -131,6 +102,20 @@ def test_an_untrained_network_leaves_the_estimate_as_it_is(one_thread, diffused,
     assert decoder.loss(target, condition).estimate.shape == target.shape
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("prediction", ["v_prediction", "epsilon", "velocity"])
+@pytest.mark.parametrize("diffused", ["target", "residual"])
+def test_where_signal_is_left_an_untrained_network_takes_its_share_of_x_t(one_thread, prediction, diffused):
+    """The mean of a target of unit variance about the estimate, given that x_t is the estimate under noise."""
+    schedule = DiscreteSchedule(zero_terminal_snr=False)
+    decoder = guided_by_estimate(Objective(schedule=schedule, prediction=prediction, diffused=diffused))
+    condition = Condition(spatial=torch.randn(1, 10, 3, 4))
+    alpha, sigma = schedule.coefficients(torch.tensor([999]))
+    expected = decoder.estimate(condition) + alpha * sigma * gaussian_canvas((1, 4, 6, 8), 0)
+    sample = decoder.sample(condition, (6, 8), seed=0, steps=1)
+    torch.testing.assert_close(sample, expected, atol=1e-4, rtol=1e-4)
+
+
 def test_what_the_estimate_explains_is_no_loss(one_thread):
     decoder = guided_by_estimate(Objective(terminal_share=1.0))
     spatial = torch.randn(2, 10, 3, 4)
@@ -143,17 +128,17 @@ def test_what_the_estimate_explains_is_no_loss(one_thread):
 def test_an_estimate_that_does_not_fit_is_refused(one_thread):
     sizes = {"channels": 4, "text_channels": 8, "widths": (32, 32), "head_channels": 8}
     unet = UNet(**sizes, maps={"estimate": 3})
-    with pytest.raises(ValueError, match="LinearEstimate has 4 channels, but UNet predicts 4 and sees an estimate of 3"):
+    with pytest.raises(
+        ValueError, match="LinearEstimate has 4 channels, but UNet predicts 4 and sees an estimate of 3"
+    ):
         DiffusionDecoder(denoiser=unet, estimate=LinearEstimate(channels=4))
     with pytest.raises(ValueError, match="UNet sees an estimate of its target, but the decoder has none"):
         DiffusionDecoder(denoiser=unet)
-    of_noise = Objective(schedule=DiscreteSchedule(zero_terminal_snr=False), prediction="epsilon")
-    with pytest.raises(ValueError, match="says nothing of epsilon; predict v_prediction or sample"):
-        guided_by_estimate(of_noise)
     with pytest.raises(ValueError, match="the residual to an estimate is diffused, but there is none"):
         DiffusionDecoder(denoiser=UNet(**sizes, maps={"spatial": 3}), objective=Objective(diffused="residual"))
-    with pytest.raises(ValueError, match="the stride 8 of the latent must divide that of the features, 12"):
-        LinearEstimate(spatial_stride=12)
+    seen = UNet(**sizes, maps={"estimate": 4, "spatial": 3})
+    with pytest.raises(ValueError, match="LinearEstimate takes 10 spatial channels, but UNet takes 3; set both"):
+        DiffusionDecoder(denoiser=seen, estimate=LinearEstimate(spatial_channels=10, channels=4))
 
 
 @torch.no_grad()
