@@ -119,9 +119,7 @@ def tiny_staged_codec(one_thread) -> Codec:
             encoder=HyperEncoder(stride=16, width=8, channels=8),
             quantizer=ResidualQuantizer(codebook_sizes=[16, 8], blocks=[2, 1], channels=8, dimension=4),
             conditioning={"spatial": SpatialFeatures()},
-            decoder=DiffusionDecoder(
-                denoiser=UNet(maps={"spatial": 8}, widths=(32, 32), head_channels=8), steps=1
-            ),
+            decoder=DiffusionDecoder(denoiser=UNet(maps={"spatial": 8}, widths=(32, 32), head_channels=8), steps=1),
         ).eval()
 
 

@@ -40,12 +40,17 @@ def _check_latent(autoencoder: Autoencoder, encoder: Encoder) -> None:
             f"the stride {encoder.stride} of {_name(encoder)} must be a multiple of the stride {autoencoder.stride} "
             f"of {_name(autoencoder)}"
         )
-    for what, expected in {"channels": encoder.latent_channels, "stride": encoder.latent_stride}.items():
-        if expected is not None and expected != getattr(autoencoder, what):
-            raise ValueError(
-                f"{_name(encoder)} expects a latent of {what} {expected} but that of {_name(autoencoder)} has "
-                f"{getattr(autoencoder, what)}; set `latent_{what}` to that number"
-            )
+    channels, stride = encoder.latent_channels, encoder.latent_stride
+    if channels is not None and channels != autoencoder.channels:
+        raise ValueError(
+            f"{_name(encoder)} expects a latent of {channels} channels but {_name(autoencoder)} gives "
+            f"{autoencoder.channels}; set `latent_channels` to that number"
+        )
+    if stride is not None and stride != autoencoder.stride:
+        raise ValueError(
+            f"{_name(encoder)} expects a latent of stride {stride} but {_name(autoencoder)} gives one of stride "
+            f"{autoencoder.stride}; set `latent_stride` to that number"
+        )
 
 
 def _check_features(encoder: Encoder, quantizer: Quantizer, conditioner: Conditioner) -> None:
@@ -73,8 +78,8 @@ def _check_fields(conditioning: Mapping[str, Conditioner], decoder: Decoder) -> 
     if missing:
         raise ValueError(
             f"{_name(decoder)} needs {_list(missing)}, which none of the conditioners "
-            f"({_names(conditioning.values())}) provides; "
-            f"it can use {_list(decoder.accepts)}"
+            f"({_names(conditioning.values())}) provides; list one that does, or build the decoder without; it can use "
+            f"{_list(decoder.accepts)}"
         )
     for conditioner in conditioning.values():
         if not conditioner.provides & decoder.accepts:
