@@ -19,9 +19,9 @@ from ulcompress.conditioning import (
     TextPrompt,
     TokenTransformer,
 )
-from ulcompress.decoders import ConsistencyEncoder, ConsistencyGuidedDecoder, GuidedUNet, LatentDiffusionDecoder
-from ulcompress.decoders.unet import UNet
-from ulcompress.diffusion import BoundaryControl
+from ulcompress.decoders import DiffusionDecoder
+from ulcompress.denoisers import ConsistencyEncoder, GuidedUNet, UNet
+from ulcompress.diffusion import BaseEstimate, BoundaryControl, DiscreteSchedule, Objective
 from ulcompress.encoders import AnalysisTransform, HyperEncoder
 from ulcompress.hyperprior import CompressAIModel
 from ulcompress.losses.layers import IMAGE, Layers
@@ -115,8 +115,8 @@ def tiny_codec(one_thread) -> Codec:
             encoder=HyperEncoder(stride=16, width=8, channels=8),
             quantizer=VectorQuantizer(codebook_size=16, channels=8, dimension=4),
             conditioning={"text": text, "spatial": SpatialFeatures()},
-            decoder=LatentDiffusionDecoder(
-                denoiser=UNet(spatial_channels=8, text_channels=16, widths=(32, 32), head_channels=8), steps=2
+            decoder=DiffusionDecoder(
+                denoiser=UNet(maps={"spatial": 8}, text_channels=16, widths=(32, 32), head_channels=8), steps=2
             ),
         )
     codec.prepare(CAPTIONS)
@@ -133,9 +133,7 @@ def tiny_staged_codec(one_thread) -> Codec:
             encoder=HyperEncoder(stride=16, width=8, channels=8),
             quantizer=ResidualQuantizer(codebook_sizes=[16, 8], blocks=[2, 1], channels=8, dimension=4),
             conditioning={"spatial": SpatialFeatures()},
-            decoder=LatentDiffusionDecoder(
-                denoiser=UNet(spatial_channels=8, widths=(32, 32), head_channels=8), steps=1
-            ),
+            decoder=DiffusionDecoder(denoiser=UNet(maps={"spatial": 8}, widths=(32, 32), head_channels=8), steps=1),
         ).eval()
 
 
@@ -156,9 +154,12 @@ def tiny_guided_codec(one_thread) -> Codec:
                 "base": SynthesisTransform(model=model),
                 "syntax": NeuralSyntax(generator=SyntaxGenerator(dimension=6, width=4, stages=3)),
             },
-            decoder=ConsistencyGuidedDecoder(
-                denoiser=GuidedUNet(**sizes, syntax_channels=6),
-                consistency=ConsistencyEncoder(**sizes),
+            decoder=DiffusionDecoder(
+                denoiser=GuidedUNet(**sizes, syntax_channels=6, consistency=ConsistencyEncoder(**sizes)),
+                objective=Objective(
+                    schedule=DiscreteSchedule(beta_schedule="squaredcos_cap_v2"), prediction="sample", min_snr=5.0
+                ),
+                estimate=BaseEstimate(),
                 boundary=BoundaryControl(patch=128, overlap=32, seed=0),
                 steps=2,
             ),

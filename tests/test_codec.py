@@ -11,7 +11,9 @@ from ulcompress import BitstreamError, Codec, load
 from ulcompress.autoencoders import KLAutoencoder
 from ulcompress.bitstream import VERSION, Header, _check, parse
 from ulcompress.conditioning import SpatialFeatures
-from ulcompress.decoders import LatentDiffusionDecoder, LinearEstimate, UNet
+from ulcompress.decoders import DiffusionDecoder
+from ulcompress.denoisers import UNet
+from ulcompress.diffusion import LinearEstimate
 from ulcompress.encoders import HyperEncoder
 from ulcompress.quantizers import FiniteScalarQuantizer, VectorQuantizer
 
@@ -36,13 +38,13 @@ def tiny_codec(tiny_codec):
 
 def parts(**changes):
     """Parts of a small codec without text that fit together, but for the changes."""
-    denoiser = UNet(spatial_channels=8, text_channels=8, widths=(32, 32), head_channels=8)
+    denoiser = UNet(maps={"spatial": 8}, text_channels=8, widths=(32, 32), head_channels=8)
     return {
         "autoencoder": KLAutoencoder(widths=(8, 8)),
         "encoder": HyperEncoder(stride=16, width=8, channels=8),
         "quantizer": FiniteScalarQuantizer(levels=(4, 4), channels=8),
         "conditioning": {"spatial": SpatialFeatures()},
-        "decoder": LatentDiffusionDecoder(denoiser=denoiser, steps=1),
+        "decoder": DiffusionDecoder(denoiser=denoiser, steps=1),
     } | changes
 
 
@@ -185,9 +187,9 @@ def test_values_outside_the_range_are_clamped(tiny_codec):
 
 
 def _with_estimate(**strides):
-    denoiser = UNet(spatial_channels=4, text_channels=8, widths=(32, 32), head_channels=8)
+    denoiser = UNet(maps={"estimate": 4}, text_channels=8, widths=(32, 32), head_channels=8)
     estimate = LinearEstimate(spatial_channels=8, channels=4, **strides)
-    return LatentDiffusionDecoder(denoiser=denoiser, estimate=estimate)
+    return DiffusionDecoder(denoiser=denoiser, estimate=estimate)
 
 
 REFUSED = {
@@ -209,15 +211,15 @@ REFUSED = {
     ),
     "features of another estimate": (
         lambda: {"decoder": _with_estimate(spatial_stride=32)},
-        r"HyperEncoder gives 16 pixels a feature position but LinearEstimate takes 32",
+        r"HyperEncoder gives 16 pixels a feature position but DiffusionDecoder takes 32",
     ),
     "latent of another estimate": (
         lambda: {"decoder": _with_estimate(stride=16)},
-        r"KLAutoencoder gives 8 pixels a latent position but LinearEstimate takes 16",
+        r"KLAutoencoder gives 8 pixels a latent position but DiffusionDecoder takes 16",
     ),
     "no condition": (
         lambda: {"conditioning": {}},
-        r"LatentDiffusionDecoder needs spatial, which none of the conditioners \(there are none\) provides",
+        r"DiffusionDecoder needs spatial, which none of the conditioners \(there are none\) provides",
     ),
 }
 
@@ -240,7 +242,7 @@ def test_a_condition_that_nobody_uses_is_refused():
         provides = frozenset({"syntax"})
 
     conditioning = {"spatial": SpatialFeatures(), "syntax": Syntax()}
-    with pytest.raises(ValueError, match=r"Syntax provides syntax, of which LatentDiffusionDecoder can use nothing"):
+    with pytest.raises(ValueError, match=r"Syntax provides syntax, of which DiffusionDecoder can use nothing"):
         Codec(**parts(conditioning=conditioning))
 
 
@@ -269,7 +271,7 @@ def test_fingerprint_follows_the_tables(tiny_codec):
 
 def test_defaults_of_the_sampler_do_not_orphan_files():
     given = parts()
-    other = given | {"decoder": LatentDiffusionDecoder(denoiser=given["decoder"].denoiser, steps=3, guidance=2.0)}
+    other = given | {"decoder": DiffusionDecoder(denoiser=given["decoder"].denoiser, steps=3, guidance=2.0)}
     assert Codec(**given).eval().fingerprint == Codec(**other).eval().fingerprint
 
 
@@ -279,7 +281,7 @@ def test_fingerprint_survives_saving(tmp_path, guidance):
     from ulcompress import load
 
     given = parts(quantizer=VectorQuantizer(codebook_size=4, channels=8, dimension=2))
-    given["decoder"] = LatentDiffusionDecoder(denoiser=given["decoder"].denoiser, guidance=guidance)
+    given["decoder"] = DiffusionDecoder(denoiser=given["decoder"].denoiser, guidance=guidance)
     codec = Codec(**given).eval()
     codec.save(tmp_path)
     again = load(tmp_path)

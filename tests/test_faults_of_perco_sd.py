@@ -131,20 +131,23 @@ def test_no_globals_of_configuration_and_no_name_twice():
     assert [name for name, count in names.items() if count > 1 and name not in private] == []
 
 
-class Forbidden(nn.Module):
-    """Stands where a part must not be used."""
-
-    def forward(self, *args, **kwargs):
-        raise AssertionError("used while encoding")
+def forbidden(module, inputs):
+    raise AssertionError(f"{type(module).__name__} is used while encoding")
 
 
 def test_encoding_needs_neither_denoiser_nor_text_encoder(tiny_codec, image):
     """There: the whole decoder is built to encode."""
     expected = tiny_codec.compress(image, "a red cup")
-    tiny_codec.decoder.denoiser = Forbidden()
-    tiny_codec.conditioning["text"].encoder = Forbidden()
-    tiny_codec.autoencoder.network.decoder = Forbidden()
+    unused = (
+        tiny_codec.decoder.denoiser,
+        tiny_codec.conditioning["text"].encoder,
+        tiny_codec.autoencoder.network.decoder,
+    )
+    for part in unused:
+        part.register_forward_pre_hook(forbidden)
     assert tiny_codec.compress(image, "a red cup") == expected
+    with pytest.raises(AssertionError, match="is used while encoding"):
+        tiny_codec.decompress(expected)
 
 
 def test_a_codec_can_be_loaded_for_encoding_alone(tiny_codec, image, tmp_path):

@@ -14,7 +14,7 @@ from ulcompress.autoencoders import KLAutoencoder
 from ulcompress.autoencoders.kl import TILE
 from ulcompress.commands.main import run
 from ulcompress.conditioning import ClipTextEncoder
-from ulcompress.decoders import UNet
+from ulcompress.denoisers import UNet
 from ulcompress.foundation import DEFAULT, StableDiffusion
 from ulcompress.hub import PINNED
 from ulcompress.records import Condition
@@ -82,12 +82,12 @@ def test_the_autoencoder_is_stable_diffusions(model, stable_diffusion):
 @pytest.mark.parametrize("trained", ["all", "linear", "lora"])
 def test_the_unet_is_stable_diffusions_until_it_is_trained(model, stable_diffusion, trained):
     theirs = UNet2DConditionModel.from_pretrained(stable_diffusion, subfolder="unet").eval()
-    ours = UNet(spatial_channels=3, pretrained=model, new_inputs="zero", trained=trained)
+    ours = UNet(maps={"spatial": 3}, pretrained=model, new_inputs="zero", trained=trained)
     noisy, times, text = torch.randn(2, 4, 8, 8), torch.tensor([3, 700]), torch.randn(2, 12, 16)
     condition = Condition(spatial=torch.randn(2, 3, 8, 8), text=text, text_mask=torch.ones(2, 12, dtype=torch.bool))
     expected = theirs(noisy, times, encoder_hidden_states=text).sample
     torch.testing.assert_close(ours(noisy, times, condition), expected, atol=1e-5, rtol=1e-4)
-    random = UNet(spatial_channels=3, pretrained=model, trained=trained)
+    random = UNet(maps={"spatial": 3}, pretrained=model, trained=trained)
     assert not torch.allclose(random(noisy, times, condition), expected, atol=1e-3), "random weights see the condition"
     kept = random.network.conv_in.weight[:, :4]
     assert torch.equal(kept, theirs.conv_in.weight)
@@ -96,7 +96,7 @@ def test_the_unet_is_stable_diffusions_until_it_is_trained(model, stable_diffusi
 
 def test_which_parameters_are_trained(model):
     def names(trained, **options):
-        unet = UNet(spatial_channels=3, pretrained=model, trained=trained, **options)
+        unet = UNet(maps={"spatial": 3}, pretrained=model, trained=trained, **options)
         return {name for name, parameter in unet.named_parameters() if parameter.requires_grad}, unet
 
     everything, unet = names("all")
@@ -113,7 +113,7 @@ def test_which_parameters_are_trained(model):
 
 @pytest.mark.parametrize("trained", ["all", "linear", "lora"])
 def test_a_syntax_changes_nothing_until_it_is_trained(model, trained):
-    options = {"spatial_channels": 3, "pretrained": model, "new_inputs": "zero", "trained": trained}
+    options = {"maps": {"spatial": 3}, "pretrained": model, "new_inputs": "zero", "trained": trained}
     plain = UNet(**options, padding="replicate")
     unet = UNet(**options, syntax_channels=5, padding="replicate")
     noisy, times = torch.randn(2, 4, 8, 8), torch.tensor([3, 700])
@@ -131,13 +131,13 @@ def test_a_syntax_changes_nothing_until_it_is_trained(model, trained):
 
 
 def test_an_architecture_has_its_own_syntax(model):
-    arguments = UNet(spatial_channels=3, syntax_channels=5, pretrained=model).arguments()
+    arguments = UNet(maps={"spatial": 3}, syntax_channels=5, pretrained=model).arguments()
     with pytest.raises(ValueError, match="takes a syntax of 5 channels, got syntax_channels=None"):
         UNet(**arguments | {"syntax_channels": None})
 
 
 def test_a_step_changes_what_is_trained_and_nothing_else(model):
-    unet = UNet(spatial_channels=3, pretrained=model, trained="lora", lora_rank=2)
+    unet = UNet(maps={"spatial": 3}, pretrained=model, trained="lora", lora_rank=2)
     before = {name: value.clone() for name, value in unet.named_parameters()}
     optimizer = torch.optim.Adam([p for p in unet.parameters() if p.requires_grad], lr=0.01)
     condition = Condition(spatial=torch.randn(1, 3, 8, 8), text=torch.randn(1, 12, 16))

@@ -19,14 +19,9 @@ from ulcompress.conditioning import (
     TokenTransformer,
 )
 from ulcompress.data.batch import Batch
-from ulcompress.decoders import (
-    BaseReconstruction,
-    ConsistencyEncoder,
-    ConsistencyGuidedDecoder,
-    GuidedUNet,
-    LatentDiffusionDecoder,
-    UNet,
-)
+from ulcompress.decoders import BaseReconstruction, DiffusionDecoder
+from ulcompress.denoisers import ConsistencyEncoder, GuidedUNet, UNet
+from ulcompress.diffusion import BaseEstimate, DiscreteSchedule, Objective
 from ulcompress.encoders import AnalysisTransform, HyperEncoder
 from ulcompress.hyperprior import CompressAIModel
 from ulcompress.part import Part
@@ -51,26 +46,29 @@ def text():
 
 def latents(**changes):
     """PerCo's shape, with a syntax."""
-    denoiser = UNet(spatial_channels=8, text_channels=8, syntax_channels=6, widths=(32, 32), head_channels=8)
+    denoiser = UNet(maps={"spatial": 8}, text_channels=8, syntax_channels=6, widths=(32, 32), head_channels=8)
     return {
         "autoencoder": KLAutoencoder(widths=(8, 8)),
         "encoder": HyperEncoder(stride=16, width=8, channels=8),
         "quantizer": VectorQuantizer(codebook_size=16, channels=8, dimension=4),
         "conditioning": {"syntax": syntax(sees_base=False), "spatial": SpatialFeatures()},
-        "decoder": LatentDiffusionDecoder(denoiser=denoiser, steps=2),
+        "decoder": DiffusionDecoder(denoiser=denoiser, steps=2),
     } | changes
 
 
 def pixels(*, text_channels=None, **changes):
     """CGDM's shape."""
     sizes = {"widths": (8, 8), "patch_size": 4, "blocks": 1}
-    denoiser = GuidedUNet(**sizes, syntax_channels=6, text_channels=text_channels)
+    branch = ConsistencyEncoder(**sizes)
+    denoiser = GuidedUNet(**sizes, consistency=branch, syntax_channels=6, text_channels=text_channels)
+    cosine = DiscreteSchedule(beta_schedule="squaredcos_cap_v2")
+    objective = Objective(schedule=cosine, prediction="sample", min_snr=5.0)
     return {
         "autoencoder": PixelSpace(),
         "encoder": AnalysisTransform(model=MODEL),
         "quantizer": HyperpriorQuantizer(model=MODEL),
         "conditioning": {"base": SynthesisTransform(model=MODEL), "syntax": syntax(sees_base=True)},
-        "decoder": ConsistencyGuidedDecoder(denoiser=denoiser, consistency=ConsistencyEncoder(**sizes), steps=2),
+        "decoder": DiffusionDecoder(denoiser=denoiser, objective=objective, estimate=BaseEstimate(), steps=2),
     } | changes
 
 
@@ -81,8 +79,8 @@ def captions_on_a_base():
 
 def hyperprior_under_latents():
     quantizer = HyperpriorQuantizer(model=MODEL)
-    denoiser = UNet(spatial_channels=8, text_channels=8, widths=(32, 32), head_channels=8)
-    decoder = LatentDiffusionDecoder(denoiser=denoiser, steps=2)
+    denoiser = UNet(maps={"spatial": 8}, text_channels=8, widths=(32, 32), head_channels=8)
+    decoder = DiffusionDecoder(denoiser=denoiser, steps=2)
     conditioning = {"spatial": SpatialFeatures()}
     encoder = AnalysisTransform(model=MODEL)
     return latents(encoder=encoder, quantizer=quantizer, conditioning=conditioning, decoder=decoder)
@@ -164,7 +162,7 @@ def test_the_decoder_sees_all_that_is_sent(name, one_thread):
 REFUSED = {
     "a decoder that nobody steers": (
         lambda: pixels(conditioning={"base": SynthesisTransform(model=MODEL)}),
-        r"ConsistencyGuidedDecoder is steered by a syntax, which none of .* \(SynthesisTransform\) provides",
+        r"DiffusionDecoder needs syntax, which none of .* \(SynthesisTransform\) provides; list one that does",
     ),
     "a syntax that compares with a base that nobody gives": (
         lambda: latents(conditioning={"spatial": SpatialFeatures(), "syntax": syntax(sees_base=True)}),
@@ -175,20 +173,20 @@ REFUSED = {
         r"NeuralSyntax needs base, .* \(there are none\) .* or set `sees_base` of a syntax generator to false",
     ),
     "a syntax that the latent decoder does not take": (
-        lambda: latents(decoder=LatentDiffusionDecoder(denoiser=UNet(spatial_channels=8, widths=(32, 32)))),
-        "NeuralSyntax provides syntax, of which LatentDiffusionDecoder can use nothing; it can use spatial, text",
+        lambda: latents(decoder=DiffusionDecoder(denoiser=UNet(maps={"spatial": 8}, widths=(32, 32)))),
+        "NeuralSyntax provides syntax, of which DiffusionDecoder can use nothing; it can use spatial, text",
     ),
     "a syntax of another length": (
         lambda: latents(
-            decoder=LatentDiffusionDecoder(
-                denoiser=UNet(spatial_channels=8, syntax_channels=5, widths=(32, 32), head_channels=8)
+            decoder=DiffusionDecoder(
+                denoiser=UNet(maps={"spatial": 8}, syntax_channels=5, widths=(32, 32), head_channels=8)
             )
         ),
-        "NeuralSyntax gives 6 syntax channels but LatentDiffusionDecoder takes 5",
+        "NeuralSyntax gives 6 syntax channels but DiffusionDecoder takes 5",
     ),
     "a caption that the guided decoder does not take": (
         lambda: pixels(conditioning={"text": text(), **pixels()["conditioning"]}),
-        "TextPrompt provides text, text_mask, text_null, of which ConsistencyGuidedDecoder can use nothing",
+        "TextPrompt provides text, text_mask, text_null, of which DiffusionDecoder can use nothing",
     ),
     "a synthesis of other channels": (
         lambda: pixels(
@@ -205,11 +203,11 @@ REFUSED = {
     ),
     "a base over a latent": (
         lambda: pixels(autoencoder=KLAutoencoder(channels=3, widths=(8, 8))),
-        "ConsistencyGuidedDecoder improves a base at full size but the latent of KLAutoencoder has the stride 8",
+        "KLAutoencoder gives 8 pixels a latent position but DiffusionDecoder takes 1",
     ),
     "a decoder without its base": (
         lambda: pixels(conditioning={"spatial": SpatialFeatures()}),
-        r"ConsistencyGuidedDecoder needs base, which none of the conditioners \(SpatialFeatures\) provides",
+        r"DiffusionDecoder needs base, syntax, which none of the conditioners \(SpatialFeatures\) provides",
     ),
 }
 

@@ -11,7 +11,8 @@ from ulcompress import Codec, bitstream
 from ulcompress.autoencoders import KLAutoencoder
 from ulcompress.commands.main import run
 from ulcompress.conditioning import SpatialFeatures
-from ulcompress.decoders import LatentDiffusionDecoder, UNet
+from ulcompress.decoders import DiffusionDecoder
+from ulcompress.denoisers import UNet
 from ulcompress.encoders import HyperEncoder
 from ulcompress.entropy import UniformEntropy
 from ulcompress.quantizers import VectorQuantizer
@@ -59,7 +60,7 @@ def test_a_real_file_costs_the_nominal_bits(rate, width, height, one_thread):
         encoder=HyperEncoder(stride=stride, width=8, channels=8),
         quantizer=VectorQuantizer(codebook_size=entries, channels=8, dimension=4, entropy=UniformEntropy()),
         conditioning={"spatial": SpatialFeatures()},
-        decoder=LatentDiffusionDecoder(denoiser=UNet(spatial_channels=8, text_channels=8, widths=(32, 32))),
+        decoder=DiffusionDecoder(denoiser=UNet(maps={"spatial": 8}, text_channels=8, widths=(32, 32))),
     ).eval()
     (nominal,) = codec.quantizer.fixed_length_bits(-(-height // stride), -(-width // stride))
     assert nominal == bits or (width, height) != (512, 512)

@@ -73,7 +73,7 @@ class Codec(Part):
         self.quantizer = quantizer
         self.conditioning = nn.ModuleDict(conditioning)
         self.decoder = decoder
-        self._fingerprint: bytes | None = None
+        self._fingerprint: tuple[bytes, list[int]] | None = None
 
     @property
     def conditioners(self) -> dict[str, Conditioner]:
@@ -323,25 +323,27 @@ class Codec(Part):
 
         Other arguments are left out: a new default, or another number of steps, does not orphan the files.
         """
-        if self._fingerprint is None:
+        if self._fingerprint is None or self._fingerprint[1] != self._changes():
             streams = [asdict(spec) if spec is not None else None for spec in self.streams()]
             digest = hashlib.sha256(json.dumps([streams, self.encoder.stride]).encode())
             for name, tensor in sorted(self.state_dict().items()):
                 value = tensor.detach().cpu()
                 value = value.half() if value.is_floating_point() else value
                 digest.update(name.encode() + value.contiguous().numpy().tobytes())
-            self._fingerprint = digest.digest()[:3]
-        return self._fingerprint
+            self._fingerprint = digest.digest()[:3], self._changes()
+        return self._fingerprint[0]
 
     def named(self, fingerprint: str) -> "Codec":
-        """Set the fingerprint, in hexadecimal, of a codec that lacks the weights to compute it; return the codec."""
-        self._fingerprint = bytes.fromhex(fingerprint)
+        """Set the fingerprint, in hexadecimal, which stays for as long as the weights do; return the codec.
+
+        What a saved codec states is its fingerprint, whatever the code makes of its parts' names later.
+        """
+        self._fingerprint = bytes.fromhex(fingerprint), self._changes()
         return self
 
-    def train(self, mode: bool = True) -> "Codec":
-        """Switch between training and use; weights may change in training, and the fingerprint with them."""
-        self._fingerprint = None
-        return super().train(mode)
+    def _changes(self) -> list[int]:
+        """Return how often each weight was changed in place; an optimiser's step changes them, moving them does not."""
+        return [-1 if value.is_inference() else value._version for value in self.state_dict(keep_vars=True).values()]
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Take weights as every module does; the fingerprint changes with them."""

@@ -6,7 +6,7 @@ from torch import nn
 
 from ulcompress.autoencoders import Autoencoder
 from ulcompress.conditioning import Conditioner
-from ulcompress.decoders import Decoder, LinearEstimate
+from ulcompress.decoders import Decoder
 from ulcompress.encoders import Encoder
 from ulcompress.quantizers import Quantizer
 
@@ -22,14 +22,8 @@ def check_parts(
     _check_latent(autoencoder, encoder)
     _equal("channels", encoder.channels, encoder, quantizer.channels, quantizer)
     _equal("channels", autoencoder.channels, autoencoder, decoder.channels, decoder)
-    if "base" in decoder.requires and autoencoder.stride != 1:
-        raise ValueError(
-            f"{_name(decoder)} improves a base at full size but the latent of {_name(autoencoder)} has the stride "
-            f"{autoencoder.stride}; use PixelSpace"
-        )
-    if isinstance(estimate := getattr(decoder, "estimate", None), LinearEstimate):
-        _equal("pixels a feature position", encoder.stride, encoder, estimate.spatial_stride, estimate)
-        _equal("pixels a latent position", autoencoder.stride, autoencoder, estimate.stride, estimate)
+    _expect("pixels a feature position", encoder.stride, encoder, decoder.feature_stride, decoder)
+    _expect("pixels a latent position", autoencoder.stride, autoencoder, decoder.target_stride, decoder)
     _check_order(conditioning)
     _check_fields(conditioning, decoder)
     for conditioner in conditioning.values():
@@ -46,14 +40,13 @@ def _check_latent(autoencoder: Autoencoder, encoder: Encoder) -> None:
             f"the stride {encoder.stride} of {_name(encoder)} must be a multiple of the stride {autoencoder.stride} "
             f"of {_name(autoencoder)}"
         )
-    channels = getattr(encoder, "latent_channels", autoencoder.channels)
-    stride = getattr(encoder, "latent_stride", autoencoder.stride)
-    if channels != autoencoder.channels:
+    channels, stride = encoder.latent_channels, encoder.latent_stride
+    if channels is not None and channels != autoencoder.channels:
         raise ValueError(
             f"{_name(encoder)} expects a latent of {channels} channels but {_name(autoencoder)} gives "
             f"{autoencoder.channels}; set `latent_channels` to that number"
         )
-    if stride != autoencoder.stride:
+    if stride is not None and stride != autoencoder.stride:
         raise ValueError(
             f"{_name(encoder)} expects a latent of stride {stride} but {_name(autoencoder)} gives one of stride "
             f"{autoencoder.stride}; set `latent_stride` to that number"
@@ -62,10 +55,8 @@ def _check_latent(autoencoder: Autoencoder, encoder: Encoder) -> None:
 
 def _check_features(encoder: Encoder, quantizer: Quantizer, conditioner: Conditioner) -> None:
     """Compare the features with those that a conditioner was built for."""
-    if conditioner.feature_channels is not None:
-        _equal("channels", quantizer.channels, quantizer, conditioner.feature_channels, conditioner)
-    if conditioner.feature_stride is not None:
-        _equal("pixels a feature position", encoder.stride, encoder, conditioner.feature_stride, conditioner)
+    _expect("channels", quantizer.channels, quantizer, conditioner.feature_channels, conditioner)
+    _expect("pixels a feature position", encoder.stride, encoder, conditioner.feature_stride, conditioner)
 
 
 def _check_order(conditioning: Mapping[str, Conditioner]) -> None:
@@ -87,14 +78,8 @@ def _check_fields(conditioning: Mapping[str, Conditioner], decoder: Decoder) -> 
     if missing:
         raise ValueError(
             f"{_name(decoder)} needs {_list(missing)}, which none of the conditioners "
-            f"({_names(conditioning.values())}) provides; "
-            f"it can use {_list(decoder.accepts)}"
-        )
-    if "syntax" in decoder.condition_channels and "syntax" not in _provided(conditioning.values()):
-        raise ValueError(
-            f"{_name(decoder)} is steered by a syntax, which none of the conditioners "
-            f"({_names(conditioning.values())}) provides; list a NeuralSyntax, or build the denoiser without (fusion "
-            "static or concatenate for a GuidedUNet, syntax_channels null for a UNet)"
+            f"({_names(conditioning.values())}) provides; list one that does, or build the decoder without; it can use "
+            f"{_list(decoder.accepts)}"
         )
     for conditioner in conditioning.values():
         if not conditioner.provides & decoder.accepts:
@@ -102,6 +87,12 @@ def _check_fields(conditioning: Mapping[str, Conditioner], decoder: Decoder) -> 
                 f"{_name(conditioner)} provides {_list(conditioner.provides)}, of which {_name(decoder)} can use "
                 f"nothing; it can use {_list(decoder.accepts)}"
             )
+
+
+def _expect(what: str, given: int, giver: nn.Module, expected: int | None, taker: nn.Module) -> None:
+    """Compare where the taker expects a number; None takes any."""
+    if expected is not None:
+        _equal(what, given, giver, expected, taker)
 
 
 def _equal(what: str, given: int, giver: nn.Module, taken: int, taker: nn.Module) -> None:

@@ -16,7 +16,7 @@ import yaml
 from ulcompress.part import Recorded, sources_of
 
 ROOMS = (
-    *("autoencoders", "encoders", "quantizers", "entropy", "conditioning", "decoders", "diffusion"),
+    *("autoencoders", "encoders", "quantizers", "entropy", "conditioning", "denoisers", "decoders", "diffusion"),
     *("hyperprior", "illm"),
 )
 """Modules of ulcompress in which the parts of a codec are looked up."""

@@ -12,6 +12,7 @@ from ulcompress.files import read_yaml
 from ulcompress.messages import configuration_error
 from ulcompress.quantizers import Quantizer
 from ulcompress.training import CodecModule
+from ulcompress.upgrades import upgrade_config
 
 SIZES = ((512, 512), (768, 512))
 """Width and height of the images for which bits are told: those that papers evaluate on."""
@@ -65,7 +66,7 @@ def _codec_of(paths: Sequence[Path]) -> dict[str, Any]:
     parser.add_subclass_arguments(CodecModule, "model")
     merged: Namespace | None = None
     for path in paths:
-        model = read_yaml(path, kind="experiment", section="model").get("model")
+        model = upgrade_config(read_yaml(path, kind="experiment", section="model").get("model"))
         if model is None:
             continue
         try:

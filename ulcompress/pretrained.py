@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ulcompress.codec_directory import CARD, CONFIGURATION, FILES, WEIGHTS, file_of, metadata, replaced
 from ulcompress.files import read_torch
 from ulcompress.hub import failures
+from ulcompress.upgrades import FORMAT, upgrade_checkpoint, upgrade_config, upgrade_keys
 
 if TYPE_CHECKING:
     import torch
@@ -52,11 +53,11 @@ def load(
     from ulcompress.devices import move
 
     directory = locate(name)
-    told = metadata(directory).get("fingerprint") if encoder_only else None
-    encoder_only = told is not None  # where it is not told it takes all weights to know
+    fingerprint = metadata(directory).get("fingerprint")
+    encoder_only = encoder_only and fingerprint is not None  # without, it takes all weights to know
     shapes = _shapes(directory)
     path = file_of(directory, CONFIGURATION)
-    config = read_configuration(path)
+    config = _upgraded(read_configuration(path), path)
     try:
         with _no_initialization():
             codec = build(config, trust=trust, sizes=[prod(shape) for shape in shapes.values()])
@@ -69,7 +70,15 @@ def load(
     _fill(codec, _read_weights(directory, encoder_only=encoder_only), directory, strict=not encoder_only, assign=True)
     for part in parts:
         move(part, device)
-    return codec.eval().named(told) if told is not None else codec.eval()
+    return codec.eval() if fingerprint is None else codec.eval().named(fingerprint)
+
+
+def _upgraded(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return the configuration of a codec, of whatever format, in the present one; ValueError for a later one."""
+    written = config.get("format", 1)
+    if type(written) is not int or not 1 <= written <= FORMAT:
+        raise ValueError(f"{path} has the format {written!r}, this version reads 1 to {FORMAT}; update ulcompress")
+    return upgrade_config({name: value for name, value in config.items() if name != "format"})
 
 
 @contextmanager
@@ -108,7 +117,8 @@ def load_weights(codec: Codec, name: str | Path, *, parts: Sequence[str] | None 
 def _shapes(directory: Path) -> dict[str, list[int]]:
     """Return the shapes of a codec's weights, of which nothing else is read."""
     with _opened(directory) as file:
-        return {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118  (it is no dictionary)
+        shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118  (it is no dictionary)
+    return upgrade_keys(shapes)
 
 
 def _tensors(codec: Codec) -> dict[str, Tensor]:
@@ -140,7 +150,7 @@ def _read_weights(directory: Path, *, encoder_only: bool = False) -> dict[str, T
             raise ValueError(
                 f"{file_of(directory, WEIGHTS)} is damaged: {name} has numbers that are not finite; get the codec again"
             )
-    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    return upgrade_keys({key: value.float() if value.is_floating_point() else value for key, value in state.items()})
 
 
 @contextmanager
@@ -236,7 +246,7 @@ def save(codec: Codec, directory: str | Path, *, card: str = "") -> None:
     streams = [asdict(spec) if spec is not None else None for spec in codec.streams()]
     metadata = {"fingerprint": codec.fingerprint.hex(), "streams": json.dumps(streams)}
     with replaced(Path(directory)) as staged:
-        OmegaConf.save(OmegaConf.create(codec.arguments()), staged / CONFIGURATION)
+        OmegaConf.save(OmegaConf.create({"format": FORMAT, **codec.arguments()}), staged / CONFIGURATION)
         save_file(state, staged / WEIGHTS, metadata=metadata)
         (staged / CARD).write_text(
             card or f"# A codec of ulcompress\n\nFingerprint `{codec.fingerprint.hex()}`.\n", encoding="utf-8"
@@ -294,7 +304,7 @@ def export(
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Return the content of a Lightning checkpoint, of which nothing is executed.
+    """Return the content of a Lightning checkpoint, in the present format, of which nothing is executed.
 
     Raises:
         ValueError: The file is missing or no such checkpoint.
@@ -310,7 +320,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(name, str) and is_tensor(state[name]) for name in state):
         raise ValueError(f"{str(path)!r} is no Lightning checkpoint: it holds no `state_dict`")
-    return content
+    return upgrade_checkpoint(content)
 
 
 def locate(name: str | Path) -> Path:

@@ -5,6 +5,7 @@ Letters: B images, H and W pixels, C channels, h and w a grid that is coarser by
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Condition:
-    """What the decoder knows of the image; fields that no conditioner provides are None."""
+    """What the decoder knows of the image, field by field; a field that no conditioner provides is None.
+
+    The fields below are those of the parts that come with the package. A conditioner from elsewhere may provide others
+    by any name, `edges` for instance; its tensor tells the kind: a map (B, C, h, w), a vector (B, C) or tokens
+    (B, L, C).
+    """
 
     spatial: Tensor | None = None
     """Features on a grid that the decoder's own grid is a multiple of, (B, C, h, w)."""
@@ -40,19 +46,49 @@ class Condition:
     """A first reconstruction, RGB in [0, 1], (B, 3, H, W)."""
     syntax: Tensor | None = None
     """One vector an image, (B, C)."""
+    estimate: Tensor | None = None
+    """What the decoder knows of its target before it starts, (B, C, h, w); set by the decoder itself."""
+    others: Mapping[str, Tensor] = field(default_factory=dict)
+    """Fields of other names."""
 
     @property
     def provided(self) -> set[str]:
         """The names of the fields that are set."""
-        return {f.name for f in fields(self) if getattr(self, f.name) is not None}
+        return {name for name in WELL_KNOWN if getattr(self, name) is not None} | set(self.others)
+
+    def __getitem__(self, name: str) -> Tensor | None:
+        """Return a field by its name; None where it is not set."""
+        return getattr(self, name) if name in WELL_KNOWN else self.others.get(name)
+
+    @property
+    def device(self) -> Any:
+        """The device that its tensors are on."""
+        return next(value.device for name in self.provided if (value := self[name]) is not None)
+
+    @property
+    def maps(self) -> dict[str, Tensor]:
+        """The fields that are maps, (B, C, h, w), by name."""
+        values = {name: self[name] for name in self.provided}
+        return {name: value for name, value in values.items() if value is not None and value.ndim == 4}
+
+    def crop(self, rows: slice, columns: slice) -> Condition:
+        """Return a copy whose maps, which are all on one grid, are cropped to these rows and columns."""
+        return self.with_(**{name: value[..., rows, columns] for name, value in self.maps.items()})
 
     def with_(self, **changes: Tensor | None) -> Condition:
-        """Return a copy with some fields changed."""
-        return replace(self, **changes)
+        """Return a copy with some fields changed; None removes one."""
+        known = {name: value for name, value in changes.items() if name in WELL_KNOWN}
+        others = {name: value for name, value in {**self.others, **changes}.items() if name not in WELL_KNOWN}
+        return replace(self, **known, others={name: value for name, value in others.items() if value is not None})
 
     def of(self, rows: Tensor) -> Condition:
         """Return the condition of the images with these indices, (n,)."""
-        return replace(self, **{name: getattr(self, name)[rows] for name in self.provided})
+        values = {name: self[name] for name in self.provided}
+        return self.with_(**{name: value[rows] for name, value in values.items() if value is not None})
+
+
+WELL_KNOWN = frozenset(f.name for f in fields(Condition)) - {"others"}
+"""The fields of a condition that have a name here."""
 
 
 @dataclass(frozen=True)

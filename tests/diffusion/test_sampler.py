@@ -1,13 +1,19 @@
 import inspect
+import math
 
+import jsonargparse
 import pytest
 import torch
 
 from ulcompress import diffusion
-from ulcompress.diffusion import DDIM, DiffusersSampler, NoiseSchedule, Sampler
-from ulcompress.diffusion.sampler import SCHEDULERS
+from ulcompress.diffusion import DDIM, ContinuousSchedule, DiffusersSampler, DiscreteSchedule, DPMSolver, Heun, Sampler
+from ulcompress.diffusion.diffusers_sampler import SCHEDULERS
 
-SAMPLERS = {"DDIM": DDIM} | {name: lambda name=name: DiffusersSampler(scheduler=name) for name in SCHEDULERS}
+OURS = {"DDIM": DDIM, "Heun": Heun, "DPMSolver": DPMSolver}
+SAMPLERS = OURS | {name: lambda name=name: DiffusersSampler(scheduler=name) for name in SCHEDULERS}
+SCHEDULES = ("stable_diffusion", "cosine", "signal_left", "straight", "variance_preserving")
+PAIRS = [(name, each) for name in OURS for each in SCHEDULES] + [(name, SCHEDULES[0]) for name in SCHEDULERS]
+"""Samplers and schedules on which they work."""
 
 
 @pytest.fixture(params=SAMPLERS)
@@ -16,92 +22,169 @@ def sampler(request):
     return SAMPLERS[request.param]()
 
 
+@pytest.fixture(params=OURS)
+def ours(request):
+    torch.manual_seed(0)
+    return SAMPLERS[request.param]()
+
+
+def calls(sampler, steps):
+    return 2 * steps - 1 if isinstance(sampler, Heun) else steps
+
+
+def squashed(noisy, levels):
+    """A network that depends on what it sees."""
+    return 0.3 * noisy.tanh()
+
+
 def test_every_class_is_here():
     classes = {c for c in vars(diffusion).values() if inspect.isclass(c) and issubclass(c, Sampler)}
     assert {c for c in classes if not inspect.isabstract(c)} == {type(make()) for make in SAMPLERS.values()}
 
 
+@pytest.mark.parametrize("sampler, schedule", PAIRS, indirect=True)
 @pytest.mark.parametrize("steps", [1, 4, 20])
-def test_a_perfect_predictor_samples_the_clean_latent(sampler, schedule, steps):
-    """The predictor knows the clean latent, so every solver must end at it."""
+def test_a_network_that_knows_the_clean_sample_ends_at_it(sampler, schedule, steps):
     clean, noise = torch.randn(2, 1, 4, 3, 2)
     seen = []
 
-    def predict(noisy, times):
-        seen.append(int(times))
-        alpha, sigma = schedule.coefficients(times)
-        return schedule.target(clean, (noisy - alpha * clean) / sigma, times)
+    def denoise(noisy, levels):
+        seen.append(float(levels))
+        return clean
 
-    sample = sampler.sample(schedule, predict, schedule.noisy(clean, noise, torch.tensor([999])), steps)
+    highest = schedule.highest()
+    sample = sampler.sample(schedule, denoise, schedule.noisy(clean, noise, schedule.at(highest, noise)), steps)
     torch.testing.assert_close(sample, clean, atol=2e-3, rtol=2e-3)
-    assert len(seen) == steps
-    assert seen[0] == 999
+    assert len(seen) == calls(sampler, steps)
+    assert seen[0] == highest
     assert seen == sorted(seen, reverse=True)
 
 
+class Gaussian:
+    """Data of a mean and a variance: the best estimate, and where the differential equation leads, are known."""
+
+    def __init__(self, schedule, *, start=1.0, mean=0.5, variance=0.25):
+        self.schedule, self.start, self.mean, self.variance = schedule, start, mean, variance
+        level = schedule.at(schedule.highest(start), torch.zeros(1))
+        self.noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+        self.noisy = schedule.coefficients(level)[0] * mean + self._energy(level).sqrt() * self.noise
+
+    def _energy(self, levels):
+        alpha, sigma = self.schedule.coefficients(levels)
+        return alpha.square() * self.variance + sigma.square()
+
+    def __call__(self, noisy, levels):
+        alpha, _ = self.schedule.coefficients(levels)
+        return self.mean + alpha * self.variance * (noisy - alpha * self.mean) / self._energy(levels)
+
+    def sample(self, sampler, steps):
+        return sampler.sample(self.schedule, self, self.noisy, steps, start=self.start)
+
+    @property
+    def solution(self):
+        return self.mean + math.sqrt(self.variance) * self.noise
+
+    def error(self, sampler, steps):
+        return float((self.sample(sampler, steps) - self.solution).abs().max())
+
+
 def test_solvers_agree_when_steps_are_many(sampler):
-    """On data of which the best prediction is known: Gaussian with variance 1/4."""
-    schedule, noise = NoiseSchedule(), torch.randn(1, 4, 8, 8)
+    gaussian = Gaussian(DiscreteSchedule(), mean=0.0)
+    torch.testing.assert_close(gaussian.sample(sampler, 200), gaussian.solution, atol=0.02, rtol=0.02)
 
-    def predict(noisy, times):
-        alpha, sigma = schedule.coefficients(times)
-        clean = noisy * alpha * 0.25 / (alpha**2 * 0.25 + sigma**2)
-        return schedule.target(clean, (noisy - alpha * clean) / sigma, times)
 
-    sample = sampler.sample(schedule, predict, noise, 200)
-    torch.testing.assert_close(sample, 0.5 * noise, atol=0.02, rtol=0.02)
+@pytest.mark.parametrize("path", ["straight", "variance_preserving"])
+@pytest.mark.parametrize("start", [1.0, 0.6])
+def test_twice_the_steps_leave_half_or_a_quarter_of_the_error(ours, path, start):
+    """The order of convergence to the closed form of the differential equation's solution."""
+    gaussian = Gaussian(ContinuousSchedule(path=path, log_snr_min=-12.0, log_snr_max=12.0), start=start)
+    coarse, fine = gaussian.error(ours, 32), gaussian.error(ours, 64)
+    order = 1 if isinstance(ours, DDIM) else 2
+    assert math.log2(coarse / fine) == pytest.approx(order, abs=0.15)
+    assert fine < {1: 0.1, 2: 0.01}[order]
+
+
+@pytest.mark.parametrize("start", [1.0, 0.4])
+def test_one_step_is_the_estimate(ours, schedule, start):
+    noisy = torch.randn(2, 4, 3, 2)
+    levels = schedule.at(schedule.highest(start), noisy)
+    sample = ours.sample(schedule, lambda x, t: 0.3 * x.tanh() * t[:, None, None, None], noisy, 1, start=start)
+    assert torch.equal(sample, 0.3 * noisy.tanh() * levels[:, None, None, None])
+
+
+@pytest.mark.parametrize("schedule", ["stable_diffusion", "straight", "variance_preserving"], indirect=True)
+def test_the_step_after_pure_noise_has_nothing_to_extrapolate_from(schedule):
+    noise = torch.randn(1, 4, 3, 2)
+    for steps, same in ((2, True), (3, True), (4, False)):
+        one, other = (each.sample(schedule, squashed, noise, steps) for each in (DDIM(), DPMSolver()))
+        assert torch.equal(one, other) == same
 
 
 def test_sampling_is_per_image(sampler):
-    schedule, noise = NoiseSchedule(), torch.randn(3, 4, 3, 2)
-    together = sampler.sample(schedule, lambda x, t: 0.3 * x.tanh(), noise, 4)
-    alone = torch.cat([sampler.sample(schedule, lambda x, t: 0.3 * x.tanh(), one[None], 4) for one in noise])
+    schedule, noise = DiscreteSchedule(), torch.randn(3, 4, 3, 2)
+    together = sampler.sample(schedule, squashed, noise, 4)
+    alone = torch.cat([sampler.sample(schedule, squashed, one[None], 4) for one in noise])
     torch.testing.assert_close(together, alone)
 
 
 def test_ddim_is_diffusers_where_that_is_right():
-    """With 20 steps, which divide 1000; `predict` depends on what it is given."""
-    schedule, noise = NoiseSchedule(), torch.randn(1, 4, 3, 2)
+    """With 20 steps, which divide 1000."""
+    schedule, noise = DiscreteSchedule(), torch.randn(1, 4, 3, 2)
     expected = noise
-    theirs = type(schedule.scheduler).from_config(schedule.scheduler.config, timestep_spacing="trailing")
+    theirs = type(schedule.scheduler).from_config(
+        schedule.scheduler.config, timestep_spacing="trailing", prediction_type="sample"
+    )
     theirs.set_timesteps(20)
     for time in theirs.timesteps:
-        expected = theirs.step(0.3 * expected.tanh(), int(time), expected, eta=0.0).prev_sample
-    sample = DDIM().sample(schedule, lambda x, t: 0.3 * x.tanh(), noise, 20)
+        expected = theirs.step(squashed(expected, time), int(time), expected, eta=0.0).prev_sample
+    sample = DDIM().sample(schedule, squashed, noise, 20)
     torch.testing.assert_close(sample, expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 5, 20])
+def test_dpm_solver_is_diffusers_where_that_is_right(steps):
+    """From a level that has a signal, where diffusers need not leave pure noise out."""
+    schedule, noise = DiscreteSchedule(zero_terminal_snr=False), torch.randn(1, 4, 3, 2)
+    sample = DPMSolver().sample(schedule, squashed, noise, steps)
+    torch.testing.assert_close(
+        sample, DiffusersSampler().sample(schedule, squashed, noise, steps), atol=1e-4, rtol=1e-4
+    )
+
+
 @pytest.mark.parametrize("start, first", [(0.5, 499), (0.002, 1), (0.001, 0), (1.0, 999)])
-def test_ddim_begins_at_a_later_start(schedule, start, first):
+def test_sampling_begins_at_a_later_start(ours, start, first):
+    schedule = DiscreteSchedule()
     clean, noise = torch.randn(2, 2, 4, 3, 2)
-    times = torch.full((2,), schedule.time_at(start))
     seen = []
 
-    def predict(noisy, times):
-        seen.append(int(times[0]))
-        alpha, sigma = schedule.coefficients(times)
-        return schedule.target(clean, (noisy - alpha * clean) / sigma, times)
+    def denoise(noisy, levels):
+        seen.append(int(levels[0]))
+        return clean
 
     steps = min(4, first + 1)
-    sample = DDIM().sample(schedule, predict, schedule.noisy(clean, noise, times), steps, start=start)
+    noisy = schedule.noisy(clean, noise, schedule.at(first, noise))
+    sample = ours.sample(schedule, denoise, noisy, steps, start=start)
     torch.testing.assert_close(sample, clean, atol=2e-3, rtol=2e-3)
-    assert seen[0] == first and len(seen) == steps
-    assert seen == sorted(set(seen), reverse=True)
+    assert seen[0] == first and len(seen) == calls(ours, steps)
+    assert sorted(set(seen), reverse=True) == schedule.sampling_levels(steps, start)
 
 
-def test_steps_must_fit_behind_the_start():
+def test_steps_must_fit_behind_the_start(ours):
     with pytest.raises(ValueError, match="steps must be 1 to 2, got 3"):
-        DDIM().sample(NoiseSchedule(), lambda x, t: x, torch.zeros(1, 4, 1, 1), 3, start=0.002)
+        ours.sample(DiscreteSchedule(), squashed, torch.zeros(1, 4, 1, 1), 3, start=0.002)
 
 
-def test_the_solvers_of_diffusers_begin_at_pure_noise_only():
-    with pytest.raises(ValueError, match=r"samples from pure noise only, got start=0\.5; use DDIM"):
-        DiffusersSampler().sample(NoiseSchedule(), lambda x, t: x, torch.zeros(1, 4, 1, 1), 2, start=0.5)
+def test_the_solvers_of_diffusers_begin_at_pure_noise_of_stable_diffusion_only():
+    noise = torch.zeros(1, 4, 1, 1)
+    with pytest.raises(ValueError, match=r"samples from pure noise only, got start=0\.5; use DDIM, or a start of 1"):
+        DiffusersSampler().sample(DiscreteSchedule(), squashed, noise, 2, start=0.5)
+    with pytest.raises(ValueError, match="needs a DiscreteSchedule, got ContinuousSchedule; use DDIM"):
+        DiffusersSampler().sample(ContinuousSchedule(), squashed, noise, 2)
 
 
 def test_samples_keep_the_gradient_of_the_network(sampler):
     weight = torch.tensor(0.3, requires_grad=True)
-    sample = sampler.sample(NoiseSchedule(), lambda x, t: weight * x.tanh(), torch.randn(1, 4, 3, 2), 4)
+    sample = sampler.sample(DiscreteSchedule(), lambda x, t: weight * x.tanh(), torch.randn(1, 4, 3, 2), 4)
     sample.square().sum().backward()
     assert weight.grad.isfinite() and weight.grad != 0
 
@@ -109,7 +192,7 @@ def test_samples_keep_the_gradient_of_the_network(sampler):
 @pytest.mark.parametrize("steps", [0, -1, 1001])
 def test_bad_step_counts_are_refused(sampler, steps):
     with pytest.raises(ValueError, match=f"steps must be 1 to 1000, got {steps}"):
-        sampler.sample(NoiseSchedule(), lambda x, t: x, torch.zeros(1, 4, 1, 1), steps)
+        sampler.sample(DiscreteSchedule(), squashed, torch.zeros(1, 4, 1, 1), steps)
 
 
 def test_unknown_schedulers_are_refused():
@@ -117,15 +200,8 @@ def test_unknown_schedulers_are_refused():
         DiffusersSampler(scheduler="DDPMScheduler")
 
 
-def test_every_number_of_steps_visits_as_many_times():
-    schedule = NoiseSchedule()
-    for steps in (*range(1, 30), 61, 103, 121, 201, 600, 999, 1000):
-        seen = []
-
-        def predict(noisy, times, seen=seen):
-            seen.append(int(times[0]))
-            return noisy
-
-        DDIM().sample(schedule, predict, torch.zeros(1, 1, 1, 1), steps)
-        assert len(seen) == steps and seen[0] == schedule.length - 1 and min(seen) >= 0
-        assert seen == sorted(set(seen), reverse=True)
+def test_a_configuration_builds_an_equal_sampler(sampler):
+    parser = jsonargparse.ArgumentParser()
+    parser.add_argument("--sampler", type=Sampler)
+    again = parser.instantiate(parser.parse_object({"sampler": sampler.config()})).sampler
+    assert again.config() == sampler.config()

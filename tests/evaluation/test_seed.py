@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn.functional import mse_loss
 
-from ulcompress.decoders import LatentDiffusionDecoder
+from ulcompress.decoders import BaseReconstruction, DiffusionDecoder
 from ulcompress.diffusion import BoundaryControl
 from ulcompress.evaluation import choose_seed, with_seed
 
@@ -58,9 +58,9 @@ def test_nothing_to_choose_from_is_refused(tiny_codec, images):
 def test_a_decoder_without_noise_is_refused(tiny_codec, images):
     denoiser = tiny_codec.decoder.denoiser
     boundary = BoundaryControl(patch=8, overlap=2, noise="zero")
-    tiny_codec.decoder = LatentDiffusionDecoder(denoiser=denoiser, boundary=boundary)
+    tiny_codec.decoder = DiffusionDecoder(denoiser=denoiser, boundary=boundary)
     with pytest.raises(ValueError, match="noise `zero`"):
         choose_seed(tiny_codec, images, [0, 1], mse_loss)
-    del tiny_codec.decoder.boundary
-    with pytest.raises(ValueError, match="LatentDiffusionDecoder has no boundary"):
+    tiny_codec.decoder = BaseReconstruction()
+    with pytest.raises(ValueError, match="BaseReconstruction has no boundary"):
         choose_seed(tiny_codec, images, [0, 1], mse_loss)

@@ -68,7 +68,7 @@ def test_one_step_over_a_small_stand_in_of_a_published_base(base, images, squeez
     (here / "base.yaml").write_text(STAND_IN.replace("BASE", SMALL_BASES[base]))
     decoder = "--model.codec.decoder"
     small = [*("--model.perceptual.net", "squeeze", "--model.perceptual.weights", squeezenet)]
-    for part in ("denoiser", "consistency"):
+    for part in ("denoiser", "denoiser.consistency"):
         small += [f"{decoder}.{part}.widths", "[8,8,8,8,8]", f"{decoder}.{part}.blocks", "1"]
     fit(images, "-c", str(LARGE), "-c", "base.yaml", *small)
     assert torch.load(here / "runs/cgdm/illm/last.ckpt", weights_only=True)["global_step"] == 1
@@ -96,9 +96,8 @@ def test_one_step_of_an_ablation(path, images, squeezenet, here):
     saved = torch.load(here / f"runs/cgdm/{path.stem}/last.ckpt", weights_only=True)
     assert saved["global_step"] == 1
     assert [folder.name for folder in (here / "runs/cgdm").iterdir()] == [path.stem]
-    decoder = saved["hyper_parameters"]["codec"]["decoder"]["init_args"]
-    denoiser = decoder["denoiser"]["init_args"]
-    assert (denoiser["fusion"], decoder["consistency"] is None) != ("syntax", False)
+    denoiser = saved["hyper_parameters"]["codec"]["decoder"]["init_args"]["denoiser"]["init_args"]
+    assert (denoiser["fusion"], denoiser["consistency"] is None) != ("syntax", False)
 
 
 def test_one_step_at_a_rate_with_lpips(images, squeezenet, here):

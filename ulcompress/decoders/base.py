@@ -19,6 +19,10 @@ class Decoder(Part, ABC):
     """Channels of the target."""
     condition_channels: dict[str, int]
     """Channels that it expects of fields of the condition."""
+    feature_stride: int | None = None
+    """Pixels a feature position, along each side, that it expects; None takes any."""
+    target_stride: int | None = None
+    """Pixels a position of the target, along each side, that it expects; None takes any."""
 
     @abstractmethod
     def loss(self, target: Tensor, condition: Condition) -> Denoised:

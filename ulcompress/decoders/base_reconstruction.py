@@ -17,6 +17,7 @@ class BaseReconstruction(Decoder):
     requires = frozenset({"base"})
     accepts = requires
     channels = 3
+    target_stride = 1
 
     def __init__(self):
         super().__init__()

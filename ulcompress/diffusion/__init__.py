@@ -1,5 +1,29 @@
+from ulcompress.diffusion.base_estimate import BaseEstimate
 from ulcompress.diffusion.boundary import BoundaryControl
-from ulcompress.diffusion.sampler import DDIM, DiffusersSampler, Sampler
-from ulcompress.diffusion.schedule import NoiseSchedule
+from ulcompress.diffusion.continuous_schedule import ContinuousSchedule
+from ulcompress.diffusion.ddim import DDIM
+from ulcompress.diffusion.diffusers_sampler import DiffusersSampler
+from ulcompress.diffusion.discrete_schedule import DiscreteSchedule
+from ulcompress.diffusion.dpm_solver import DPMSolver
+from ulcompress.diffusion.estimate import Estimate
+from ulcompress.diffusion.heun import Heun
+from ulcompress.diffusion.linear_estimate import LinearEstimate
+from ulcompress.diffusion.objective import Objective
+from ulcompress.diffusion.sampler import Sampler
+from ulcompress.diffusion.schedule import Schedule
 
-__all__ = ["DDIM", "BoundaryControl", "DiffusersSampler", "NoiseSchedule", "Sampler"]
+__all__ = [
+    "DDIM",
+    "BaseEstimate",
+    "BoundaryControl",
+    "ContinuousSchedule",
+    "DPMSolver",
+    "DiffusersSampler",
+    "DiscreteSchedule",
+    "Estimate",
+    "Heun",
+    "LinearEstimate",
+    "Objective",
+    "Sampler",
+    "Schedule",
+]

@@ -14,6 +14,10 @@ class Encoder(Part, ABC):
     """Pixels a feature position, along each side."""
     channels: int
     """Channels of the features."""
+    latent_channels: int | None = None
+    """Channels of the latent that it expects; None takes any."""
+    latent_stride: int | None = None
+    """Pixels a latent position, along each side, that it expects; None takes any."""
 
     @abstractmethod
     def forward(self, image: Tensor, latent: Tensor) -> Tensor:

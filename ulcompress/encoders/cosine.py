@@ -29,9 +29,7 @@ class CosineEncoder(Encoder):
         self.network = network
         self.stride = network.stride
         self.channels = network.channels
-        for name in ("latent_channels", "latent_stride"):  # what a network expects, where it says so
-            if hasattr(network, name):
-                setattr(self, name, getattr(network, name))
+        self.latent_channels, self.latent_stride = network.latent_channels, network.latent_stride
         self.functions: Tensor
         self.deviations: Tensor
         functions, deviations = cosine_basis(self.stride, self.channels)

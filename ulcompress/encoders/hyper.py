@@ -54,7 +54,7 @@ class HyperEncoder(Encoder):
         self.stride = stride
         self.channels = channels
         self.latent_channels = latent_channels
-        self.latent_stride = latent_stride
+        self.latent_stride: int = latent_stride
         halvings = int(math.log2(stride // latent_stride))
         self.pixels = _convolution(3 * latent_stride**2, width, halve=halvings > 2) if pixels else None
         self.layers = nn.Sequential(

@@ -10,13 +10,14 @@ from fsspec.utils import get_protocol
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from ulcompress.files import whole_file
+from ulcompress.upgrades import upgrade_checkpoint
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
-    """Writes local checkpoints as all other files are written; those of object stores as Lightning does.
+    """Writes local checkpoints as all other files are written, and reads those of earlier formats.
 
     Lightning itself writes to the folder for temporary files and moves, which is a copy where that is another file
-    system, and a kill cuts it.
+    system, and a kill cuts it. Checkpoints in object stores are written as Lightning does.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
@@ -28,3 +29,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
         target.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(target) as file:
             torch.save(checkpoint, file)
+
+    def load_checkpoint(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return the content of a checkpoint in the present format, as `TorchCheckpointIO` reads it."""
+        return upgrade_checkpoint(super().load_checkpoint(*args, **kwargs))

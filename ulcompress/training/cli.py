@@ -22,11 +22,9 @@ from ulcompress.messages import configuration_error
 from ulcompress.pretrained import read_checkpoint
 from ulcompress.training.checkpoint import check_hyperparameters
 from ulcompress.training.checkpoint_io import WholeCheckpointIO
-<<<<<<< HEAD
-=======
 from ulcompress.training.continuation import find_checkpoint
+from ulcompress.training.experiment import upgraded_experiments
 from ulcompress.training.interruption import InterruptionCheckpoint, signals_have_a_status
->>>>>>> main
 
 VERBS = ("fit", "validate", "test")
 OTHER_MODEL = "Error(s) in loading state_dict"
@@ -54,6 +52,17 @@ class CodecCLI(LightningCLI):
         path = options.ckpt_path = find_checkpoint(options)
         if path and Path(path).is_file():
             check_hyperparameters(read_checkpoint(path), options.model.as_dict())
+
+    def _parse_ckpt_path(self) -> None:
+        """Take the model's arguments from the checkpoint, as Lightning does, in their present format."""
+        path = self.config[self.config.subcommand].get("ckpt_path")
+        if not path or not Path(path).is_file():
+            return
+        arguments = dict(read_checkpoint(path).get("hyper_parameters") or {})
+        arguments.pop("_instantiator", None)
+        if "_class_path" in arguments:
+            model = {"class_path": arguments.pop("_class_path"), "dict_kwargs": arguments}
+            self.config = self.parser.parse_object({self.config.subcommand: {"model": model}}, self.config)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Let checkpoints be written whole, unless the configuration names another way."""
@@ -107,6 +116,9 @@ def main(arguments: list[str]) -> None:
         ValueError: A key or a value of the configuration is wrong; the message names its full path.
     """
     options = {"exit_on_error": False, "parser_mode": "omegaconf"}
+    from_shell, arguments = arguments == sys.argv[1:], upgraded_experiments(arguments)
+    if from_shell:
+        sys.argv[1:] = arguments
     try:
         with signals_have_a_status():
             CodecCLI(
@@ -114,7 +126,7 @@ def main(arguments: list[str]) -> None:
                 ImageDataModule,
                 subclass_mode_model=True,
                 # Lightning warns when it is given what it would read itself.
-                args=None if arguments == sys.argv[1:] else arguments,
+                args=None if from_shell else arguments,
                 auto_configure_optimizers=False,
                 trainer_defaults={"callbacks": [InterruptionCheckpoint()]},
                 save_config_kwargs={"overwrite": True},

@@ -1,21 +1,25 @@
-"""A linear estimate of the latent, which a diffusion starts from instead of from nothing."""
+"""A linear estimate of the latent from the features."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ulcompress.cosines import cosine_basis
+from ulcompress.diffusion.estimate import Estimate
 from ulcompress.encoders.cosine import CosineEncoder
-from ulcompress.part import Part, loadable
+from ulcompress.part import loadable
+from ulcompress.records import Condition
 
 
 @loadable()
-class LinearEstimate(Part):
+class LinearEstimate(Estimate):
     """Maps features to the latent on its finer grid, each position by itself.
 
     It begins as the map from the coefficients of `CosineEncoder` to those of `CosineAutoencoder`, which the former's
     blocks determine.
     """
+
+    requires = frozenset({"spatial"})
 
     def __init__(self, *, spatial_channels: int = 64, spatial_stride: int = 16, channels: int = 16, stride: int = 8):
         """Compute the map.
@@ -32,10 +36,10 @@ class LinearEstimate(Part):
         super().__init__()
         if spatial_stride % stride:
             raise ValueError(f"the stride {stride} of the latent must divide that of the features, {spatial_stride}")
-        self.spatial_channels = spatial_channels
-        self.spatial_stride = spatial_stride
+        self.condition_channels = {"spatial": spatial_channels}
+        self.feature_stride = spatial_stride
         self.channels = channels
-        self.stride = stride
+        self.target_stride = stride
         self.scale = spatial_stride // stride
         self.map = nn.Conv2d(spatial_channels, channels * self.scale**2, 1)
         blocks = cosine_basis(spatial_stride, spatial_channels)[0] * CosineEncoder.UNIT
@@ -45,7 +49,8 @@ class LinearEstimate(Part):
             self.map.weight.copy_(latents.flatten(1).T[..., None, None])
             nn.init.zeros_(self.map.bias)  # pyright: ignore[reportArgumentType]
 
-    def forward(self, spatial: Tensor) -> Tensor:
-        """Map features, (B, C, h, w), to latents, (B, C', h * scale, w * scale)."""
-        with torch.autocast(spatial.device.type, enabled=False):
-            return F.pixel_shuffle(self.map(spatial.float()), self.scale)
+    def forward(self, condition: Condition) -> Tensor:
+        """Map the features `spatial`, (B, C, h, w), to latents, (B, C', h * scale, w * scale)."""
+        assert condition.spatial is not None
+        with torch.autocast(condition.spatial.device.type, enabled=False):
+            return F.pixel_shuffle(self.map(condition.spatial.float()), self.scale)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ulcompress.decoders.residual import ResidualBlock
+from ulcompress.denoisers.residual_block import ResidualBlock
 
 
 class Pyramid(nn.Module):

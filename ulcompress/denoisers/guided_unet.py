@@ -1,4 +1,4 @@
-"""The denoising network in pixel space, guided by a base reconstruction and by the syntax."""
+"""The denoising network of images, guided by an estimate of them and by the syntax."""
 
 import itertools
 from collections.abc import Sequence
@@ -8,60 +8,68 @@ from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ulcompress.decoders.attention import MapAttention
-from ulcompress.decoders.fusion import FUSIONS, SyntaxFusion
-from ulcompress.decoders.pyramid import Pyramid
-from ulcompress.decoders.residual import ChannelNorm, ResidualBlock
-from ulcompress.part import Part, loadable
+from ulcompress.denoisers.attention import MapAttention
+from ulcompress.denoisers.base import Context, Denoiser, check_maps, maps_of, text_of
+from ulcompress.denoisers.consistency import ConsistencyEncoder
+from ulcompress.denoisers.fusion import FUSIONS, SyntaxFusion
+from ulcompress.denoisers.pyramid import Pyramid
+from ulcompress.denoisers.residual_block import ChannelNorm, ResidualBlock
+from ulcompress.part import loadable
+from ulcompress.records import Condition
 
 SINUSOIDS = 128
 
 
-@loadable(plain=["fusion"])
-class GuidedUNet(Part):
-    """Predicts from a noisy image, the time, and the base reconstruction; the syntax steers the way up.
+@loadable(plain=["maps", "fusion"])
+class GuidedUNet(Denoiser):
+    """Predicts from a noisy image, the time, and maps of the condition; the syntax steers the way up.
 
-        x_t, base ─► Pyramid ─► d_0, d_1 ... d_N ─► attention (of d_N alone)
+        maps ─► consistency encoder ─► e_0, e_1 ... e_N, once a sample and patch
+
+        x_t, maps ─► Pyramid ─► d_0, d_1 ... d_N ─► attention (of d_N alone)
 
         d_N ───────► fusion(·, e_N, syntax) ─► f_N ─► with d_N ─► blocks ─► u_N
         up(u_N) ───► fusion(·, e_N-1, syntax) ► f_N-1 ► with d_N-1 ► blocks ─► u_N-1 ... u_0 ─► prediction
 
     Nothing but the attention looks further than the convolutions reach, and no statistic is taken over positions, so
     the network carries over from crops to patches of any size. The last layer starts at zero. Source: CGDM (Kuang et
-    al., ACM MM 2024), the architecture figure; the sizes, which are not published, and the patches in place of pixels
-    are our own.
+    al., ACM MM 2024), the architecture figure, where the only map is the base reconstruction; the sizes, which are not
+    published, and the patches in place of pixels are our own.
     """
-
-    channels = 3
 
     def __init__(
         self,
         *,
+        channels: int = 3,
+        maps: dict[str, int] | None = None,
+        consistency: ConsistencyEncoder | None = None,
         widths: Sequence[int] = (64, 128, 192, 256),
         patch_size: int = 4,
         blocks: int = 2,
         syntax_channels: int | None = 64,
         text_channels: int | None = None,
         fusion: str = "syntax",
-        consistency: bool = True,
         attention: bool = True,
     ):
         """Build the network with random weights.
 
         Args:
+            channels: Of the target: 3 of an image.
+            maps: Fields of the condition that it sees beside x_t, with their channels; by default `estimate`, the
+                decoder's estimate of the target.
+            consistency: The branch that sees the maps alone, of the same widths and patch size; None leaves it out.
             widths: Channels of each level, finest first; every level but the last halves the resolution.
             patch_size: Side of the square of pixels that is one position of the finest level; 1 works at full
                 resolution as the paper does, and costs sixteen times as much as 4.
             blocks: Residual blocks a level, on the way down and on the way up.
             syntax_channels: Of the syntax, which only the fusion `syntax` takes; None if there is none.
             text_channels: Of the text embeddings; None takes no text.
-            fusion: How the base's features join on the way up: `syntax` weighs channels by the syntax, `static` by
+            fusion: How the consistency features join on the way up: `syntax` weighs channels by the syntax, `static` by
                 learned constants, `concatenate` leaves it to a convolution.
-            consistency: Whether there is a `ConsistencyEncoder`, whose features join.
             attention: Self-attention at the coarsest level, and cross-attention to the text.
 
         Raises:
-            ValueError: An option has no such value, or two of them contradict.
+            ValueError: An option has no such value, two of them contradict, or the consistency encoder does not fit.
         """
         super().__init__()
         if fusion not in FUSIONS:
@@ -70,21 +78,25 @@ class GuidedUNet(Part):
             raise ValueError("the fusion 'syntax' needs syntax_channels; set them, or fusion to static or concatenate")
         if text_channels is not None and not attention:
             raise ValueError("text enters by attention; set attention to true, or leave text_channels out")
-        self.widths = tuple(widths)
-        self.patch_size = patch_size
+        self.channels = channels
+        self.maps = check_maps(maps if maps is not None else {"estimate": channels})
         self.multiple = patch_size * 2 ** (len(widths) - 1)
-        self.consistency = consistency
-        self.condition_channels = {"base": 3}
-        if fusion == "syntax" and syntax_channels is not None:
-            self.condition_channels["syntax"] = syntax_channels
-        if text_channels is not None:
-            self.condition_channels["text"] = text_channels
+        if consistency is not None:
+            self._check_consistency(consistency, tuple(widths), patch_size)
+        syntax = {"syntax": syntax_channels} if fusion == "syntax" and syntax_channels is not None else {}
+        text = {"text": text_channels} if text_channels is not None else {}
+        self.requires = frozenset([*self.maps, *syntax])
+        self.condition_channels = self.maps | syntax | text
 
         time_channels = 4 * widths[0]
         self.sinusoids = Timesteps(SINUSOIDS, flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time = TimestepEmbedding(SINUSOIDS, time_channels)
         self.down = Pyramid(
-            2 * self.channels, widths, patch_size=patch_size, blocks=blocks, time_channels=time_channels
+            channels + sum(self.maps.values()),
+            widths,
+            patch_size=patch_size,
+            blocks=blocks,
+            time_channels=time_channels,
         )
         self.self_attention = MapAttention(widths[-1]) if attention else None
         self.text_attention = (
@@ -95,62 +107,56 @@ class GuidedUNet(Part):
                 width,
                 coarser=coarser,
                 fusion=SyntaxFusion(
-                    width, fusion=fusion, syntax_channels=syntax_channels or 0, consistency=consistency
+                    width,
+                    fusion=fusion,
+                    syntax_channels=syntax_channels or 0,
+                    consistency=consistency is not None,
                 ),
                 blocks=blocks,
                 time_channels=time_channels,
             )
             for width, coarser in itertools.zip_longest(widths, widths[1:])
         )
-        last = nn.Conv2d(widths[0], self.channels * patch_size**2, 3, padding=1)
+        last = nn.Conv2d(widths[0], channels * patch_size**2, 3, padding=1)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)  # pyright: ignore[reportArgumentType]
         self.head = nn.Sequential(ChannelNorm(widths[0]), nn.SiLU(), last, nn.PixelShuffle(patch_size))
+        # Last: optimisers number the parameters, and old checkpoints have these behind the others.
+        self.consistency = consistency
 
-    def forward(
-        self,
-        noisy: Tensor,
-        times: Tensor,
-        base: Tensor,
-        features: Sequence[Tensor] | None = None,
-        syntax: Tensor | None = None,
-        text: Tensor | None = None,
-        text_mask: Tensor | None = None,
-    ) -> Tensor:
-        """Predict from x_t.
+    def _check_consistency(self, encoder: ConsistencyEncoder, widths: tuple[int, ...], patch_size: int) -> None:
+        expected = {"channels": sum(self.maps.values()), "widths": widths, "patch_size": patch_size}
+        for name, value in expected.items():
+            if getattr(encoder, name) != value:
+                raise ValueError(
+                    f"the ConsistencyEncoder has {name}={getattr(encoder, name)} but the GuidedUNet that it guides "
+                    f"needs {name}={value}; set both to the same"
+                )
 
-        Args:
-            noisy: x_t, (B, 3, H, W); sides are multiples of `multiple`.
-            times: 0 to 999, (B,).
-            base: The base reconstruction in [-1, 1], (B, 3, H, W).
-            features: Of the consistency encoder, finest first; None for a network that was built without.
-            syntax: (B, syntax_channels); None is a vector of zeros. A network that takes none ignores it.
-            text: Token embeddings, (B, L, text_channels); None is a token of zeros. A network that takes none
-                ignores it.
-            text_mask: True where a token counts, (B, L); None: all count.
+    def context(self, condition: Condition) -> Context:
+        """Return the consistency features of the maps, finest first."""
+        return () if self.consistency is None else self.consistency(torch.cat(maps_of(condition, self.maps), 1))
 
-        Returns:
-            The prediction, (B, 3, H, W).
-        """
-        assert (features is not None) == self.consistency
-        assert noisy.shape == base.shape and not any(side % self.multiple for side in noisy.shape[-2:])
+    def forward(self, noisy: Tensor, times: Tensor, condition: Condition, context: Context = ()) -> Tensor:
+        """Map x_t, (B, C, H, W), times (B,), the condition and its context to a prediction, (B, C, H, W)."""
+        assert (len(context) > 0) == (self.consistency is not None)
+        assert not any(side % self.multiple for side in noisy.shape[-2:])
         time = self.time(self.sinusoids(times).to(noisy.dtype))
+        syntax = condition.syntax
         if syntax is None:
             syntax = noisy.new_zeros(len(noisy), self.condition_channels.get("syntax", 0))
-        skips = self.down(torch.cat([noisy, base], 1), time)
-        state = skips[-1] = self._attend(skips[-1], text, text_mask)
-        guides = features if features is not None else [None] * len(skips)
+        skips = self.down(torch.cat([noisy, *maps_of(condition, self.maps)], 1), time)
+        state = skips[-1] = self._attend(skips[-1], condition)
+        guides = context or [None] * len(skips)
         for level, skip, guide in zip(reversed(self.up), reversed(skips), reversed(guides), strict=True):
             state = level(state, skip, guide, syntax, time)
         return self.head(state)
 
-    def _attend(self, x: Tensor, text: Tensor | None, mask: Tensor | None) -> Tensor:
+    def _attend(self, x: Tensor, condition: Condition) -> Tensor:
         if self.self_attention is not None:
             x = self.self_attention(x)
         if self.text_attention is not None:
-            if text is None:
-                text, mask = x.new_zeros(len(x), 1, self.condition_channels["text"]), None
-            x = self.text_attention(x, text, mask)
+            x = self.text_attention(x, *text_of(condition, self.condition_channels["text"], x))
         return x
 
 

@@ -1,4 +1,4 @@
-"""The denoising network: diffusers' conditional U-Net with the spatial condition at its input."""
+"""The denoising network of latents: diffusers' conditional U-Net with maps of the condition at its input."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,8 +7,9 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
+from ulcompress.denoisers.base import Context, Denoiser, check_maps, maps_of, text_of
 from ulcompress.foundation import StableDiffusion, architecture_of, built_again, load_or_build
-from ulcompress.part import Part, loadable
+from ulcompress.part import loadable
 from ulcompress.records import Condition
 
 TRAINED = ("all", "linear", "lora")
@@ -16,13 +17,13 @@ NEW_INPUTS = ("random", "zero")
 PADDINGS = ("zeros", "replicate")
 
 
-@loadable(sources=["pretrained"], plain=["architecture", "new_inputs", "trained", "padding"])
-class UNet(Part):
+@loadable(sources=["pretrained"], plain=["maps", "architecture", "new_inputs", "trained", "padding"])
+class UNet(Denoiser):
     """Predicts from a noisy latent, the time, and the condition.
 
-        x_t ────────────────┐
-        spatial ─► nearest ─┴─► concatenate ─► UNet2DConditionModel ─► prediction
-        text ─────────────────────────────────► cross-attention
+        x_t ──┐
+        maps ─┴─► concatenate ─► UNet2DConditionModel ─► prediction
+        text ──────────────────► cross-attention
         syntax ─► linear ─► added to the time ─► every residual block
 
     The small network has no self-attention: it is convolutional but for the text, so it carries over from crops to
@@ -36,7 +37,7 @@ class UNet(Part):
         self,
         *,
         channels: int = 4,
-        spatial_channels: int = 320,
+        maps: dict[str, int] | None = None,
         text_channels: int = 128,
         syntax_channels: int | None = None,
         widths: Sequence[int] = (96, 160, 224),
@@ -54,17 +55,19 @@ class UNet(Part):
 
         Args:
             channels: Of the latent.
-            spatial_channels: Of the spatial condition.
+            maps: Fields of the condition that it sees beside x_t, with their channels: `spatial`, the features;
+                `estimate`, the decoder's estimate of the target; or maps of other conditioners. PerCo's
+                `spatial: 320` by default.
             text_channels: Of the text embeddings.
             syntax_channels: Of the syntax; None takes none.
             widths: Channels of each level, finest first.
             layers: Residual blocks a level.
             head_channels: Channels of an attention head.
-            pretrained: Take the U-Net of this model and widen its first convolution by `spatial_channels`; of the other
-                sizes none but `syntax_channels` is used.
+            pretrained: Take the U-Net of this model and widen its first convolution by the maps; of the other sizes
+                none but `syntax_channels` is used.
             architecture: Build diffusers' UNet2DConditionModel of this configuration, already widened, instead; how a
                 saved codec states what it once took from `pretrained`, so that it needs that model no more.
-            new_inputs: Weights of the first convolution for the spatial condition, where `pretrained` has none:
+            new_inputs: Weights of the first convolution for the maps, where `pretrained` has none:
                 `random` as PyTorch starts a convolution, or `zero`, so that training starts from the model unchanged.
             trained: `all` parameters; `linear`: those of all linear layers and of the first convolution, as PerCo does;
                 `lora`: low-rank additions to the attention's projections (Hu et al., LoRA, ICLR 2022) and the first
@@ -86,29 +89,31 @@ class UNet(Part):
             raise ValueError(f"new_inputs must be one of {', '.join(NEW_INPUTS)}, got {new_inputs!r}")
         if padding not in PADDINGS:
             raise ValueError(f"padding must be one of {', '.join(PADDINGS)}, got {padding!r}")
+        self.maps = check_maps(maps if maps is not None else {"spatial": 320})
+        seen = sum(self.maps.values())
         given = load_or_build(UNet2DConditionModel, "unet", pretrained, architecture)
         self._given = given is not None
-        small = (channels, spatial_channels, text_channels, syntax_channels, widths, layers, head_channels)
+        small = (channels, seen, text_channels, syntax_channels, widths, layers, head_channels)
         self.network = _small(*small) if given is None else given
         if pretrained is not None:
-            _widen(self.network, spatial_channels, zero=new_inputs == "zero")
+            _widen(self.network, seen, zero=new_inputs == "zero")
             _project_syntax(self.network, syntax_channels)
         options = architecture_of(self.network)
         self._architecture = options
         self.channels: int = options["out_channels"]
-        if options["in_channels"] != self.channels + spatial_channels:
+        if options["in_channels"] != self.channels + seen:
             raise ValueError(
                 f"the network takes {options['in_channels']} channels, which are not its {self.channels} of the latent "
-                f"and spatial_channels={spatial_channels}; set spatial_channels to the difference"
+                f"and {seen} of the maps {self.maps}; set the channels of the maps to the difference"
             )
         if options["time_cond_proj_dim"] != syntax_channels:
             raise ValueError(
                 f"the network takes a syntax of {options['time_cond_proj_dim']} channels, got "
                 f"syntax_channels={syntax_channels}; set it to that"
             )
-        self.condition_channels = {"spatial": spatial_channels, "text": options["cross_attention_dim"]}
-        if syntax_channels is not None:
-            self.condition_channels["syntax"] = syntax_channels
+        syntax = {} if syntax_channels is None else {"syntax": syntax_channels}
+        self.requires = frozenset([*self.maps, *syntax])
+        self.condition_channels = self.maps | syntax | {"text": options["cross_attention_dim"]}
         if zero_output:
             nn.init.zeros_(self.network.conv_out.weight)
             nn.init.zeros_(self.network.conv_out.bias)  # pyright: ignore[reportArgumentType]
@@ -120,19 +125,13 @@ class UNet(Part):
         arguments = super().arguments()
         if not self._given:
             return arguments
-        kept = ("spatial_channels", "syntax_channels", "trained", "lora_rank", "padding")
+        kept = ("maps", "syntax_channels", "trained", "lora_rank", "padding")
         return {**built_again(self._architecture), **{name: arguments[name] for name in kept}}
 
-    def forward(self, noisy: Tensor, times: Tensor, condition: Condition) -> Tensor:
-        """Map x_t, (B, C, h, w), times (B,) and a condition whose `spatial` has the same grid to a prediction.
-
-        A missing text is a token of zeros, a missing syntax a vector of zeros.
-        """
-        assert condition.spatial is not None and condition.spatial.shape[-2:] == noisy.shape[-2:]
-        text, mask = condition.text, condition.text_mask
-        if text is None:
-            text = noisy.new_zeros(len(noisy), 1, self.condition_channels["text"])
-        inputs = torch.cat([noisy, condition.spatial], 1)
+    def forward(self, noisy: Tensor, times: Tensor, condition: Condition, context: Context = ()) -> Tensor:
+        """Map x_t, (B, C, h, w), times (B,) and a condition whose maps have the same grid to a prediction."""
+        text, mask = text_of(condition, self.condition_channels["text"], noisy)
+        inputs = torch.cat([noisy, *maps_of(condition, self.maps)], 1)
         weight = self.network.conv_in.weight.dtype
         # Where a block has cross-attention only, diffusers masks its first attention by one argument and its second by
         # another; in other blocks the first one is self-attention, which sees no text.
@@ -150,7 +149,7 @@ class UNet(Part):
 
 def _small(
     channels: int,
-    spatial: int,
+    maps: int,
     text: int,
     syntax: int | None,
     widths: Sequence[int],
@@ -166,7 +165,7 @@ def _small(
         "attention_head_dim": tuple(width // head_channels for width in widths),
     }
     return UNet2DConditionModel(
-        in_channels=channels + spatial,
+        in_channels=channels + maps,
         out_channels=channels,
         mid_block_type="UNetMidBlock2D",
         only_cross_attention=True,
@@ -179,10 +178,10 @@ def _small(
 
 
 @torch.no_grad()
-def _widen(network: UNet2DConditionModel, spatial: int, *, zero: bool) -> None:
-    """Let the first convolution take the spatial condition behind the latent, whose weights stay."""
+def _widen(network: UNet2DConditionModel, maps: int, *, zero: bool) -> None:
+    """Let the first convolution take the channels of maps behind the latent, whose weights stay."""
     old = network.conv_in
-    wide = nn.Conv2d(old.in_channels + spatial, old.out_channels, 3, padding=1, dtype=old.weight.dtype)
+    wide = nn.Conv2d(old.in_channels + maps, old.out_channels, 3, padding=1, dtype=old.weight.dtype)
     if zero:
         wide.weight.zero_()
     wide.weight[:, : old.in_channels] = old.weight

@@ -2,8 +2,9 @@ import jsonargparse
 import pytest
 import torch
 
-from ulcompress.decoders import ConsistencyEncoder, ConsistencyGuidedDecoder, Decoder, GuidedUNet
-from ulcompress.diffusion import BoundaryControl, DiffusersSampler, NoiseSchedule
+from ulcompress.decoders import Decoder, DiffusionDecoder
+from ulcompress.denoisers import ConsistencyEncoder, GuidedUNet
+from ulcompress.diffusion import BaseEstimate, BoundaryControl, DiffusersSampler, DiscreteSchedule, Objective
 from ulcompress.diffusion.noise import gaussian_canvas
 from ulcompress.records import Condition
 
@@ -14,15 +15,16 @@ VARIANTS = {
     "without text": {"text_channels": None},
     "without attention": {"text_channels": None, "attention": False},
     "without consistency": {"consistency": False},
-    "concatenated without consistency": {"fusion": "concatenate", "consistency": False},
-    "static without consistency": {"fusion": "static", "consistency": False},
+    "concatenated without consistency": {"consistency": False, "fusion": "concatenate"},
+    "static without consistency": {"consistency": False, "fusion": "static"},
 }
 PATCHES = BoundaryControl(patch=8, overlap=4)
 
 
 @pytest.fixture(params=VARIANTS.values(), ids=VARIANTS)
 def variant(request, consistency_guided):
-    return consistency_guided(network=request.param)
+    network = dict(request.param)
+    return consistency_guided(consistency=network.pop("consistency", True), network=network)
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 7])
@@ -34,7 +36,7 @@ def test_an_untrained_decoder_returns_the_base(consistency_guided, condition_for
 
 
 def test_no_steps_return_the_base(consistency_guided, condition_for):
-    for decoder in (consistency_guided(), consistency_guided(residual=False), consistency_guided(steps=0)):
+    for decoder in (consistency_guided(), consistency_guided(added=False), consistency_guided(steps=0)):
         condition = condition_for(decoder, (8, 8))
         assert torch.equal(decoder.sample(condition, (8, 8), seed=1, steps=0), 2 * condition.base - 1)
     assert torch.equal(decoder.sample(condition, (8, 8), seed=1), 2 * condition.base - 1)
@@ -90,7 +92,7 @@ def test_training_brings_back_the_contrast_of_a_faded_base(consistency_guided):
 def test_features_are_computed_once_a_patch(consistency_guided, condition_for):
     decoder = consistency_guided(boundary=PATCHES)
     seen = []
-    decoder.consistency.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    decoder.denoiser.consistency.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
     condition = condition_for(decoder, (12, 16))
     decoder.sample(condition, (12, 16), seed=1, steps=5, guidance=2.0)
     base = 2 * condition.base - 1
@@ -104,15 +106,15 @@ def test_kept_features_do_not_change_the_sample(consistency_guided, condition_fo
     condition, noise = condition_for(decoder, (12, 16)), gaussian_canvas((1, 3, 12, 16), 1)
     base = 2 * condition.base - 1
 
-    def predict(noisy, times):
+    def denoise(noisy, times):
         def in_one(rows, columns):
-            part = base[..., rows, columns]
-            given = condition.syntax, condition.text, condition.text_mask
-            return part + decoder.denoiser(noisy[..., rows, columns], times, part, decoder.consistency(part), *given)
+            part = condition.with_(base=None, estimate=base[..., rows, columns])
+            anew = decoder.denoiser.context(part)
+            return decoder.denoiser(noisy[..., rows, columns], times, part, anew)
 
-        return PATCHES.merge(in_one, 12, 16)
+        return base + PATCHES.merge(in_one, 12, 16)
 
-    sample = decoder.sampler.sample(decoder.schedule, predict, noise, 3)
+    sample = decoder.sampler.sample(decoder.objective.schedule, denoise, noise, 3)
     assert torch.equal(decoder.sample(condition, (12, 16), seed=1, steps=3), sample)
 
 
@@ -122,20 +124,6 @@ def test_the_patches_share_one_state(consistency_guided, condition_for):
         condition = condition_for(whole, shape)
         one, other = (decoder.sample(condition, shape, seed=1) for decoder in (whole, patched))
         assert torch.equal(one, other) == same
-
-
-def test_nothing_depends_on_the_batch(consistency_guided, condition_for):
-    decoder = consistency_guided()
-    condition = condition_for(decoder, (8, 8), count=3)
-    noisy, times, base = torch.randn(3, 3, 8, 8), torch.tensor([5, 500, 999]), 2 * condition.base - 1
-
-    def predict(rows):
-        given = (value[rows] for value in (condition.syntax, condition.text, condition.text_mask))
-        return decoder.denoiser(noisy[rows], times[rows], base[rows], decoder.consistency(base[rows]), *given)
-
-    together = predict(slice(None))
-    for index in range(3):
-        torch.testing.assert_close(predict(slice(index, index + 1))[0], together[index])
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 17), (9, 11)])
@@ -149,7 +137,7 @@ def test_sides_need_not_be_multiples(consistency_guided, condition_for, shape):
 
 
 def test_the_padding_is_no_part_of_the_loss(consistency_guided, condition_for):
-    decoder = consistency_guided(untrained=True, snr_clip=None)
+    decoder = consistency_guided(untrained=True, min_snr=None)
     condition = condition_for(decoder, (9, 9))
     target = torch.rand(1, 3, 9, 9)
     expected = (2 * condition.base - 1 - target).square().mean()
@@ -161,18 +149,18 @@ def test_sampling_starts_from_the_base_under_noise(consistency_guided, condition
     decoder = consistency_guided(start=0.3)
     condition, noise, times = condition_for(decoder, (8, 8)), gaussian_canvas((1, 3, 8, 8), 7), torch.tensor([299])
     base = 2 * condition.base - 1
-    noisy = decoder.schedule.noisy(base, noise, times)
-    given = condition.syntax, condition.text, condition.text_mask
-    estimate = base + decoder.denoiser(noisy, times, base, decoder.consistency(base), *given)
+    noisy = decoder.objective.schedule.noisy(base, noise, times)
+    seen = condition.with_(estimate=base)
+    estimate = base + decoder.denoiser(noisy, times, seen, decoder.denoiser.context(seen))
     torch.testing.assert_close(decoder.sample(condition, (8, 8), seed=7, steps=1), estimate)
 
 
 @pytest.mark.parametrize(
-    "start, training_times, expected",
+    "start, training_levels, expected",
     [(1.0, 4, {249, 499, 749, 999}), (0.5, 4, {124, 249, 374, 499}), (0.01, 1000, set(range(10)))],
 )
-def test_training_draws_no_times_after_the_start(consistency_guided, condition_for, start, training_times, expected):
-    schedule = NoiseSchedule(prediction="sample", beta_schedule="squaredcos_cap_v2", training_times=training_times)
+def test_training_draws_no_times_after_the_start(consistency_guided, condition_for, start, training_levels, expected):
+    schedule = DiscreteSchedule(beta_schedule="squaredcos_cap_v2", training_levels=training_levels)
     decoder = consistency_guided(start=start, schedule=schedule)
     drawn = []
     decoder.denoiser.register_forward_pre_hook(lambda _, inputs: drawn.extend(inputs[1].tolist()))
@@ -190,59 +178,61 @@ def test_terminal_share_trains_at_the_start(consistency_guided, condition_for):
 
 def test_the_loss_is_weighed_by_the_clipped_ratio(consistency_guided, condition_for):
     def loss(**arguments):
-        schedule = NoiseSchedule(prediction="sample", beta_schedule="squaredcos_cap_v2", training_times=2)
+        schedule = DiscreteSchedule(beta_schedule="squaredcos_cap_v2", training_levels=2)
         decoder = consistency_guided(untrained=True, start=0.5, schedule=schedule, terminal_share=1.0, **arguments)
         return decoder.loss(target, condition).losses["diffusion"].item()
 
     condition = condition_for(consistency_guided(), (8, 8), count=4)
     target = torch.rand(4, 3, 8, 8)
-    plain, clipped = loss(snr_clip=None), loss(snr_clip=0.25)
+    plain, clipped = loss(min_snr=None), loss(min_snr=0.25)
     assert clipped == pytest.approx(0.25 * plain), "half way through the cosine schedule the ratio is about one"
 
 
 def test_other_predictions_work_without_the_residual(consistency_guided, condition_for):
-    decoder = consistency_guided(schedule=NoiseSchedule(), residual=False)
+    decoder = consistency_guided(schedule=DiscreteSchedule(), prediction="v_prediction", added=False)
     condition = condition_for(decoder, (8, 8))
     assert decoder.sample(condition, (8, 8), seed=0).isfinite().all()
     assert decoder.loss(torch.rand(1, 3, 8, 8), condition).losses["diffusion"].isfinite()
 
 
-def refused(message, **arguments):
-    sizes = {"widths": (8, 8), "patch_size": 2}
-    parts = {"denoiser": GuidedUNet(**sizes, blocks=1), "consistency": ConsistencyEncoder(**sizes)}
+def refused(message, *, denoiser=None, objective=None, **arguments):
+    denoiser = denoiser or {"consistency": ConsistencyEncoder(widths=(8, 8), patch_size=2)}
     with pytest.raises(ValueError, match=message):
-        ConsistencyGuidedDecoder(**parts | arguments)
+        DiffusionDecoder(
+            denoiser=GuidedUNet(widths=(8, 8), patch_size=2, blocks=1, **denoiser),
+            objective=Objective(**objective or {"prediction": "sample"}),
+            **{"estimate": BaseEstimate()} | arguments,
+        )
 
 
 def test_networks_that_do_not_fit_are_refused():
     refused(
-        r"ConsistencyEncoder has widths=\(8, 12\) but GuidedUNet has widths=\(8, 8\)",
-        consistency=ConsistencyEncoder(widths=(8, 12), patch_size=2),
+        r"ConsistencyEncoder has widths=\(8, 12\) but the GuidedUNet that it guides needs widths=\(8, 8\)",
+        denoiser={"consistency": ConsistencyEncoder(widths=(8, 12), patch_size=2)},
     )
     refused(
-        "ConsistencyEncoder has patch_size=4 but GuidedUNet has patch_size=2",
-        consistency=ConsistencyEncoder(widths=(8, 8)),
+        "ConsistencyEncoder has patch_size=4 but the GuidedUNet that it guides needs patch_size=2",
+        denoiser={"consistency": ConsistencyEncoder(widths=(8, 8))},
     )
-    refused("there is no ConsistencyEncoder", consistency=None)
     refused(
-        "GuidedUNet fuses no consistency features",
-        denoiser=GuidedUNet(widths=(8, 8), patch_size=2, blocks=1, consistency=False),
+        "ConsistencyEncoder has channels=3 but the GuidedUNet that it guides needs channels=5",
+        denoiser={"consistency": ConsistencyEncoder(widths=(8, 8), patch_size=2), "maps": {"estimate": 3, "edges": 2}},
     )
-    refused("multiple of 4 pixels.*got 10", boundary=BoundaryControl(patch=10, overlap=2))
+    refused("GuidedUNet sees an estimate of its target, but the decoder has none", estimate=None)
+    refused("multiple of 4, which GuidedUNet halves.*got 10", boundary=BoundaryControl(patch=10, overlap=2))
 
 
 def test_options_that_contradict_are_refused():
-    refused("the schedule predicts 'v_prediction'", schedule=NoiseSchedule())
-    refused("terminal_share to 0, snr_clip to null", terminal_share=0.1)
+    refused("terminal_share to 0, min_snr to null", objective={"terminal_share": 0.1, "min_snr": 5.0})
     for start in (0.0, 1.1):
-        refused(f"at most 1, of 1000 times, got {start}", start=start)
+        refused(f"at most 1, of 1000 levels, got {start}", start=start)
 
 
 def test_a_configuration_builds_an_equal_decoder(consistency_guided, condition_for):
     decoder = consistency_guided(boundary=PATCHES, start=0.5)
     parser = jsonargparse.ArgumentParser()
     parser.add_argument("--decoder", type=Decoder)
-    again = parser.instantiate_classes(parser.parse_object({"decoder": decoder.config()})).decoder
+    again = parser.instantiate(parser.parse_object({"decoder": decoder.config()})).decoder
     again.load_state_dict(decoder.state_dict())
     condition = condition_for(decoder, (12, 12))
     assert torch.equal(again.eval().sample(condition, (12, 12), seed=1), decoder.sample(condition, (12, 12), seed=1))
@@ -251,9 +241,8 @@ def test_a_configuration_builds_an_equal_decoder(consistency_guided, condition_f
 @pytest.mark.parametrize("start", [1.0, 0.5])
 def test_training_sees_what_sampling_will(consistency_guided, condition_for, start):
     """Every x_t that training draws is one of a real sampling in two steps with the same noise."""
-    decoder = consistency_guided(
-        own_estimates=1.0, start=start, schedule=NoiseSchedule(prediction="sample", training_times=2)
-    )
+    decoder = consistency_guided(scheduled_sampling=1.0, start=start, schedule=DiscreteSchedule(training_levels=2))
+    schedule = decoder.objective.schedule
     condition = condition_for(decoder, (8, 8), count=6)
     seen = []
     decoder.denoiser.register_forward_pre_hook(lambda _, inputs: seen.append((inputs[0], inputs[1])))
@@ -261,25 +250,25 @@ def test_training_sees_what_sampling_will(consistency_guided, condition_for, sta
     decoder.loss(2 * torch.rand(6, 3, 8, 8) - 1, condition)
     (_, _), (noisy, times) = seen
     torch.manual_seed(3)
-    torch.rand(6, 3, 8, 8), decoder._draw(6, noisy.device)
+    torch.rand(6, 3, 8, 8), schedule.draw(6, noisy.device, start), torch.rand(6)
     noise = torch.randn(6, 3, 8, 8)
-    assert set(times.tolist()) == {decoder.first, decoder.schedule.time_at(start / 2)}
+    assert set(times.tolist()) == {schedule.highest(start), schedule.highest(start / 2)}
     for row in range(6):
         seen.clear()
         decoder.boundary.noise_of = lambda shape, seed, row=row: noise[row : row + 1]
         decoder.sample(condition.of(torch.tensor([row])), (8, 8), seed=0, steps=2)
-        step = int(times[row] < decoder.first)
+        step = int(times[row] < schedule.highest(start))
         torch.testing.assert_close(seen[step][0][0], noisy[row], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"steps": -3}, "steps must be 0 to 1000"),
-        ({"steps": 600, "start": 0.5}, "steps must be 0 to 500"),
-        ({"terminal_share": 7.0, "snr_clip": None}, "terminal_share is a share"),
-        ({"own_estimates": -1.0}, "own_estimates is a share"),
-        ({"start": 0.5, "sampler": DiffusersSampler()}, "DiffusersSampler starts at pure noise"),
+        ({"steps": -3}, "steps must be 1 to 1000, got -3"),
+        ({"steps": 600, "start": 0.5}, "steps must be 1 to 500, got 600"),
+        ({"terminal_share": 7.0}, "terminal_share is a share"),
+        ({"scheduled_sampling": -1.0}, "scheduled_sampling is a share"),
+        ({"start": 0.5, "sampler": DiffusersSampler()}, "DiffusersSampler samples from pure noise only"),
     ],
 )
 def test_options_out_of_range_are_refused_when_it_is_built(consistency_guided, options, message):

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ulcompress.decoders.residual import ChannelNorm
+from ulcompress.denoisers.residual_block import ChannelNorm
 
 HEAD_CHANNELS = 32
 

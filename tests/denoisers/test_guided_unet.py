@@ -1,33 +1,35 @@
 import pytest
 import torch
 
-from ulcompress.decoders import ConsistencyEncoder, GuidedUNet
-from ulcompress.decoders.attention import MapAttention
-from ulcompress.decoders.residual import ChannelNorm, ResidualBlock
+from ulcompress.denoisers import ConsistencyEncoder, GuidedUNet
+from ulcompress.denoisers.attention import MapAttention
+from ulcompress.denoisers.residual_block import ChannelNorm, ResidualBlock
+from ulcompress.records import Condition
 
 
 @pytest.mark.parametrize("patch_size", [1, 2, 4])
 @pytest.mark.parametrize("levels", [1, 3])
 def test_features_and_prediction_have_their_grids(one_thread, patch_size, levels):
     sizes = {"widths": [8, 12, 16][:levels], "patch_size": patch_size}
-    network, encoder = GuidedUNet(**sizes, syntax_channels=3), ConsistencyEncoder(**sizes)
+    network = GuidedUNet(**sizes, syntax_channels=3, consistency=ConsistencyEncoder(**sizes))
     assert network.multiple == patch_size * 2 ** (levels - 1)
     height, width = network.multiple, 3 * network.multiple
     images = torch.randn(2, 3, height, width)
-    features = encoder(images)
+    condition = Condition(estimate=images, syntax=torch.randn(2, 3))
+    features = network.context(condition)
     strides = [patch_size * 2**level for level in range(levels)]
     assert [f.shape for f in features] == [
         (2, channels, height // stride, width // stride)
         for channels, stride in zip(sizes["widths"], strides, strict=True)
     ]
-    prediction = network(images, torch.tensor([0, 999]), images, features, torch.randn(2, 3))
+    prediction = network(images, torch.tensor([0, 999]), condition, features)
     assert prediction.shape == images.shape
     assert not prediction.any(), "the last layer starts at zero"
 
 
 def awake(**options):
     torch.manual_seed(0)
-    network = GuidedUNet(widths=(8, 8), patch_size=2, blocks=1, consistency=False, fusion="static", **options)
+    network = GuidedUNet(widths=(8, 8), patch_size=2, blocks=1, fusion="static", **options)
     for parameter in network.parameters():
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.1)
@@ -41,7 +43,7 @@ def test_without_attention_what_is_far_changes_nothing(one_thread):
     changed[..., 0] += 5
     for attention in (False, True):
         network = awake(attention=attention)
-        one, other = (network(each, torch.tensor([500]), each) for each in (images, changed))
+        one, other = (network(each, torch.tensor([500]), Condition(estimate=each)) for each in (images, changed))
         assert not torch.equal(one[..., :4], other[..., :4])
         assert torch.equal(one[..., -32:], other[..., -32:]) != attention
 
@@ -52,7 +54,7 @@ def test_time_text_and_mask_change_the_prediction(one_thread):
     images, text = torch.randn(1, 3, 8, 8), torch.randn(1, 3, 6)
 
     def predict(time=500, **given):
-        return network(images, torch.tensor([time]), images, **given)
+        return network(images, torch.tensor([time]), Condition(estimate=images, **given))
 
     masked = predict(text=text, text_mask=torch.tensor([[True, True, False]]))
     torch.testing.assert_close(masked, predict(text=text[:, :2]))

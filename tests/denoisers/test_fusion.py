@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ulcompress.decoders.fusion import FUSIONS, SyntaxFusion
+from ulcompress.denoisers.fusion import FUSIONS, SyntaxFusion
 
 
 def fusion_of(name, *, consistency=True, identity=False):

@@ -1,0 +1,175 @@
+"""The decoder on Gaussian data, of which everything is known in closed form.
+
+A network that returns the exact mean of what it shall predict must lead to samples of the right mean and covariance,
+and no other network may have a lower loss.
+"""
+
+import pytest
+import torch
+
+from ulcompress.decoders import DiffusionDecoder
+from ulcompress.denoisers import Denoiser
+from ulcompress.diffusion import (
+    DDIM,
+    BaseEstimate,
+    ContinuousSchedule,
+    DiffusersSampler,
+    DiscreteSchedule,
+    DPMSolver,
+    Heun,
+    LinearEstimate,
+    Objective,
+)
+from ulcompress.diffusion.diffusers_sampler import SCHEDULERS
+from ulcompress.diffusion.objective import DIFFUSED
+from ulcompress.diffusion.prediction import PREDICTIONS
+from ulcompress.records import Condition
+
+WIDE = {"log_snr_min": -12.0, "log_snr_max": 9.0}
+SCHEDULES = {
+    "stable_diffusion": lambda: DiscreteSchedule(),
+    "cosine": lambda: DiscreteSchedule(beta_schedule="squaredcos_cap_v2"),
+    "signal_left": lambda: DiscreteSchedule(zero_terminal_snr=False),
+    "straight": lambda: ContinuousSchedule(**WIDE),
+    "variance_preserving": lambda: ContinuousSchedule(path="variance_preserving", **WIDE),
+}
+SAMPLERS = {"DDIM": DDIM, "Heun": Heun, "DPMSolver": DPMSolver}
+SAMPLERS |= {name: lambda name=name: DiffusersSampler(scheduler=name) for name in SCHEDULERS}
+ESTIMATES = {
+    "linear": lambda: LinearEstimate(spatial_channels=3, channels=3),
+    "base, which is not added": lambda: BaseEstimate(added=False),
+    "nothing": lambda: None,
+}
+OBJECTIVES = [
+    (estimate, diffused, prediction, schedule)
+    for estimate in ESTIMATES
+    for diffused in (("target",) if estimate == "nothing" else DIFFUSED)
+    for prediction in PREDICTIONS
+    for schedule in SCHEDULES
+    if prediction != "epsilon" or schedule == "signal_left"
+]
+SAMPLED = [
+    (sampler, schedule)
+    for sampler in SAMPLERS
+    for schedule in SCHEDULES
+    if sampler not in SCHEDULERS or schedule not in ("straight", "variance_preserving")
+]
+WEIGHTINGS = [
+    (prediction, schedule, {name: value})
+    for _, _, prediction, schedule in OBJECTIVES[:16]
+    for name, values in {"error": PREDICTIONS, "min_snr": (1.0, 5.0)}.items()
+    for value in values
+    if value != "epsilon" or schedule == "signal_left"
+]
+MIX = torch.tensor([[1.2, 0.0, 0.0], [0.5, 0.7, 0.0], [-0.4, 0.3, 0.3]])
+COVARIANCE = MIX @ MIX.T
+"""Of the target about its mean, over the three channels."""
+
+
+class ExactMean(Denoiser):
+    """Returns `gain` times the mean of what a network shall predict, given x_t and the mean of the target."""
+
+    channels = 3
+
+    def __init__(self, objective, *, field, added):
+        super().__init__()
+        self.objective, self.field, self.added, self.gain = objective, field, added, 1.0
+        self.requires = frozenset({field})
+        self.condition_channels = {field: 3}
+
+    def forward(self, noisy, times, condition, context):
+        schedule = self.objective.schedule
+        alpha, sigma = schedule.coefficients(times if isinstance(schedule, DiscreteSchedule) else times / 999)
+        mean = condition[self.field] if self.objective.diffused == "target" else torch.zeros_like(noisy)
+        covariance = alpha.square()[..., 0] * COVARIANCE + sigma.square()[..., 0] * torch.eye(3)  # of x_t
+        beyond = noisy - alpha * mean
+        solved = torch.linalg.solve(covariance, beyond.flatten(2)).unflatten(2, noisy.shape[2:])
+        clean = mean + alpha * torch.einsum("ij,bjhw->bihw", COVARIANCE, solved)
+        noise = sigma * solved
+        shares = beyond / (alpha**2 + sigma**2)
+        whole, of_estimate = {
+            "v_prediction": (alpha * noise - sigma * clean, -sigma * mean),
+            "epsilon": (noise, sigma * shares),
+            "sample": (clean, mean),
+            "velocity": (noise - clean, (sigma - alpha) * shares - mean),
+        }[self.objective.prediction]
+        return self.gain * (whole - of_estimate if self.added else whole)
+
+
+def decoder_of(estimate, diffused, prediction, schedule, *, sampler=None, **options):
+    objective = Objective(schedule=SCHEDULES[schedule](), diffused=diffused, prediction=prediction, **options)
+    known = ESTIMATES[estimate]()
+    denoiser = ExactMean(
+        objective,
+        field="spatial" if known is None else "estimate",
+        added=known is not None and known.added,
+    )
+    return DiffusionDecoder(denoiser=denoiser, objective=objective, estimate=known, sampler=sampler)
+
+
+def condition_and_mean(decoder, count, side):
+    """Return what the decoder knows of its targets, and their mean, (count, 3, side, side)."""
+    generator = torch.Generator().manual_seed(0)
+    if decoder.estimate is None:
+        mean = torch.randn(count, 3, side, side, generator=generator)
+        return Condition(spatial=mean), mean
+    field, stride = ("base", 1) if "base" in decoder.requires else ("spatial", 2)
+    condition = Condition(**{field: torch.rand(count, 3, side // stride, side // stride, generator=generator)})
+    return condition, decoder.estimate(condition)
+
+
+def check_moments(values):
+    """Compare with a mean of zero and the covariance, by four standard errors of as many samples; values (3, n)."""
+    count, variances = values.shape[1], COVARIANCE.diagonal()
+    assert (values.mean(1).abs() < 4 * (variances / count).sqrt()).all()
+    products = variances[:, None] * variances + COVARIANCE.square()  # the variance of a product of two channels
+    assert ((values.cov() - COVARIANCE).abs() < 4 * (products / count).sqrt()).all()
+
+
+def check_samples(decoder, steps, side=64):
+    condition, mean = condition_and_mean(decoder, 1, side)
+    sample = decoder.sample(condition, (side, side), seed=0, steps=steps)
+    check_moments((sample - mean)[0].flatten(1))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("estimate, diffused, prediction, schedule", OBJECTIVES)
+def test_samples_have_the_mean_and_the_covariance_of_the_target(estimate, diffused, prediction, schedule, one_thread):
+    check_samples(decoder_of(estimate, diffused, prediction, schedule, sampler=DPMSolver()), 40)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("sampler, schedule", SAMPLED)
+def test_every_sampler_leads_to_the_mean_and_the_covariance(sampler, schedule, one_thread):
+    check_samples(decoder_of("linear", "residual", "v_prediction", schedule, sampler=SAMPLERS[sampler]()), 100)
+
+
+def check_gain(*objective, **weighting):
+    """The loss is a parabola of the gain; its lowest point is at 1, but for the error of finitely many samples."""
+    decoder = decoder_of(*objective, **weighting)
+    condition, mean = condition_and_mean(decoder, 128, 4)
+    best = []
+    for seed in range(1, 6):
+        losses = []
+        for gain in (0.5, 1.0, 1.5):
+            decoder.denoiser.gain = gain
+            torch.manual_seed(seed)
+            target = mean + torch.einsum("ij,bjhw->bihw", MIX, torch.randn_like(mean))
+            losses.append(float(decoder.loss(target, condition).losses["diffusion"]))
+        below, at, above = losses
+        best.append(1 + 0.25 * (below - above) / (below - 2 * at + above))
+    deviation, middle = torch.std_mean(torch.tensor(best))
+    error = float(deviation) / len(best) ** 0.5
+    assert error < 0.03 and abs(float(middle) - 1) < 4 * error
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("estimate, diffused, prediction, schedule", OBJECTIVES)
+def test_no_multiple_of_the_exact_mean_has_a_lower_loss(estimate, diffused, prediction, schedule, one_thread):
+    check_gain(estimate, diffused, prediction, schedule)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("prediction, schedule, weighting", WEIGHTINGS)
+def test_nor_under_any_weighting(prediction, schedule, weighting, one_thread):
+    check_gain("linear", "target", prediction, schedule, **weighting)

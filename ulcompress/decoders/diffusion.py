@@ -1,0 +1,203 @@
+"""The decoder of both papers: a diffusion under the condition, from an estimate or from nothing."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ulcompress.decoders.base import Decoder
+from ulcompress.denoisers import Context, Denoiser
+from ulcompress.diffusion import DDIM, BoundaryControl, Estimate, Objective, Sampler
+from ulcompress.padding import pad_to_multiple
+from ulcompress.part import loadable
+from ulcompress.records import Condition, Denoised
+
+TEXT = frozenset({"text", "text_mask", "text_null"})
+
+
+@loadable()
+class DiffusionDecoder(Decoder):
+    """Samples a latent or an image by a few deterministic steps of a denoiser.
+
+        condition ─► estimate ─┬─► denoiser.context, once a sample and patch
+                               │            ▼
+        seed ─► boundary ─► x_t ─► patches ─► denoiser ─► guidance ─► merge ─► (+ estimate) ─► x_0 ─► sampler ─► x_t ...
+
+    PerCo diffuses the latent under spatial and text conditions, with or without a linear estimate; CGDM diffuses the
+    image, with the base reconstruction as its estimate. Sources: PerCo, arXiv 2310.10325, section 3; CGDM (Kuang et
+    al., ACM MM 2024); Ho and Salimans, Classifier-Free Diffusion Guidance, 2022, equation 6; late start from an
+    estimate: DIRAC (Goose et al., arXiv 2301.05489).
+    """
+
+    def __init__(
+        self,
+        *,
+        denoiser: Denoiser,
+        objective: Objective | None = None,
+        estimate: Estimate | None = None,
+        sampler: Sampler | None = None,
+        steps: int = 20,
+        start: float = 1.0,
+        guidance: float = 1.0,
+        boundary: BoundaryControl | None = None,
+    ):
+        """Take the parts.
+
+        Args:
+            denoiser: The network.
+            objective: What is diffused, at which noise, and how the network learns it; by default v-prediction of the
+                target on Stable Diffusion's schedule with zero terminal signal.
+            estimate: What the decoder knows of its target before it starts; None: nothing.
+            sampler: From noise to a sample; deterministic DDIM by default.
+            steps: Default number of sampling steps; fewer are closer to the mean (better PSNR, less texture); 0 returns
+                the estimate.
+            start: Share of the process at which sampling starts, from the estimate under that much noise; 1 is the
+                whole. Training draws no higher noise levels.
+            guidance: Default scale of the guidance on text; 1 is none and costs half the time.
+            boundary: Initial noise and overlapped patches, in positions of the target; by default a canvas of noise and
+                patches of 256 that overlap by 64. A denoiser that was trained on crops with zeros beyond their border
+                (`padding` of `UNet`) restores best in patches about as large.
+
+        Raises:
+            ValueError: Two parts do not fit together, or a number is out of its range.
+        """
+        super().__init__()
+        self.denoiser = denoiser
+        self.objective = objective if objective is not None else Objective()
+        self.estimate = estimate
+        self.sampler = sampler if sampler is not None else DDIM()
+        self.boundary = boundary if boundary is not None else BoundaryControl(patch=256, overlap=64)
+        _check_estimate(denoiser, estimate)
+        self.objective.check(estimate, start)
+        self.sampler.check(self.objective.schedule, start)
+        if steps != 0 or estimate is None:
+            self.objective.schedule.sampling_levels(steps, start)
+        if self.boundary.patch % denoiser.multiple:
+            raise ValueError(
+                f"the patch must be a multiple of {denoiser.multiple}, which {type(denoiser).__name__} halves down to "
+                f"one position, got {self.boundary.patch}"
+            )
+        self.channels = denoiser.channels
+        known = frozenset() if estimate is None else estimate.requires
+        self.requires = denoiser.requires - {"estimate"} | known
+        channels = {name: count for name, count in denoiser.condition_channels.items() if name != "estimate"}
+        self.condition_channels = channels | ({} if estimate is None else estimate.condition_channels)
+        self.accepts = frozenset(self.condition_channels) | (TEXT if "text" in channels else frozenset())
+        self.feature_stride = None if estimate is None else estimate.feature_stride
+        self.target_stride = None if estimate is None else estimate.target_stride
+        self.steps = steps
+        self.start = start
+        self.guidance = guidance
+
+    def loss(self, target: Tensor, condition: Condition) -> Denoised:
+        """Return the loss of the prediction, `diffusion`, for targets, (B, C, h, w), at random noise levels."""
+        size = target.shape[-2], target.shape[-1]
+        condition = self._on_grid(condition, size)
+        context = self.denoiser.context(condition)
+        clean = self.objective.to_diffused(pad_to_multiple(target, self.denoiser.multiple), condition.estimate)
+
+        def network(noisy: Tensor, levels: Tensor, rows: Tensor) -> Tensor:
+            if len(rows) == len(target):
+                return self._denoise(noisy, levels, condition, context)
+            return self._denoise(noisy, levels, condition.of(rows), [features[rows] for features in context])
+
+        begin, known = self._begin(condition, clean), self._known(condition, clean)
+        denoised = self.objective.loss(clean, network, begin=begin, known=known, start=self.start, size=size)
+        estimate = self.objective.to_target(denoised.estimate, condition.estimate)
+        return Denoised(denoised.losses, estimate[..., : size[0], : size[1]])
+
+    def sample(
+        self,
+        condition: Condition,
+        shape: tuple[int, int],
+        *,
+        seed: int,
+        steps: int | None = None,
+        guidance: float | None = None,
+    ) -> Tensor:
+        """Sample a target of h by w positions, (1, C, h, w); 0 steps return the estimate.
+
+        The context of all patches is kept over the steps.
+        """
+        steps = self.steps if steps is None else steps
+        scale = self.guidance if guidance is None else guidance
+        condition = self._on_grid(condition, shape)
+        if steps == 0 and condition.estimate is not None:
+            return condition.estimate[..., : shape[0], : shape[1]]
+        schedule = self.objective.schedule
+        height, width = (-(-side // self.denoiser.multiple) * self.denoiser.multiple for side in shape)
+        noise = self.boundary.noise_of((1, self.channels, height, width), seed).to(condition.device)
+        highest = schedule.at(schedule.highest(self.start), noise)
+        noisy, known = schedule.noisy(self._begin(condition, noise), noise, highest), self._known(condition, noise)
+        kept: dict[tuple[int, int], tuple[Condition, Context]] = {}
+
+        def denoise(noisy: Tensor, levels: Tensor) -> Tensor:
+            def in_one(rows: slice, columns: slice) -> Tensor:
+                position = rows.start, columns.start
+                if position not in kept:
+                    part = condition.crop(rows, columns)
+                    kept[position] = part, self.denoiser.context(part)
+                return self._guided(noisy[..., rows, columns], levels, *kept[position], scale)
+
+            return self.objective.clean(self.boundary.merge(in_one, height, width), noisy, levels, known)
+
+        clean = self.sampler.sample(schedule, denoise, noisy, steps, start=self.start)
+        return self.objective.to_target(clean, condition.estimate)[..., : shape[0], : shape[1]]
+
+    def _guided(self, noisy: Tensor, levels: Tensor, condition: Condition, context: Context, scale: float) -> Tensor:
+        output = self._denoise(noisy, levels, condition, context)
+        if scale == 1 or condition.text_null is None or "text" not in self.accepts:
+            return output
+        without = condition.with_(text=condition.text_null, text_mask=None)
+        plain = self._denoise(noisy, levels, without, context)
+        return plain + scale * (output - plain)
+
+    def _denoise(self, noisy: Tensor, levels: Tensor, condition: Condition, context: Context) -> Tensor:
+        return self.denoiser(noisy, self.objective.schedule.times(levels), condition, context).float()
+
+    def _begin(self, condition: Condition, like: Tensor) -> Tensor:
+        """Return what a sampling starts from beneath the noise, (B, C, h, w)."""
+        estimate = condition.estimate
+        return torch.zeros_like(like) if estimate is None or self.objective.diffused == "residual" else estimate
+
+    def _known(self, condition: Condition, like: Tensor) -> Tensor | None:
+        """Return the estimate of x_0 to which the denoiser adds its output, (B, C, h, w), if there is one."""
+        return self._begin(condition, like) if self.estimate is not None and self.estimate.added else None
+
+    def _on_grid(self, condition: Condition, shape: tuple[int, int]) -> Condition:
+        """Return the condition with the estimate, its maps on the target's grid and padded as the denoiser needs."""
+        maps: dict[str, Tensor | None] = dict.fromkeys(condition.maps)
+        for name in maps.keys() & self.denoiser.condition_channels.keys():
+            maps[name] = pad_to_multiple(_repeated(condition.maps[name], shape), self.denoiser.multiple)
+        estimate = None
+        if self.estimate is not None:
+            estimate = self.estimate(condition)
+            assert estimate.shape[-2:] == shape
+            estimate = pad_to_multiple(estimate, self.denoiser.multiple)
+        return condition.with_(**maps | {"estimate": estimate})
+
+
+def _repeated(map_: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Repeat the values of a coarser map up to a grid of h by w positions."""
+    return map_ if map_.shape[-2:] == shape else F.interpolate(map_, size=shape, mode="nearest")
+
+
+def _check_estimate(denoiser: Denoiser, estimate: Estimate | None) -> None:
+    if estimate is None:
+        if "estimate" in denoiser.requires:
+            raise ValueError(
+                f"{type(denoiser).__name__} sees an estimate of its target, but the decoder has none; give it an "
+                "`estimate`, BaseEstimate or LinearEstimate, or other `maps` to the denoiser"
+            )
+        return
+    seen = denoiser.condition_channels.get("estimate", estimate.channels)
+    if (denoiser.channels, seen) != (estimate.channels, estimate.channels):
+        raise ValueError(
+            f"{type(estimate).__name__} has {estimate.channels} channels, but {type(denoiser).__name__} predicts "
+            f"{denoiser.channels} and sees an estimate of {seen}; set all three to the same number"
+        )
+    for name in denoiser.condition_channels.keys() & estimate.condition_channels.keys():
+        if denoiser.condition_channels[name] != estimate.condition_channels[name]:
+            raise ValueError(
+                f"{type(estimate).__name__} takes {estimate.condition_channels[name]} {name} channels, but "
+                f"{type(denoiser).__name__} takes {denoiser.condition_channels[name]}; set both to the same number"
+            )

@@ -1,0 +1,79 @@
+"""The noise levels of Stable Diffusion."""
+
+import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from torch import Tensor
+
+from ulcompress.diffusion.schedule import Schedule
+from ulcompress.part import loadable
+
+BETA_SCHEDULES = ("scaled_linear", "squaredcos_cap_v2", "linear")
+
+
+@loadable(plain=["beta_schedule"])
+class DiscreteSchedule(Schedule):
+    """Stable Diffusion's 1000 levels, their signal fixed by diffusers' table of betas.
+
+    With `zero_terminal_snr` the last level has no signal left. Source: Lin et al., Common Diffusion Noise Schedules and
+    Sample Steps are Flawed, WACV 2024, section 3.1.
+    """
+
+    def __init__(
+        self, *, beta_schedule: str = "scaled_linear", zero_terminal_snr: bool = True, training_levels: int = 1000
+    ):
+        """Compute the table.
+
+        Args:
+            beta_schedule: Name of diffusers' schedule, `scaled_linear` (Stable Diffusion) or `squaredcos_cap_v2`.
+            zero_terminal_snr: Rescale so that the last level is pure noise.
+            training_levels: Number of levels that training draws from, a divisor of 1000: evenly spaced, the last one
+                included; with 50 of them training sees the very levels at which 50 (or 10, 5...) steps sample.
+
+        Raises:
+            ValueError: A value is unknown or out of its range.
+        """
+        super().__init__()
+        if beta_schedule not in BETA_SCHEDULES:
+            raise ValueError(f"beta_schedule must be one of {', '.join(BETA_SCHEDULES)}, got {beta_schedule!r}")
+        self.scheduler = DDIMScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule=beta_schedule,
+            clip_sample=False,
+            set_alpha_to_one=True,
+            rescale_betas_zero_snr=zero_terminal_snr,
+        )
+        self.pure_noise = zero_terminal_snr
+        self.length = len(self.scheduler.alphas_cumprod)
+        if training_levels < 1 or self.length % training_levels:
+            raise ValueError(f"training_levels must divide {self.length}, got {training_levels}; PerCo has 50")
+        self.training_levels = training_levels
+
+    def coefficients(self, levels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return alpha and sigma at integer levels (B,), each (B, 1, 1, 1)."""
+        signal = self.scheduler.alphas_cumprod.to(levels.device)[levels][:, None, None, None]
+        return signal.sqrt(), (1 - signal).sqrt()
+
+    def times(self, levels: Tensor) -> Tensor:
+        """Return the levels as they are."""
+        return levels
+
+    def highest(self, start: float = 1.0) -> int:
+        """Return the last level of the first `start` of the process, more than 0 to 1: 999 for 1."""
+        if not 0 < start <= 1 or (level := round(start * self.length) - 1) < 0:
+            raise ValueError(f"the start must be more than 0 and at most 1, of {self.length} levels, got {start}")
+        return level
+
+    def draw(self, count: int, device: torch.device, start: float = 1.0) -> Tensor:
+        """Draw random levels, (count,) int64; a late start has as many levels, brought into its part of the process."""
+        spacing = self.length // self.training_levels
+        levels = (torch.randint(self.training_levels, (count,), device=device) + 1) * spacing
+        return -(-levels * (self.highest(start) + 1) // self.length) - 1
+
+    def sampling_levels(self, steps: int, start: float = 1.0) -> list[float]:
+        """Return trailing levels, the highest first (Lin et al., WACV 2024, table 2)."""
+        length = self.highest(start) + 1
+        if not 1 <= steps <= length:
+            raise ValueError(f"steps must be 1 to {length}, got {steps}")
+        # In integers: diffusers' own rounding adds a time of -1 for some numbers of steps.
+        return [length * step // steps - 1 for step in range(steps, 0, -1)]

@@ -1,0 +1,189 @@
+"""The objective of a diffusion: what is diffused, at which noise, and what the network learns of it."""
+
+from collections.abc import Callable
+from typing import final
+
+import torch
+from torch import Tensor
+
+from ulcompress.diffusion.discrete_schedule import DiscreteSchedule
+from ulcompress.diffusion.estimate import Estimate
+from ulcompress.diffusion.prediction import PREDICTIONS, Prediction
+from ulcompress.diffusion.schedule import Schedule
+from ulcompress.diffusion.scheduled_sampling import scheduled_noise
+from ulcompress.part import Part, loadable
+from ulcompress.records import Denoised
+
+DIFFUSED = ("target", "residual")
+
+
+@loadable(plain=["diffused", "prediction", "error"])
+@final
+class Objective(Part):
+    """Trains a network to predict from x_t, and turns its predictions into estimates of the clean sample.
+
+        target, estimate ─► what is diffused, x_0 ─► x_t at a random level ─► network ─► prediction ─► squared error
+
+    The network's output is added to the prediction that follows from the estimate alone, so that an output of zero at
+    pure noise is the estimate, and an untrained network whose last layer is zero begins with it.
+    """
+
+    def __init__(
+        self,
+        *,
+        schedule: Schedule | None = None,
+        diffused: str = "target",
+        prediction: str = "v_prediction",
+        error: str | None = None,
+        min_snr: float | None = None,
+        terminal_share: float = 0.0,
+        scheduled_sampling: float = 0.0,
+    ):
+        """Set the objective.
+
+        Args:
+            schedule: The noise; Stable Diffusion's levels with zero terminal signal by default.
+            diffused: `target`: the latent or image itself; `residual`: what is missing to the estimate.
+            prediction: What the network predicts: `v_prediction`, `epsilon`, `sample` (x_0) or `velocity`.
+            error: Whose squared error is the loss, one of the predictions; None takes that of `prediction`.
+            min_snr: Weigh each training sample by its signal-to-noise ratio clipped at this value, 5 for instance; None
+                weighs all levels alike. Source: Hang et al., Efficient Diffusion Training via Min-SNR Weighting
+                Strategy, ICCV 2023, section 3.4.
+            terminal_share: Share of training samples at the very level at which sampling starts, where the network
+                learns the mean of the target given its condition; this trains the encoder quickly.
+            scheduled_sampling: Share of training samples in which x_t shows what the decoder made of the target in one
+                step, as it will in sampling; without, each further step adds to the faults of the one before.
+
+        Raises:
+            ValueError: An option has no such value, a number is out of its range, or two options contradict.
+        """
+        super().__init__()
+        self.schedule = schedule if schedule is not None else DiscreteSchedule()
+        _check_names(diffused, prediction, error)
+        for name, share in {"terminal_share": terminal_share, "scheduled_sampling": scheduled_sampling}.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} is a share of the training samples, 0 to 1, got {share}")
+        if "epsilon" in (prediction, error) and self.schedule.pure_noise:
+            raise ValueError(
+                "epsilon says nothing of the image at pure noise; predict v_prediction, sample or velocity, or set the "
+                "schedule's zero_terminal_snr to false"
+            )
+        if min_snr is not None and min_snr <= 0:
+            raise ValueError(f"min_snr must be above 0, got {min_snr}; null weighs all levels alike")
+        if min_snr is not None and error is not None:
+            raise ValueError("min_snr weighs the error of x_0 whatever is predicted; leave min_snr or error out")
+        self.diffused = diffused
+        self.prediction = prediction
+        self.error = error
+        self.min_snr = min_snr
+        self.terminal_share = terminal_share
+        self.scheduled_sampling = scheduled_sampling
+
+    def check(self, estimate: Estimate | None, start: float) -> None:
+        """Raise ValueError where it cannot work with an estimate, or without, or with sampling from `start`."""
+        if self.diffused == "residual" and estimate is None:
+            raise ValueError(
+                "the residual to an estimate is diffused, but there is none; give one, or set diffused to target"
+            )
+        if self.min_snr is not None and self.terminal_share > 0 and start == 1 and self.schedule.pure_noise:
+            raise ValueError(
+                "min_snr weighs samples at pure noise by zero; set terminal_share to 0, min_snr to null, or start to "
+                "less than 1"
+            )
+
+    def to_diffused(self, target: Tensor, estimate: Tensor | None) -> Tensor:
+        """Return x_0 of a target, or of what stands for it, given its estimate, (B, C, h, w)."""
+        return target if self.diffused == "target" or estimate is None else target - estimate
+
+    def to_target(self, clean: Tensor, estimate: Tensor | None) -> Tensor:
+        """Return the target of an x_0, given its estimate, (B, C, h, w)."""
+        return clean if self.diffused == "target" or estimate is None else clean + estimate
+
+    def clean(self, output: Tensor, noisy: Tensor, levels: Tensor, known: Tensor | None) -> Tensor:
+        """Return the x_0 that an output of the network implies, (B, C, h, w).
+
+        Args:
+            output: Of the network, (B, C, h, w).
+            noisy: x_t, (B, C, h, w).
+            levels: Of the noise, (B,).
+            known: The estimate of x_0 to which the network adds, (B, C, h, w); None where it stands alone.
+        """
+        whole = self._added(output, noisy, levels, known)
+        return whole if self.prediction == "sample" else self._prediction(levels).estimate(whole, noisy)
+
+    def loss(
+        self,
+        clean: Tensor,
+        network: Callable[[Tensor, Tensor, Tensor], Tensor],
+        *,
+        begin: Tensor,
+        known: Tensor | None,
+        start: float,
+        size: tuple[int, int],
+    ) -> Denoised:
+        """Return the weighted squared error at random noise levels, and the estimate of x_0, (B, C, h, w).
+
+        Args:
+            clean: x_0, (B, C, h, w).
+            network: Maps x_t, levels (n,), and the indices (n,) of these images in the batch to its output.
+            begin: What sampling starts from beneath the noise, (B, C, h, w).
+            known: The estimate of x_0 to which the network adds, (B, C, h, w); None where it stands alone.
+            start: Share of the process at which sampling starts.
+            size: Rows and columns that count in the error; what lies behind is padding.
+        """
+        first = self.schedule.highest(start)
+        levels = self.schedule.draw(len(clean), clean.device, start)
+        terminal = torch.rand(len(clean), device=clean.device) < self.terminal_share
+        levels = torch.where(terminal, first, levels)
+        noise = torch.randn_like(clean)
+
+        def one_step(rows: Tensor) -> Tensor:
+            at = self.schedule.at(first, rows)
+            noisy = self.schedule.noisy(begin[rows], noise[rows], at)
+            return self.clean(network(noisy, at, rows), noisy, at, None if known is None else known[rows])
+
+        if self.scheduled_sampling > 0:
+            noise = scheduled_noise(
+                self.schedule,
+                clean,
+                noise,
+                levels,
+                begin=begin,
+                first=first,
+                share=self.scheduled_sampling,
+                estimate=one_step,
+            )
+        noisy = self.schedule.noisy(clean, noise, levels)
+        output = network(noisy, levels, torch.arange(len(clean), device=clean.device))
+        target = self._prediction(levels).target(clean, noise)
+        error = (self._added(output, noisy, levels, known) - target).square()
+        error = error[..., : size[0], : size[1]].mean((1, 2, 3)) * self.weights(levels)
+        return Denoised({"diffusion": error.mean()}, self.clean(output, noisy, levels, known))
+
+    def weights(self, levels: Tensor) -> Tensor:
+        """Return the weight of the squared error of the prediction at noise levels (B,), (B,)."""
+        prediction = self._prediction(levels)
+        scale = prediction.determinant.square()
+        if self.min_snr is not None:
+            # min(SNR, min_snr) for the error of x_0, times sigma^2, so that it is finite at both ends.
+            signal, noise = prediction.alpha.square(), prediction.sigma.square()
+            return (torch.minimum(signal, self.min_snr * noise) / scale).flatten()
+        if self.error is None:
+            return torch.ones_like(scale).flatten()
+        other = Prediction.of(self.error, prediction.alpha, prediction.sigma)
+        return (other.determinant.square() / scale).flatten()
+
+    def _added(self, output: Tensor, noisy: Tensor, levels: Tensor, known: Tensor | None) -> Tensor:
+        """Return the whole prediction: what follows from the estimate, and the output."""
+        return output if known is None else output + self._prediction(levels).baseline(known, noisy)
+
+    def _prediction(self, levels: Tensor) -> Prediction:
+        return Prediction.of(self.prediction, *self.schedule.coefficients(levels))
+
+
+def _check_names(diffused: str, prediction: str, error: str | None) -> None:
+    if diffused not in DIFFUSED:
+        raise ValueError(f"diffused must be one of {', '.join(DIFFUSED)}, got {diffused!r}")
+    for name, value in {"prediction": prediction, "error": error}.items():
+        if value not in PREDICTIONS and (name, value) != ("error", None):
+            raise ValueError(f"{name} must be one of {', '.join(PREDICTIONS)}, got {value!r}")
