@@ -159,6 +159,7 @@ def _fill(
     codec: Codec, state: dict[str, Tensor], directory: Path, *, strict: bool = True, assign: bool = False
 ) -> None:
     """Give a codec its weights, and let its parts check what they were given."""
+    from ulcompress.configuration import one_line
     from ulcompress.part import Part
 
     kinds = {name: tensor.dtype for name, tensor in _tensors(codec).items()}
@@ -176,8 +177,7 @@ def _fill(
             if isinstance(part, Part):
                 part.check_state()
     except (RuntimeError, ValueError) as error:
-        first = " ".join(str(error).split())
-        raise ValueError(f"the weights in {directory} do not fit the codec's parts: {first}") from error
+        raise ValueError(f"the weights in {directory} do not fit the codec's parts: {one_line(error)}") from error
 
 
 def _of_parts(state: dict[str, Tensor], parts: Sequence[str], directory: Path) -> dict[str, Tensor]:
@@ -270,6 +270,8 @@ def export(
     Raises:
         ValueError: The file is missing or holds no codec.
     """
+    from ulcompress.configuration import one_line
+
     content = read_checkpoint(checkpoint)
     hyperparameters = content.get("hyper_parameters", {})
     config = hyperparameters.get("codec") if isinstance(hyperparameters, dict) else None
@@ -287,7 +289,7 @@ def export(
     try:
         codec.load_state_dict(own)
     except RuntimeError as error:
-        raise ValueError(f"the weights in {str(checkpoint)!r} do not fit its codec: {error}") from error
+        raise ValueError(f"the weights in {str(checkpoint)!r} do not fit its codec: {one_line(error)}") from error
     save(codec.eval(), directory, card=card)
 
 
