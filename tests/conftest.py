@@ -24,6 +24,7 @@ from ulcompress.decoders.unet import UNet
 from ulcompress.diffusion import BoundaryControl
 from ulcompress.encoders import AnalysisTransform, HyperEncoder
 from ulcompress.hyperprior import CompressAIModel
+from ulcompress.losses.layers import IMAGE, Layers
 from ulcompress.quantizers import HyperpriorQuantizer, ResidualQuantizer, VectorQuantizer
 
 CAPTIONS = ["a red cup on a table", "a red car in a street", "a cat on a red chair", "two cups on a chair"]
@@ -66,6 +67,19 @@ def save_exported(one_thread):
         free = [*([0] if any_count else []), *([2, 3] if any_size else [])]
         shapes = (dict.fromkeys(free, torch.export.Dim.DYNAMIC),)
         torch.export.save(torch.export.export(network, (torch.rand(2, 3, 128, 144),), dynamic_shapes=shapes), path)
+        return str(path)
+
+    return save
+
+
+@pytest.fixture
+def save_layers(one_thread):
+    """Return a function that writes a `TwoMaps` as data, and returns its file."""
+
+    def save(network, path):
+        layers = Layers()
+        first = layers.add("relu", layers.convolve(IMAGE, network.first))
+        layers.save(path, [first, layers.convolve(first, network.second)])
         return str(path)
 
     return save

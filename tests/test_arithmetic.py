@@ -6,7 +6,15 @@ import time
 import numpy as np
 import pytest
 
-from ulcompress.arithmetic import MAX_ALPHABET, TOTAL, ArithmeticDecoder, ArithmeticEncoder, SymbolTable
+from ulcompress.arithmetic import (
+    MAX_ALPHABET,
+    SPARE,
+    TOTAL,
+    ArithmeticDecoder,
+    ArithmeticEncoder,
+    BitstreamError,
+    SymbolTable,
+)
 
 
 def coded(table: SymbolTable, symbols: list[int]) -> bytes:
@@ -116,7 +124,61 @@ def test_any_bytes_are_some_message():
     for n in (1, 2, 3, 1000, 65_537, 2**24 - 1):
         table = SymbolTable.uniform(n)
         for data in (b"", b"\xff" * 50, *(rng.randbytes(rng.randrange(30)) for _ in range(20))):
-            assert all(0 <= symbol < n for symbol in decoded(table, data, 100))
+            # More symbols of 24 bits each are in no message of so few bytes.
+            assert all(0 <= symbol < n for symbol in decoded(table, data, 8 * SPARE // 24))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_every_message_holds_its_symbols_wherever_it_ends(seed):
+    rng = np.random.default_rng(seed)
+    tables = [SymbolTable.from_counts(counts_of(kind, int(rng.integers(1, 400)), rng)) for kind in ("skewed", "flat")]
+    tables.append(SymbolTable.from_counts(counts_of("extreme", 5, rng)))
+    encoder, symbols = ArithmeticEncoder(), []
+    for _ in range(rng.integers(1, 6)):
+        table = tables[rng.integers(3)]
+        likely = rng.choice(len(table), 400, p=np.diff(table.bounds) / table.total)
+        run = np.full(400, rng.choice([0, len(table) - 1, rng.integers(len(table))]))
+        symbols += [(table, int(symbol)) for symbol in (likely if rng.integers(2) else run)[: rng.integers(1, 400)]]
+    for table, symbol in symbols:
+        table.encode(symbol, encoder)
+        if rng.integers(50) == 0:
+            encoder.finish()
+    data = encoder.finish()
+    decoder = ArithmeticDecoder(data)
+    assert [table.decode(decoder) for table, _ in symbols] == [symbol for _, symbol in symbols]
+
+
+def test_a_message_leaves_out_as_many_zeros_as_a_decoder_supplies():
+    table = SymbolTable.uniform(256)
+    for zeros in (0, 1, SPARE - 1, SPARE, SPARE + 1, 3 * SPARE):
+        data = coded(table, [7] + [0] * zeros)
+        assert data == b"\7" + bytes(max(0, zeros + 1 - SPARE))  # the last byte is that of the end
+        assert decoded(table, data, 1 + zeros) == [7] + [0] * zeros
+
+
+@pytest.mark.parametrize("alphabet", [2, 3, 256, 60_000])
+def test_a_message_that_is_too_short_ends_once_its_bits_are_spent(alphabet):
+    table = SymbolTable.uniform(alphabet)
+    for data in (b"", b"\1", b"\0\0\xff", b"\xff" * 40):
+        allowed = int(8 * (len(data) + SPARE) / np.log2(alphabet))
+        decoded(table, data, allowed - 8)
+        with pytest.raises(BitstreamError, match=f"payload of {len(data)} bytes cannot hold the image"):
+            decoded(table, data, allowed + 1)
+
+
+def test_symbols_that_cost_next_to_nothing_need_no_bytes():
+    table = SymbolTable.from_counts(np.array([2**40, 0]))
+    assert decoded(table, coded(table, [0] * 100_000), 100_000) == [0] * 100_000
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_message_that_was_cut_is_refused_once_the_bits_are_spent(seed):
+    rng = np.random.default_rng(seed)
+    table = SymbolTable.from_counts(counts_of("flat", 100, rng))
+    data = coded(table, rng.choice(100, 9000, p=np.diff(table.bounds) / table.total).tolist())
+    cut = data[: len(data) // 4]
+    with pytest.raises(BitstreamError, match="cannot hold the image"):
+        decoded(table, cut, 9000)
 
 
 @pytest.mark.parametrize("kind", ["flat", "skewed", "extreme"])

@@ -163,6 +163,42 @@ def test_messages_say_what_is_wrong(parts):
         bitstream.read(data, stride=STRIDE, **(parts | {"fingerprint": b"\xab\xcd\xef"}))
 
 
+def forged(width, height, payload):
+    head = Header(bitstream.VERSION, FINGERPRINT, width, height)._pack()
+    return head + bitstream._check(head, payload) + payload
+
+
+def test_a_few_bytes_do_not_ask_for_a_lot_of_work(parts):
+    """Every way of reading sees it, before it has read more symbols than the bytes can hold."""
+    quantizer = parts["quantizer"]
+    rest = {"conditioning": parts["conditioning"], "quantizer": quantizer, "stride": STRIDE}
+    specs = [StreamSpec("spatial", 256, stride=STRIDE)]
+    for payload in (b"\1", b"\xfe", bytes(range(1, 60))):
+        data = forged(8192, 8192, payload)
+        readers = {
+            "read": lambda data=data: bitstream.read(data, fingerprint=FINGERPRINT, **rest),
+            "bits of networks": lambda data=data: bitstream.network_stream_bits(data, **rest),
+            "bits of tables": lambda data=data: bitstream.stream_bits(data, specs, {}.__getitem__),
+        }
+        for name, reader in readers.items():
+            with pytest.raises(BitstreamError, match=f"payload of {len(payload)} bytes cannot hold the image"):
+                print(name, reader())
+
+
+def test_an_image_of_more_pixels_than_allowed_is_refused(parts):
+    code = code_of(parts, height=300, width=400)
+    data = bitstream.write(code, **parts)
+    assert bitstream.read(data, stride=STRIDE, max_pixels=120_000, **parts).width == 400
+    with pytest.raises(BitstreamError, match=r"says 400 x 300 pixels, more than 119999; give --max-pixels"):
+        bitstream.read(data, stride=STRIDE, max_pixels=119_999, **parts)
+    with pytest.raises(BitstreamError, match="says 16384 x 16384 pixels, more than 67108864"):
+        bitstream.parse(forged(16384, 16384, b""))
+    assert bitstream.parse(forged(16384, 16384, b""), max_pixels=2**28)[0].width == 16384
+    bare = bitstream.write(code, header=False, **parts)
+    with pytest.raises(BitstreamError, match="more than 119999"):
+        bitstream.read(bare, stride=STRIDE, size=(300, 400), max_pixels=119_999, **parts)
+
+
 @pytest.mark.parametrize(("height", "width"), [(0, 10), (10, 16385)])
 def test_sizes_that_do_not_fit_are_refused(parts, height, width):
     code = Code(height=height, width=width, symbols=torch.zeros(1, 1, 1).long(), sides={"text": []})

@@ -183,3 +183,51 @@ def test_two_images_for_one_caption_are_refused(folder):
     with pytest.raises(ValueError, match=r"0\.bmp and .*0\.png would share the caption .*0\.txt"):
         caption_images(captioner, [folder / "0.bmp", *paths(folder)], BesideImages())
     assert captioner.batches == []
+
+
+TEXTS = {
+    "utf-8": "Köln\n".encode(),
+    "mark": "Köln\n".encode("utf-8-sig"),
+    "utf-16": "Köln\r\n".encode("utf-16"),
+    "utf-16, big": "\ufeffKöln\r\n".encode("utf-16-be"),
+    "utf-16 without a mark": "Köln\r\n".encode("utf-16-le"),
+    "utf-32": "Köln\n".encode("utf-32"),
+    "old ends of lines": "\r\rKöln\rzwei\r".encode(),
+    "nul": "\0Köln\0\n".encode(),
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+@pytest.mark.parametrize("suffix", [".txt", ".TXT"])
+def test_every_reader_reads_every_encoding(folder, text, suffix):
+    image = (folder / "3.png").rename(folder.parent / "3.png")
+    image.with_suffix(suffix).write_bytes(text)
+    assert first_caption(image) == "Köln"
+    assert BesideImages().has(image)
+    assert open_source(str(image))[0].captions[0] == "Köln"
+
+
+def test_a_file_that_is_no_unicode_is_read_and_told(folder):
+    (folder / "3.txt").write_bytes("Köln €\n".encode("cp1252"))
+    with pytest.warns(UserWarning, match=r"3\.txt is not UTF-8 and was read as Windows-1252 \(Latin-1\); save it"):
+        assert first_caption(folder / "3.png") == "Köln €"
+    survey = open_source(str(folder)).survey()
+    assert (survey.captions, survey.captioned, survey.guessed) == (["Köln €"], 1, [str(folder / "3.png")])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+def test_a_file_of_json_lines_in_another_encoding_goes_on_in_utf_8(tmp_path, encoding):
+    file = tmp_path / "captions.jsonl"
+    text = '{"image": "a.png", "captions": ["Köln"]}\r\n'
+    file.write_bytes(text.encode(encoding))
+    assert parse_captions(file.read_bytes(), "") == {"a.png": ["Köln"]}
+    CaptionFile(file).add(Path("b.png"), "Würzburg")
+    assert parse_captions(file.read_bytes(), "") == {"a.png": ["Köln"], "b.png": ["Würzburg"]}
+    file.read_bytes().decode()
+
+
+def test_captions_given_in_another_encoding_are_told(folder, tmp_path):
+    file = tmp_path / "captions.jsonl"
+    file.write_bytes('{"image": "0.png", "captions": ["Köln"]}'.encode("cp1252"))
+    with pytest.warns(UserWarning, match=r"captions\.jsonl is not UTF-8"):
+        assert open_source(str(folder), str(file)).captions() == ["Köln"]

@@ -1,4 +1,6 @@
 import copy
+import random
+import time
 
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from PIL import Image
 
 from ulcompress import BitstreamError, Codec, load
 from ulcompress.autoencoders import KLAutoencoder
-from ulcompress.bitstream import parse
+from ulcompress.bitstream import VERSION, Header, _check, parse
 from ulcompress.conditioning import SpatialFeatures
 from ulcompress.decoders import LatentDiffusionDecoder, LinearEstimate, UNet
 from ulcompress.encoders import HyperEncoder
@@ -305,6 +307,37 @@ def test_a_small_image_is_padded_for_the_networks_alone(tiny_codec):
     )
     assert tiny_codec.decode(code, seed=0).shape == (3, 1, 20)
     assert seen == [(8, 8)]
+
+
+def test_an_image_of_more_pixels_than_allowed_is_refused(tiny_codec):
+    data = tiny_codec.compress(image_of(40, 50), max_pixels=2000)
+    assert tiny_codec.decompress(data, max_pixels=2000).shape == (3, 40, 50)
+    assert tiny_codec.stream_bits(data, max_pixels=2000)
+    with pytest.raises(ValueError, match=r"the image is 50 x 40 pixels, more than 1999; give --max-pixels"):
+        tiny_codec.compress(image_of(40, 50), max_pixels=1999)
+    for read in (tiny_codec.decompress, tiny_codec.stream_bits):
+        with pytest.raises(BitstreamError, match="more than 1999"):
+            read(data, max_pixels=1999)
+
+
+@pytest.mark.parametrize("name", ["tiny_codec", "tiny_staged_codec", "tiny_guided_codec"])
+def test_forged_files_end_at_once_in_an_image_or_in_one_error(name, request):
+    """With a right check, whatever they claim: a small image, or symbols that their bytes cannot hold."""
+    codec, rng, outcomes = request.getfixturevalue(name), random.Random(0), set()
+    start = time.process_time()
+    for side in (20, 8192):
+        for payload in (b"", b"\1", b"\xff" * 9, *(rng.randbytes(rng.randrange(1, 40)) for _ in range(3))):
+            head = Header(VERSION, codec.fingerprint, side, side)._pack()
+            try:
+                image = codec.decompress(head + _check(head, payload) + payload)
+            except BitstreamError as error:
+                outcomes.add((side, "error"))
+                assert "cannot hold the image" in str(error) and "\n" not in str(error)
+            else:
+                outcomes.add((side, "image"))
+                assert image.shape == (3, side, side)
+    assert outcomes <= {(20, "image"), (20, "error"), (8192, "error")} and len(outcomes) >= 2
+    assert time.process_time() - start < 20
 
 
 def test_an_image_that_is_not_finite_is_refused(tiny_codec):

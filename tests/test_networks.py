@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from ulcompress.losses.layers import LayerNetwork, Layers
+
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 SHAPES = {
     "first/kernel": (3, 3, 3, 4),
@@ -70,11 +72,23 @@ def folder(codes, tmp_path):
     return tmp_path
 
 
-def test_layers_of_keras_give_the_last_map_of_each_resolution(networks, folder, codes):
+@pytest.fixture
+def converted(networks, folder, tmp_path):
+    """Return a function that converts the model and reads it back."""
+
+    def convert(border=0):
+        layers = Layers()
+        layers.save(tmp_path / "net.safetensors", networks.keras_layers(folder, layers, border))
+        return LayerNetwork(tmp_path / "net.safetensors")
+
+    return convert
+
+
+def test_layers_of_keras_give_the_last_map_of_each_resolution(converted, codes):
     images = torch.rand(2, 3, 37, 44, generator=torch.Generator().manual_seed(0))
     weights = {name: torch.from_numpy(each * SCALE + LEAST).float() for name, each in codes.items()}
 
-    clipped, both = networks.KerasLayers(folder).eval()(images)
+    clipped, both = converted()(images)
 
     hidden = F.conv2d(F.pad(images * 2 - 1, (1, 0, 0, 1)), weights["first/kernel"].permute(3, 2, 0, 1), stride=2)
     norm = (weights[f"norm/{part}"] for part in ("moving_mean", "moving_variance", "gamma", "beta"))
@@ -89,12 +103,10 @@ def test_layers_of_keras_give_the_last_map_of_each_resolution(networks, folder, 
     torch.testing.assert_close(both, torch.cat([mean, smaller], 1).relu())
 
 
-def test_a_border_repeats_the_edge(networks, folder):
+def test_a_border_repeats_the_edge(converted):
     images = torch.rand(1, 3, 20, 24)
-    bordered = networks.KerasLayers(folder, border=8)(images)
-    for one, other in zip(
-        bordered, networks.KerasLayers(folder)(F.pad(images, (8,) * 4, mode="replicate")), strict=True
-    ):
+    bordered = converted(border=8)(images)
+    for one, other in zip(bordered, converted()(F.pad(images, (8,) * 4, mode="replicate")), strict=True):
         assert torch.equal(one, other)
 
 

@@ -16,6 +16,9 @@ TOTAL = 1 << 24
 MAX_ALPHABET = 1 << 18
 """Most symbols of a table made from counts: the floor of one then costs the others at most 1/64 of the interval."""
 
+SPARE = 256
+"""Most zero bytes that a message leaves out at its end; symbols that need more are not in it."""
+
 _BITS = 64
 _TOP = _BITS - 8
 _MASK = (1 << _BITS) - 1
@@ -27,6 +30,10 @@ def _narrow(width: int, start: int, frequency: int, total: int) -> tuple[int, in
     step = width // total
     # The last symbol takes what the division leaves, so that every point of the interval belongs to a symbol.
     return step * start, (width - step * start if start + frequency == total else step * frequency)
+
+
+class BitstreamError(ValueError):
+    """The bytes are not a file that this codec can decode; the message says what they are instead."""
 
 
 class ArithmeticEncoder:
@@ -52,7 +59,7 @@ class ArithmeticEncoder:
     def finish(self) -> bytes:
         """Return the shortest message inside the interval; the coder is left as it is, more symbols may follow.
 
-        The decoder reads zeros past the end, so zeros at the end are not part of the message.
+        The decoder reads zeros past the end, so up to `SPARE` zeros at the end are not part of the message.
         """
         message = bytearray(self._bytes)
         end = 0
@@ -63,7 +70,7 @@ class ArithmeticEncoder:
         if end > _MASK:
             _carry(message)
         message.append((end & _MASK) >> _TOP)
-        return bytes(message).rstrip(b"\0")
+        return bytes(message).rstrip(b"\0").ljust(len(message) - SPARE, b"\0")
 
 
 def _carry(message: bytearray) -> None:
@@ -76,7 +83,7 @@ def _carry(message: bytearray) -> None:
 
 
 class ArithmeticDecoder:
-    """Reads back what `ArithmeticEncoder` wrote; any bytes are the message of some symbols."""
+    """Reads back what `ArithmeticEncoder` wrote; any bytes are the message of some symbols, until they run out."""
 
     def __init__(self, data: bytes):
         self._data = data
@@ -99,7 +106,11 @@ class ArithmeticDecoder:
         return min(self._value // (self._width // total), total - 1)
 
     def consume(self, start: int, frequency: int, total: int) -> None:
-        """Step over the symbol that owns the target, with the numbers that `encode` was given."""
+        """Step over the symbol that owns the target, with the numbers that `encode` was given.
+
+        Raises:
+            BitstreamError: The message is too short to hold this symbol.
+        """
         offset, self._width = _narrow(self._width, start, frequency, total)
         self._value -= offset
         assert 0 <= self._value < self._width, "the consumed symbol does not own the target"
@@ -108,6 +119,9 @@ class ArithmeticDecoder:
             self._value = self._value << 8 | byte
             self._width <<= 8
             self._position += 1
+        # The encoder has put out a byte for each that was read beyond the first eight, and one at its end.
+        if self._position - 8 >= self.size + SPARE:
+            raise BitstreamError(f"the file is damaged: its payload of {self.size} bytes cannot hold the image")
 
 
 class SymbolTable:

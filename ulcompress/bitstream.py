@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
+from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder, BitstreamError, SymbolTable
+from ulcompress.limits import MAX_PIXELS
 from ulcompress.records import Code, StreamSpec
 
 if TYPE_CHECKING:  # so that a file can be inspected without torch
@@ -31,10 +32,6 @@ VERSION = 1
 MAX_SIDE = 1 << 14
 """Largest width and height, in pixels."""
 _MAGIC = 0xB0
-
-
-class BitstreamError(ValueError):
-    """The bytes are not a file that this codec can decode; the message says what they are instead."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +80,12 @@ def write(
     return (head if header else b"") + _check(head, payload) + payload
 
 
-def parse(data: bytes) -> tuple[Header, bytes]:
-    """Return header and payload of a file; BitstreamError when it is not a whole one of this format."""
+def parse(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[Header, bytes]:
+    """Return header and payload of a file.
+
+    Raises:
+        BitstreamError: It is not a whole one of this format, or has more than `max_pixels`.
+    """
     if not data:
         raise BitstreamError("the file is empty")
     if data[0] & 0xF0 != _MAGIC or data[0] == _MAGIC:
@@ -101,6 +102,7 @@ def parse(data: bytes) -> tuple[Header, bytes]:
         raise BitstreamError("the file is truncated or damaged: its check does not match")
     if width > MAX_SIDE or height > MAX_SIDE:
         raise BitstreamError(f"the file says {width} x {height} pixels; sides are 1 to {MAX_SIDE}")
+    _check_pixels(width, height, max_pixels)
     return Header(version, bytes(data[1:4]), width, height), bytes(payload)
 
 
@@ -112,17 +114,22 @@ def read(
     stride: int,
     fingerprint: bytes,
     size: tuple[int, int] | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Code:
-    """Return the code of a file, which has one symbol position every `stride` pixels; BitstreamError when it is none.
+    """Return the code of a file, which has one symbol position every `stride` pixels.
 
     `size`, (height, width), is given for data that was written without header.
+
+    Raises:
+        BitstreamError: The file is not one of this codec, damaged, or has more than `max_pixels`.
     """
     if size is None:
-        header, payload = parse(data)
+        header, payload = parse(data, max_pixels=max_pixels)
         if header.fingerprint != fingerprint:
             needed, this = header.fingerprint.hex(), fingerprint.hex()
             raise BitstreamError(f"the file needs the codec {needed}; this codec is {this}")
     else:
+        _check_pixels(size[1], size[0], max_pixels)
         header = Header(VERSION, fingerprint, width=size[1], height=size[0])
         payload = _payload_without_header(data, header)
     coder = ArithmeticDecoder(payload)
@@ -133,7 +140,7 @@ def read(
 
 def payload_of(data: bytes, *, header: bool = True) -> bytes:
     """Return the payload of a good file, or of good data without header."""
-    return parse(data)[1] if header else bytes(data[2:])
+    return parse(data, max_pixels=MAX_SIDE**2)[1] if header else bytes(data[2:])
 
 
 def seed_of(payload: bytes) -> int:
@@ -141,21 +148,32 @@ def seed_of(payload: bytes) -> int:
     return int.from_bytes(blake2b(payload, digest_size=8).digest(), "big")
 
 
-def stream_bits(data: bytes, specs: Sequence[StreamSpec], counts: Callable[[str], np.ndarray]) -> dict[str, float]:
+def stream_bits(
+    data: bytes, specs: Sequence[StreamSpec], counts: Callable[[str], np.ndarray], *, max_pixels: int = MAX_PIXELS
+) -> dict[str, float]:
     """Return the ideal bits of each stream of a file, read with tables alone; `network_stream_bits` needs no tables.
 
     `specs` are in the order of the streams; `counts` returns the int64 counts, (n,), that a table's name stands for.
+    BitstreamError as for `read`.
     """
-    header, payload = parse(data)
+    header, payload = parse(data, max_pixels=max_pixels)
     coder = ArithmeticDecoder(payload)
     return {spec.name: sum(_costs(spec, header, counts, coder)) for spec in specs}
 
 
 def network_stream_bits(
-    data: bytes, *, conditioning: Mapping[str, Conditioner], quantizer: Quantizer, stride: int
+    data: bytes,
+    *,
+    conditioning: Mapping[str, Conditioner],
+    quantizer: Quantizer,
+    stride: int,
+    max_pixels: int = MAX_PIXELS,
 ) -> dict[str, float]:
-    """Return the ideal bits of each stream of a file, read by the parts that wrote it; the symbols are `spatial`."""
-    header, payload = parse(data)
+    """Return the ideal bits of each stream of a file, read by the parts that wrote it; the symbols are `spatial`.
+
+    BitstreamError as for `read`.
+    """
+    header, payload = parse(data, max_pixels=max_pixels)
     coder, read, bits = ArithmeticDecoder(payload), 0.0, {}
     for name, conditioner in conditioning.items():
         conditioner.read(coder)
@@ -191,6 +209,13 @@ def _payload_without_header(data: bytes, header: Header) -> bytes:
             f"{header.fingerprint.hex()} or for another size than {header.width} x {header.height}"
         )
     return bytes(data[2:])
+
+
+def _check_pixels(width: int, height: int, most: int) -> None:
+    if width * height > most:
+        raise BitstreamError(
+            f"the file says {width} x {height} pixels, more than {most}; give --max-pixels to allow more"
+        )
 
 
 def _check(header: bytes, payload: bytes) -> bytes:

@@ -1,7 +1,9 @@
-"""Captions of a folder of images: made once, in batches, and kept where training finds them."""
+"""Captions of a folder of images: made once, in batches, kept where training finds them, and read by one reader."""
 
+import codecs
 import itertools
 import json
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +20,19 @@ from ulcompress.lines import one_line
 
 if TYPE_CHECKING:
     from ulcompress.conditioning.captioner import Captioner
+
+TEXT_SUFFIXES = (".txt", ".TXT")
+"""Of a caption file beside an image; the first one is what is written."""
+GUESSED = "is not UTF-8 and was read as Windows-1252 (Latin-1); save it as UTF-8"
+# UTF-32 first: its mark in little-endian order begins with that of UTF-16.
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8-sig",
+}
+_LEGACY = "windows-1252"  # what files that are called Latin-1 hold
 
 
 class CaptionStore(ABC):
@@ -58,6 +73,8 @@ class CaptionFile(CaptionStore):
     def __init__(self, path: Path, folders: Sequence[Path] = ()):
         """Open a file that may be there already; a last line that an interruption cut is dropped.
 
+        A file in another encoding than UTF-8 is written again in UTF-8, in which lines are appended.
+
         Args:
             path: Of the file; its folder is made.
             folders: An image below one of them is named from this folder on, any other by its file name alone.
@@ -68,14 +85,19 @@ class CaptionFile(CaptionStore):
         self.path = path
         self._folders = [folder.resolve() for folder in folders]
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = path.read_bytes() if path.exists() else b""
+        stored = path.read_bytes() if path.exists() else b""
+        # The last line does not count: an interruption may have cut it in the middle of a character.
+        foreign = not text_encoding(stored[: stored.rfind(b"\n") + 1]).startswith("utf-8")
+        text = decode_text(stored).encode() if foreign else stored
         whole, last = text[: text.rfind(b"\n") + 1], text[text.rfind(b"\n") + 1 :]
         known = parse_captions(whole, str(path))
         if last and _is_cut(last):
-            write_whole(path, whole)
+            text = whole
         elif last:
             known = parse_captions(text, str(path))
-            write_whole(path, text + b"\n")
+            text += b"\n"
+        if text != stored:
+            write_whole(path, text)
         self._known = {image for image, captions in known.items() if captions}
 
     def key(self, image: Path) -> str:
@@ -143,10 +165,53 @@ def caption_images(
 
 
 def first_caption(image: Path) -> str | None:
-    """Return the first line of `<stem>.txt` beside an image that is not blank, or None."""
-    text = image.with_suffix(".txt")
-    lines = text.read_text(encoding="utf-8-sig", errors="replace").splitlines() if text.is_file() else []
-    return next((line.strip() for line in lines if line.strip()), None)
+    """Return the first caption in `<stem>.txt` beside an image, or None; warns where the file is not Unicode."""
+    path = caption_file(image)
+    if path is None:
+        return None
+    text = path.read_bytes()
+    if not is_unicode(text):
+        warnings.warn(f"{path} {GUESSED}", stacklevel=2)
+    return next(iter(captions_of(text)), None)
+
+
+def caption_file(image: Path) -> Path | None:
+    """Return the caption file beside an image, or None where there is none."""
+    return next((path for suffix in TEXT_SUFFIXES if (path := image.with_suffix(suffix)).is_file()), None)
+
+
+def captions_of(text: bytes) -> list[str]:
+    """Return the captions of a caption file's content: its lines that are not blank, in any encoding."""
+    return [line.strip() for line in decode_text(text).splitlines() if line.strip()]
+
+
+def decode_text(text: bytes) -> str:
+    """Return a file's content as text, without a byte order mark, a blank for every NUL."""
+    return text.decode(text_encoding(text), errors="replace").replace("\0", " ")
+
+
+def is_unicode(text: bytes) -> bool:
+    """Say whether a file's content is in an encoding of Unicode, or had to be guessed."""
+    return text_encoding(text) != _LEGACY
+
+
+def text_encoding(text: bytes) -> str:
+    """Return the encoding of a file's content by its byte order mark, its NULs, or by whether it is UTF-8.
+
+    What is no Unicode counts as Windows-1252, which agrees with Latin-1 in all that is printed.
+    """
+    for mark, encoding in _MARKS.items():
+        if text.startswith(mark):
+            return encoding
+    # UTF-16 without a mark: every other byte of most languages' blanks and letters is NUL.
+    for first, encoding in enumerate(("utf-16-be", "utf-16-le")):
+        if text[first::2].count(0) > len(text) / 4:
+            return encoding
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return _LEGACY
+    return "utf-8"
 
 
 def parse_captions(text: bytes, name: str) -> dict[str, list[str]]:
@@ -155,7 +220,7 @@ def parse_captions(text: bytes, name: str) -> dict[str, list[str]]:
     ValueError names the first line that is not valid.
     """
     captions: dict[str, list[str]] = {}
-    for number, line in enumerate(text.split(b"\n"), 1):
+    for number, line in enumerate(decode_text(text).split("\n"), 1):
         if not line.strip():
             continue
         try:

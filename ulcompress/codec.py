@@ -16,6 +16,7 @@ from ulcompress.compatibility import check_parts
 from ulcompress.conditioning import Conditioner
 from ulcompress.decoders import Decoder
 from ulcompress.encoders import Encoder
+from ulcompress.limits import MAX_PIXELS
 from ulcompress.padding import pad_to_multiple
 from ulcompress.part import Part, loadable
 from ulcompress.quantizers import Quantizer
@@ -120,6 +121,7 @@ class Codec(Part):
         rate: int | None = None,
         without: Collection[str] = (),
         header: bool = True,
+        max_pixels: int = MAX_PIXELS,
     ) -> bytes:
         """Compress one image to the bytes of a file.
 
@@ -130,12 +132,14 @@ class Codec(Part):
             without: Names of conditioners whose side information is not sent.
             header: False leaves out everything but payload and check; size and codec must then reach the decoder
                 by other means.
+            max_pixels: Most pixels of the image, whose memory and time grow with it.
 
         Raises:
             ValueError: The image is of another shape or size, a caption is given to a codec without text, or the codec
                 has no such rate.
         """
-        return self.write(self.encode(image, caption, rate=rate, without=without), header=header)
+        code = self.encode(image, caption, rate=rate, without=without, max_pixels=max_pixels)
+        return self.write(code, header=header)
 
     def write(self, code: Code, *, header: bool = True) -> bytes:
         """Turn what `encode` returned into the bytes of a file."""
@@ -155,6 +159,7 @@ class Codec(Part):
         *,
         rate: int | None = None,
         without: Collection[str] = (),
+        max_pixels: int = MAX_PIXELS,
     ) -> Code:
         """Return what `compress` would write, before it is turned into bytes."""
         if self.training:
@@ -162,7 +167,7 @@ class Codec(Part):
         if caption and not self.takes_captions:
             raise ValueError("this codec has no text conditioner; leave the caption out")
         self._check_names(without)
-        pixels = _pixels(image).to(self.device)
+        pixels = _pixels(image, max_pixels).to(self.device)
         source = self._source(self.padded(pixels), [caption])
         rate = self.quantizer.rates if rate is None else rate
         given = self._features(source, pixels)
@@ -221,6 +226,7 @@ class Codec(Part):
         steps: int | None = None,
         guidance: float | None = None,
         size: tuple[int, int] | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> Tensor:
         """Restore the image of a file, RGB in [0, 1], (3, H, W), on the CPU.
 
@@ -230,9 +236,10 @@ class Codec(Part):
             steps: Of the sampler; None takes the decoder's default.
             guidance: Scale of the guidance on text; None takes the decoder's default.
             size: Height and width, for data without a header.
+            max_pixels: Most pixels of the image: a few bytes can ask for very many.
 
         Raises:
-            BitstreamError: The data is no file of this codec, or damaged.
+            BitstreamError: The data is no file of this codec, damaged, or of too large an image.
         """
         code = bitstream.read(
             data,
@@ -241,6 +248,7 @@ class Codec(Part):
             stride=self.encoder.stride,
             fingerprint=self.fingerprint,
             size=size,
+            max_pixels=max_pixels,
         )
         if seed is None:
             seed = bitstream.seed_of(bitstream.payload_of(data, header=size is None))
@@ -299,10 +307,15 @@ class Codec(Part):
         return [*specs, spec and replace(spec.within("quantizer"), stride=self.encoder.stride)]
 
     @torch.inference_mode()
-    def stream_bits(self, data: bytes) -> dict[str, float]:
-        """Return the ideal bits of each stream of a file of this codec; BitstreamError when it is damaged."""
-        conditioning, quantizer = self.conditioners, self.quantizer
-        return bitstream.network_stream_bits(data, conditioning=conditioning, quantizer=quantizer, stride=self.stride)
+    def stream_bits(self, data: bytes, *, max_pixels: int = MAX_PIXELS) -> dict[str, float]:
+        """Return the ideal bits of each stream of a file of this codec; BitstreamError as for `decompress`."""
+        return bitstream.network_stream_bits(
+            data,
+            conditioning=self.conditioners,
+            quantizer=self.quantizer,
+            stride=self.stride,
+            max_pixels=max_pixels,
+        )
 
     @property
     def fingerprint(self) -> bytes:
@@ -342,7 +355,7 @@ class Codec(Part):
         save(self, directory, card=card)
 
 
-def _pixels(image: "Tensor | Image.Image") -> Tensor:
+def _pixels(image: "Tensor | Image.Image", most: int) -> Tensor:
     if not isinstance(image, Tensor):
         from ulcompress.images import from_pil
 
@@ -354,4 +367,6 @@ def _pixels(image: "Tensor | Image.Image") -> Tensor:
     height, width = image.shape[1:]
     if not (1 <= height <= bitstream.MAX_SIDE and 1 <= width <= bitstream.MAX_SIDE):
         raise ValueError(f"the image is {width} x {height} pixels; sides are 1 to {bitstream.MAX_SIDE}")
+    if width * height > most:
+        raise ValueError(f"the image is {width} x {height} pixels, more than {most}; give --max-pixels to allow more")
     return image.float().clamp(0, 1)

@@ -4,7 +4,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from ulcompress.conditioning.byte_pairs import BytePairs
+from ulcompress.conditioning.byte_pairs import BytePairs, _Merges
+from ulcompress.conditioning.text_coder import TextCoder
 
 TEXTS = [
     "",
@@ -124,3 +125,31 @@ def test_bytes_alone_need_no_fit():
     model = BytePairs(vocabulary_size=256)
     model.fit(["a cat a cat"])
     assert model.encode("a") == [97]
+
+
+def test_the_first_tokens_alone(fitted):
+    text = "a dog on a red sofa with the cat"
+    tokens = fitted.encode(text)
+    assert [fitted.encode(text, most) for most in range(len(tokens) + 3)] == [
+        tokens[:most] for most in range(len(tokens) + 3)
+    ]
+
+
+@pytest.mark.parametrize("unit", ["a", "the", "€!", "\u3000"])
+def test_very_long_words_are_taken_in_parts(fitted, unit, monkeypatch):
+    """The work on a word grows with the square of its length."""
+    seen = []
+    merge = _Merges.tokens
+    monkeypatch.setattr(_Merges, "tokens", lambda self, word: seen.append(word) or merge(self, word))
+    text = unit * 5000
+    assert fitted.decode(fitted.encode(text)) == text
+    assert max(map(len, seen)) <= 65 and "".join(seen) == text
+    seen.clear()
+    assert len(TextCoder(vocabulary=fitted, max_tokens=8).tokens(unit * 5000)) == (0 if unit.isspace() else 8)
+    assert len(seen) <= 9
+
+
+def test_a_very_long_word_is_learnt_in_parts():
+    model = BytePairs(vocabulary_size=300)
+    model.fit(["ab" * 10_000, "a dog", "a dog"])
+    assert max(len(model.decode([token])) for token in model.encode("ab" * 100)) <= 65

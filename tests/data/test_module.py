@@ -39,6 +39,14 @@ def test_captions_come_without_images(folder, tmp_path):
     assert ImageDataModule(train=folder).train_captions() == [f"caption {i}" for i in range(5)]
 
 
+def test_a_training_says_how_many_images_have_captions(folder, tmp_path, caplog):
+    (tmp_path / "0.txt").write_bytes("Köln".encode("latin-1"))
+    (tmp_path / "1.txt").write_text(" \n")
+    with caplog.at_level("INFO"), pytest.warns(UserWarning, match=r"0\.png is not UTF-8 and .*; so for 0 more"):
+        ImageDataModule(train=folder).train_captions()
+    assert "4 of 5 training images have captions." in caplog.text
+
+
 def test_missing_images_name_the_option(folder):
     for use in (lambda d: d.setup("fit"), lambda d: d.train_dataloader(), lambda d: d.train_captions()):
         with pytest.raises(ValueError, match=r"no images to train on; give data\.train"):

@@ -180,13 +180,16 @@ def test_nobody_works_on_for_a_command_that_was_killed(plan, codec, tmp_path, nu
 def test_threads_are_set_for_the_run_alone(plan, monkeypatch):
     seen, code = [], CodecContestant.code
     monkeypatch.setattr(CodecContestant, "code", lambda *a: seen.append(torch.get_num_threads()) or code(*a))
-    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    monkeypatch.setattr("ulcompress.cores.cores", lambda: 6)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     run(replace(plan, anchors=(), settings=(Setting(),), threads=3))
     assert set(seen) == {3} and torch.get_num_threads() == 1
     assert [threads_of(replace(plan, threads=None, processes=count)) for count in (1, 2, 9)] == [6, 3, 1]
     monkeypatch.setenv("WORLD_SIZE", "6")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
     assert (processes_of(plan), threads_of(replace(plan, threads=None))) == (6, 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert threads_of(replace(plan, threads=None)) == 1
 
 
 def test_torchrun_gives_the_numbers_of_one(plan, codec, tmp_path):

@@ -1,4 +1,4 @@
-"""Files of networks with random weights: torchvision's, without classifiers, and one that torch.export saved."""
+"""Files of networks with random weights: torchvision's, without classifiers, and one as a list of layers."""
 
 import pytest
 import torch
@@ -21,12 +21,12 @@ def random_backbone(tmp_path_factory):
 
 
 @pytest.fixture
-def network_file(random_backbone, two_maps, save_exported, tmp_path):
-    """Return a function that gives the file of a backbone of torchvision's, or of the exported network `two-maps`."""
+def network_file(random_backbone, two_maps, save_layers, tmp_path):
+    """Return a function that gives the file of a backbone of torchvision's, or of the network `two-maps`."""
 
     def write(name):
         if name == "two-maps":
-            return save_exported(two_maps, tmp_path / "two-maps.pt2")
+            return save_layers(two_maps, tmp_path / "two-maps.safetensors")
         return random_backbone(name)
 
     return write

@@ -106,9 +106,9 @@ def test_features_are_judged_map_by_map_at_one_size(two_maps, network_file):
         FeatureDiscriminator(network=discriminator.network, width=0)
 
 
-def test_a_network_that_sees_nothing_is_refused(two_maps, save_exported, tmp_path):
+def test_a_network_that_sees_nothing_is_refused(two_maps, save_layers, tmp_path):
     two_maps.second.weight.zero_()
     two_maps.second.bias.zero_()
-    network = ExportedDistance(file=save_exported(two_maps, tmp_path / "blind.pt2"))
+    network = ExportedDistance(file=save_layers(two_maps, tmp_path / "blind.safetensors"))
     with pytest.raises(ValueError, match="map 1 of blind distance is zero everywhere; give another network"):
         FeatureDiscriminator(network=network)

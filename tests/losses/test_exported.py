@@ -1,7 +1,8 @@
-"""Distances on a network that torch.export saved."""
+"""Distances on a network from a file: as a list of layers, and as torch.export saves it."""
 
 import copy
 import json
+import pickle
 
 import pytest
 import torch
@@ -46,16 +47,58 @@ def test_texture_and_shift_are_those_of_the_feature_distance(two_maps, network_f
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path):
-    with pytest.raises(ValueError, match=r"no file '.*net\.pt2'; give a network that torch\.export\.save wrote"):
+    with pytest.raises(ValueError, match=r"no file '.*net\.pt2'; give a network as experiments/networks\.py writes it"):
         ExportedDistance(file=str(tmp_path / "net.pt2"))
 
 
-def test_the_network_is_neither_saved_nor_trained(network_file):
+@pytest.fixture(params=["layers", "program"])
+def distance(request, two_maps, save_layers, save_exported, tmp_path):
+    """One on the same network from either file."""
+    if request.param == "layers":
+        return ExportedDistance(file=save_layers(two_maps, tmp_path / "net.safetensors"))
+    return ExportedDistance(file=save_exported(two_maps, tmp_path / "net.pt2"), trust=True)
+
+
+def test_the_network_is_neither_saved_nor_trained(distance):
     """A checkpoint holds the codec; the network stays in its file."""
-    distance = ExportedDistance(file=network_file("two-maps"))
     assert not distance.state_dict() and not list(distance.parameters())
-    distance(*torch.rand(2, 1, 3, 70, 80).requires_grad_()).sum().backward()
-    assert all(p.grad is None and not p.requires_grad for p in distance.network._network[0].parameters())
+    image = torch.rand(1, 3, 70, 80, requires_grad=True)
+    distance(image, torch.rand(1, 3, 70, 80)).sum().backward()
+    assert image.grad.abs().sum() > 0
+    assert all(not weight.requires_grad for weight in distance.buffers())
+
+
+@torch.no_grad()
+def test_both_files_of_a_network_measure_the_same(distance, two_maps):
+    pair = torch.rand(2, 1, 3, 70, 80)
+    maps = [distance_of_maps(each) for each in two_maps(torch.cat(tuple(pair)))]
+    torch.testing.assert_close(distance(*pair), torch.stack(maps).mean(0))
+
+
+class Mark:
+    """Leaves a file where it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_a_program_is_read_where_it_is_trusted_alone(two_maps, save_exported, tmp_path):
+    file = save_exported(two_maps, tmp_path / "net.pt2")
+    with pytest.raises(ValueError, match=r"net\.pt2 can hold code that would run now; .*--trust-networks") as raised:
+        ExportedDistance(file=file)
+    assert "\n" not in str(raised.value)
+    assert ExportedDistance(file=file, trust=True).name == "net distance"
+
+
+@pytest.mark.parametrize("name", ["net.pt2", "net.safetensors", "net.pt", "net"])
+def test_nothing_is_unpickled_unasked(tmp_path, name):
+    (tmp_path / name).write_bytes(pickle.dumps(Mark(tmp_path / "ran")))
+    with pytest.raises(ValueError, match=r"net.* (can hold code|cannot be used as a backbone)"):
+        ExportedDistance(file=str(tmp_path / name))
+    assert not (tmp_path / "ran").exists()
 
 
 class Casting(torch.nn.Module):
@@ -72,7 +115,7 @@ class Casting(torch.nn.Module):
 @pytest.mark.parametrize("casting", [False, True])
 def test_mixed_precision_is_for_those_that_bear_it(two_maps, save_exported, tmp_path, casting):
     network = Casting(two_maps).eval() if casting else two_maps
-    distance = ExportedDistance(file=save_exported(network, tmp_path / "net.pt2"))
+    distance = ExportedDistance(file=save_exported(network, tmp_path / "net.pt2"), trust=True)
     pair = torch.rand(2, 1, 3, 70, 80)
     exact = distance(*pair)
     with torch.autocast("cpu", torch.bfloat16):
@@ -82,8 +125,8 @@ def test_mixed_precision_is_for_those_that_bear_it(two_maps, save_exported, tmp_
     torch.testing.assert_close(distance(*pair.bfloat16()), exact, rtol=0.05, atol=0)
 
 
-def test_weights_that_an_evaluation_moves_serve_trainings_too(network_file):
-    maps = ExportedDistance(file=network_file("two-maps")).network
+def test_weights_that_an_evaluation_moves_serve_trainings_too(two_maps, save_exported, tmp_path):
+    maps = ExportedDistance(file=save_exported(two_maps, tmp_path / "net.pt2"), trust=True).network
     with torch.inference_mode():
         maps._go_to(torch.device("meta"))
     image = torch.rand(1, 3, 70, 80, device="meta", requires_grad=True)
@@ -125,8 +168,7 @@ def test_options_reach_the_networks_of_a_pair(network_file):
     assert built.name == "squeezenet1_1 distance or two-maps distance"
 
 
-def test_copies_measure_the_same(network_file):
-    distance = ExportedDistance(file=network_file("two-maps"))
+def test_copies_measure_the_same(distance):
     pair = torch.rand(2, 1, 3, 70, 80)
     assert torch.equal(copy.deepcopy(distance)(*pair), distance(*pair))
 

@@ -1,3 +1,6 @@
+import random
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -11,7 +14,7 @@ from ulcompress.encoders import AnalysisTransform
 from ulcompress.entropy.integers import write_golomb
 from ulcompress.hyperprior import MODELS, CompressAIModel
 from ulcompress.quantizers import StringQuantizer
-from ulcompress.quantizers.strings import Strings
+from ulcompress.quantizers.strings import Strings, _readable
 
 FACTORISED = "bmshj2018-factorized"
 KINDS = [FACTORISED, "mbt2018-mean", "mbt2018"]
@@ -178,6 +181,110 @@ def test_broken_strings_are_decoded_the_same_way_each_time(kind, seed):
     del rubbish
 
 
+class Reader:
+    """CompressAI's decoder (`rans_interface.cpp`) once more, which says how far it reads."""
+
+    def __init__(self, data):
+        self.words = [int.from_bytes(data[start : start + 4], "little") for start in range(0, len(data) // 4 * 4, 4)]
+        self.read, self.state = 2, self.words[0] | self.words[1] << 32
+
+    def symbol(self, table, length, offset):
+        """Return an integer; None where C++ leaves it open which, since an escape has too many digits."""
+        low = self.state & 0xFFFF
+        index = next(i for i in range(length) if table[i] > low) - 1
+        self.state = (table[index + 1] - table[index]) * (self.state >> 16) + low - table[index]
+        self._refill()
+        if index < length - 2:
+            return index + offset
+        digit = self._digit()
+        digits = digit
+        while digit == 15:
+            digit = self._digit()
+            digits += digit
+        value = sum(self._digit() << 4 * position for position in range(digits))
+        return (-(value >> 1) - 1 if value & 1 else (value >> 1) + length - 2) + offset if digits < 6 else None
+
+    def _digit(self):
+        digit, self.state = self.state & 15, self.state >> 4
+        self._refill()
+        return digit
+
+    def _refill(self):
+        if self.state < 1 << 31:
+            self.state = self.state << 32 | self.words[self.read]
+            self.read += 1
+
+
+def hostile(rng, good):
+    """Change a good string, or make one of words that ask for as many digits as can be."""
+    words = rng.choice([[0xF], [0, 0xF], [0xFFFFFFFF], [0xFFFFFFFF, 0, 0xF, 0xFFFF], [rng.getrandbits(32)]])
+    made = b"".join(rng.choice(words).to_bytes(4, "little") for _ in range(rng.choice([2, 3, 10, 100])))
+    place = rng.randrange(len(good))
+    return rng.choice([made, good + made, good[:place], good[:place] + made, rng.randbytes(4 * rng.randrange(2, 40))])
+
+
+@torch.no_grad()
+def test_no_string_makes_the_decoder_read_past_the_zeros_it_is_given(one_thread):
+    torch.manual_seed(0)
+    rng, quantizer = random.Random(0), StringQuantizer(model=model_of(FACTORISED)).eval()
+    (good,) = quantizer(features(quantizer, 4, 4)).symbols.images[0]
+    prior = quantizer.coder.entropy_bottleneck
+    rows = list(zip(prior._quantized_cdf.tolist(), prior._cdf_length.tolist(), prior._offset.tolist(), strict=True))
+    medians = prior.quantiles[:, 0, 1]
+    for _ in range(300):
+        grid, string = rng.choice([(1, 1), (4, 4), (2, 5)]), hostile(rng, good)
+        decoded = quantizer.dequantize(Strings(((string,),), grid))[0]
+        count = grid[0] * grid[1]
+        reader = Reader(_readable(string, len(rows) * count))
+        expected = [[reader.symbol(*row) for _ in range(count)] for row in rows]
+        for channel, values, median in zip(decoded, expected, medians, strict=True):
+            told = [value for value, own in zip(channel.flatten(), values, strict=True) if own is not None]
+            sure = torch.tensor([float(own) for own in values if own is not None])
+            torch.testing.assert_close(torch.tensor(told), sure + median, rtol=1e-6, atol=1e-3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", [FACTORISED, "mbt2018-mean"])
+def test_hostile_strings_with_a_right_check_are_an_image_or_an_error(one_thread, name):
+    torch.manual_seed(0)
+    rng, codec = random.Random(0), codec_of(name).eval()
+    good = codec.encode(image_of(40, 40))
+    outcomes = set()
+    for _ in range(60):
+        strings = tuple(hostile(rng, string) for string in good.symbols.images[0])
+        try:
+            restored = codec.decompress(codec.write(replace(good, symbols=Strings((strings,), good.symbols.grid))))
+        except BitstreamError as error:
+            outcomes.add("error")
+            assert "\n" not in str(error)
+        else:
+            outcomes.add("image")
+            assert restored.shape == (3, 40, 40)
+    assert outcomes == {"image", "error"}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda prior: prior._cdf_length.fill_(5000),
+        lambda prior: prior._cdf_length.fill_(1),
+        lambda prior: prior._quantized_cdf.fill_(7),
+        lambda prior: prior._quantized_cdf[0, 1:].sub_(2),
+        lambda prior: prior._quantized_cdf.mul_(3),
+        lambda prior: prior._offset.fill_(2**31 - 1),
+    ],
+)
+@pytest.mark.parametrize("part", ["entropy_bottleneck", "gaussian_conditional"])
+def test_damaged_tables_never_reach_the_decoder(one_thread, part, damage):
+    """They may come from a codec's directory, and CompressAI would read past their ends."""
+    quantizer = StringQuantizer(model=model_of("mbt2018-mean")).eval()
+    symbols = quantizer(features(quantizer, 2, 2)).symbols
+    damage(getattr(quantizer.coder, part))
+    for use in (lambda: quantizer(features(quantizer, 2, 2)), lambda: quantizer.dequantize(symbols)):
+        with pytest.raises(ValueError, match=f"tables of the codec's {part} are damaged; get the codec again"):
+            use()
+
+
 @pytest.mark.parametrize("payload", [b"", b"\x00" * 30, b"\xff" * 30, bytes(range(60))])
 def test_a_file_with_any_payload_ends_in_an_image_or_in_an_error(one_thread, payload):
     torch.manual_seed(0)
@@ -187,16 +294,22 @@ def test_a_file_with_any_payload_ends_in_an_image_or_in_an_error(one_thread, pay
     try:
         restored = codec.decompress(data)
     except BitstreamError as error:
-        assert "bytes in a payload of" in str(error)
+        # An empty string too: CompressAI writes none.
+        assert "the file is damaged: " in str(error)
     else:
         assert 0 <= restored.min() <= restored.max() <= 1
 
 
-def test_a_string_longer_than_the_payload_is_refused(one_thread):
+@pytest.mark.parametrize(
+    ("length", "told"),
+    [(2**24 - 4, "payload of 6 bytes cannot hold"), (0, "a string has 0 bytes"), (4, "has 4"), (13, "has 13")],
+)
+def test_a_string_of_a_length_that_cannot_be_is_refused(one_thread, length, told):
+    """Longer than the payload, or not of whole words."""
     quantizer = StringQuantizer(model=model_of(FACTORISED))
     coder = ArithmeticEncoder()
-    write_golomb(2**24, coder)
-    with pytest.raises(BitstreamError, match="a string of 16777215 bytes in a payload of 3"):
+    write_golomb(length + 1, coder)
+    with pytest.raises(BitstreamError, match=told):
         quantizer.read(ArithmeticDecoder(coder.finish()), (3, 3))
 
 

@@ -32,9 +32,12 @@ def test_a_failure_keeps_the_checkpoint_that_was_there(tmp_path, monkeypatch):
 def test_a_training_writes_its_checkpoints_so(images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     written, save = [], WholeCheckpointIO.save_checkpoint
-    monkeypatch.setattr(
-        WholeCheckpointIO, "save_checkpoint", lambda *a, **k: written.append(Path(a[2]).name) or save(*a, **k)
-    )
+
+    def noted(self, checkpoint, path, **rest):
+        written.append(Path(path).name)
+        save(self, checkpoint, path, **rest)
+
+    monkeypatch.setattr(WholeCheckpointIO, "save_checkpoint", noted)
     options = ["--data.train", images, "--data.validation", images, "--trainer.max_steps", "1"]
     assert run(["fit", "-c", str(Path(__file__).parent / "tiny.yaml"), *options]) == 0
     assert {"step=1.ckpt", "last.ckpt"} <= set(written)

@@ -11,7 +11,7 @@ from ulcompress.commands.main import run
 from ulcompress.data import Batch
 from ulcompress.entropy import ContextModel
 from ulcompress.images import read_image
-from ulcompress.quantizers import FiniteScalarQuantizer, ResidualQuantizer
+from ulcompress.quantizers import FiniteScalarQuantizer, HyperpriorQuantizer, ResidualQuantizer, StringQuantizer
 from ulcompress.training import CodecModule
 
 TINY = str(Path(__file__).parent / "tiny.yaml")
@@ -119,9 +119,9 @@ ADVERSARIAL = [
 
 
 @pytest.mark.parametrize("features", [False, True])
-def test_a_discriminator_is_trained_beside_the_codec(fitted, features, two_maps, save_exported):
+def test_a_discriminator_is_trained_beside_the_codec(fitted, features, two_maps, save_layers):
     if features:
-        file = save_exported(two_maps, "two-maps.pt2")
+        file = save_layers(two_maps, "two-maps.safetensors")
         network = [f"{DISCRIMINATOR}.network", "ExportedDistance", f"{DISCRIMINATOR}.network.file", file]
         options = ["--model.adversarial", "AdversarialLoss", DISCRIMINATOR, "FeatureDiscriminator", *network]
     else:
@@ -274,3 +274,39 @@ def test_a_term_of_no_weight_has_gradients_where_processes_wait_for_them(tiny_co
         assert used.grad == 3 and (alone.grad == 0 if together else alone.grad is None)
     with pytest.raises(ValueError, match="all of the terms used, alone have no weight"):
         module.weighted_sum(terms, {"alone": 0.0, "used": 0.0}, "train", 1)
+
+
+@pytest.mark.parametrize("quantizer", [HyperpriorQuantizer, StringQuantizer])
+def test_an_entropy_model_that_could_learn_nothing_is_refused(tiny_guided_codec, quantizer):
+    """Before any data is looked at."""
+    tiny_guided_codec.quantizer = quantizer()
+    weights = {"rate/spatial": 1.0, "rate/syntax": 0.05}
+    for stream, slot in {"spatial": "quantizer", "syntax": r"conditioning\.syntax"}.items():
+        message = f"the entropy model of `{slot}` learns from the rate alone, which has no weight; set `rate/{stream}`"
+        with pytest.raises(ValueError, match=message):
+            CodecModule(codec=tiny_guided_codec, weights=weights | {f"rate/{stream}": 0.0})
+    CodecModule(codec=tiny_guided_codec, weights=weights, delays={"rate/spatial": 100})
+    CodecModule(codec=tiny_guided_codec, frozen=["quantizer", "conditioning.syntax.prior"])
+
+
+@pytest.mark.parametrize("delays", [{}, {"diffusion": 2}])
+def test_a_trained_parameter_that_nothing_teaches_is_refused(tiny_codec, monkeypatch, delays):
+    monkeypatch.setattr("ulcompress.training.base.WATCHED", 3)
+    module = CodecModule(codec=tiny_codec, delays=delays, weights={"perceptual": 0.0})
+    steps = iter(range(10))
+    monkeypatch.setattr(CodecModule, "global_step", property(lambda _: next(steps)))
+    taught = [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+    def backward(*idle):
+        for parameter in taught:
+            parameter.grad = None if any(parameter is other for other in idle) else torch.zeros_like(parameter)
+        module.on_after_backward()
+
+    for _ in range(delays.get("diffusion", 0)):
+        backward(*taught)  # what a delayed term teaches
+    backward(taught[0], taught[1])
+    backward(taught[1], taught[2])
+    with pytest.raises(ValueError, match=r"no loss term teaches codec\.[\w.]+, nor 0 other parameters") as error:
+        backward(taught[1])
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    assert names[id(taught[1])] in str(error.value)

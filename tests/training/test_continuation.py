@@ -74,8 +74,58 @@ def test_half_a_checkpoint_is_one_clear_line(named, images, tmp_path, monkeypatc
     last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
     capsys.readouterr()
     assert run(arguments(images, "--trainer.max_steps", "2", "--ckpt_path", named)) == 1
-    told = {"last": "the last checkpoint is not whole", "run/last.ckpt": "'run/last.ckpt' is no checkpoint that can be"}
-    assert told[named] in capsys.readouterr().err
+    assert "'run/last.ckpt' is no checkpoint that can be" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("named", ["run/last.ckpt", "last", "hpc"])
+def test_what_is_recorded_is_what_ran(named, images, tmp_path, monkeypatch, capsys):
+    """A checkpoint's own arguments count, however it is named, and those that were asked for are told."""
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments(images, "--trainer.max_steps", "1")) == 0
+    if named == "hpc":
+        Path("run/last.ckpt").rename("hpc_ckpt_10.ckpt")
+        Path("hpc_ckpt_9.ckpt").write_bytes(b"an older one")
+    other = ["--model.optimizer.learning_rate", "0.5", "--model.codec.quantizer.codebook_size", "32"]
+    other += ["--model.weights", "{'diffusion': 3.0}"]
+    capsys.readouterr()
+    assert run(arguments(images, "--trainer.max_steps", "2", "--ckpt_path", named, *other)) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "as in the checkpoint, not" in line]
+    assert len(told) == 3 and any("learning_rate is 0.001, as in the checkpoint, not 0.5" in line for line in told)
+    state = checkpoint("run/last.ckpt")
+    assert state["optimizer_states"][0]["param_groups"][0]["lr"] == 0.001
+    assert state["hyper_parameters"]["optimizer"]["learning_rate"] == 0.001
+    assert state["hyper_parameters"]["codec"]["quantizer"]["init_args"]["codebook_size"] == 16
+    assert state["hyper_parameters"]["weights"] is None
+
+
+def test_last_before_the_first_training_and_without_a_place(images, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments(images, "--trainer.max_steps", "1", "--ckpt_path", "last")) == 0
+    assert checkpoint("run/last.ckpt")["global_step"] == 1
+    assert run(arguments(images, "--trainer.max_steps", "1", "--trainer.callbacks", "null", "--ckpt_path", "last")) == 1
+    assert "no ModelCheckpoint with a `dirpath` says where `last` is" in capsys.readouterr().err
+
+
+def test_weights_of_another_model_are_one_clear_line(images, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments(images, "--trainer.max_steps", "1")) == 0
+    state = checkpoint("run/last.ckpt")
+    for key in ("state_dict", "current_model_state"):
+        del state[key]["codec.autoencoder.latent_std"]
+    torch.save(state, "run/last.ckpt")
+    capsys.readouterr()
+    assert run(arguments(images, "--trainer.max_steps", "2", "--ckpt_path", "last")) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ulcompress:")]
+    assert "the checkpoint is of another model: Missing key(s) in state_dict" in line
+
+
+def test_a_training_takes_the_cores_that_there_are(images, tmp_path, one_thread, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("ulcompress.cores.cores", lambda: 3)
+    with caplog.at_level("INFO"):
+        assert run(arguments(images, "--trainer.max_steps", "1")) == 0
+    assert torch.get_num_threads() == 3 and "1 x 3 threads." in caplog.text
 
 
 def test_two_processes_share_their_statistics(images, tmp_path, monkeypatch):

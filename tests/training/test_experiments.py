@@ -37,12 +37,12 @@ STEP = [
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch, stable_diffusion, two_maps, save_exported):
+def here(tmp_path, monkeypatch, stable_diffusion, two_maps, save_layers):
     """Run in a folder with nothing but networks for distances, with a tiny Stable Diffusion."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STABLE_DIFFUSION", stable_diffusion)
     for name in ("resnet50-thin", "mobilenet-v2"):
-        save_exported(two_maps, f"{name}.pt2")
+        save_layers(two_maps, f"{name}.safetensors")
     return tmp_path
 
 

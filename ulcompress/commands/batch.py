@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ulcompress.allocation import allocating
 from ulcompress.commands.streams import complain, report
 from ulcompress.commands.targets import STDIN, STDOUT, Job
 from ulcompress.files import write_whole
@@ -15,15 +16,17 @@ from ulcompress.lines import one_line
 def each_file(jobs: Sequence[Job], one: Callable[[Path, Path], str]) -> int:
     """Do the work on each file; a bad one is reported and does not stop the others. Return the exit status.
 
-    `one` does it from a source to a target and returns a line on it; ValueError and OSError are of this file alone.
+    `one` does it from a source to a target and returns a line on it; ValueError, OSError and failed allocations
+    are of this file alone.
     """
     failures = 0
     for source, target in jobs:
         try:
-            line = one(source, target)
+            with allocating(str(source)):
+                line = one(source, target)
         except BrokenPipeError:  # of standard output, for which nothing more need be done
             raise
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, MemoryError) as error:
             failures += 1
             complain(about(source, error))
         else:

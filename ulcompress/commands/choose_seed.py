@@ -5,7 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+<<<<<<< HEAD
 from ulcompress.commands.options import Verbs, add_trust, load_codec
+=======
+from ulcompress.commands.options import Verbs, add_limit, add_trust, load_codec
+>>>>>>> main
 from ulcompress.commands.streams import report
 
 
@@ -20,6 +24,7 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
     add_trust(parser)
     parser.add_argument("--force", action="store_true", help="overwrite an existing codec")
+    add_limit(parser)
     parser.set_defaults(action=run)
 
 
@@ -34,10 +39,10 @@ def run(options: argparse.Namespace) -> int:
 
     if (options.out / "config.yaml").exists() and not options.force:
         raise ValueError(f"{options.out} holds a codec; use --force to overwrite it")
-    images = [read_image(path) for path in find_images(options.inputs)]
+    images = [read_image(path, max_pixels=options.max_pixels) for path in find_images(options.inputs)]
     distance = FeatureDistance(weights=options.squeezenet) if options.squeezenet else mse_loss
     codec = load_codec(options)
-    seed = choose_seed(codec, images, range(options.candidates), distance)
+    seed = choose_seed(codec, images, range(options.candidates), distance, max_pixels=options.max_pixels)
     told = f"seed {seed}, chosen of {options.candidates} by the {getattr(distance, 'name', 'squared error')} "
     told += f"of {len(images)} images"
     card = locate(options.codec) / "README.md"

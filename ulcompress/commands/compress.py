@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ulcompress.commands.batch import each_file, read, write
-from ulcompress.commands.options import Verbs, add_coding, add_inputs, check_search, load_codec
+from ulcompress.commands.options import Verbs, add_coding, add_inputs, add_limit, check_search, load_codec
 from ulcompress.commands.targets import STDIN, jobs_of
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def add_parser(verbs: Verbs) -> None:
         help="let BLIP-2 caption (hub id, directory); give it after the images",
     )
     add_coding(parser)
+    add_limit(parser)
     parser.set_defaults(action=run)
 
 
@@ -52,10 +53,11 @@ def run(options: argparse.Namespace) -> int:
     describe = describer(options)
 
     def one(source: Path, target: Path) -> str:
-        image = image_of(source)
+        image = image_of(source, options.max_pixels)
         caption = describe(source, image)
         start = time.perf_counter()
-        code, said = codec.encode(image, caption, rate=options.rate, without=options.without), ""
+        code = codec.encode(image, caption, rate=options.rate, without=options.without, max_pixels=options.max_pixels)
+        said = ""
         if optimizer is not None:
             from ulcompress.optimization import refine_visibly
 
@@ -71,11 +73,13 @@ def run(options: argparse.Namespace) -> int:
     return each_file(jobs, one)
 
 
-def image_of(source: Path) -> Image.Image:
+def image_of(source: Path, max_pixels: int) -> Image.Image:
     """Open an image file, or one from standard input."""
     from ulcompress.images import open_image
 
-    return open_image(BytesIO(read(source)), name="standard input") if source == STDIN else open_image(source)
+    if source == STDIN:
+        return open_image(BytesIO(read(source)), name="standard input", max_pixels=max_pixels)
+    return open_image(source, max_pixels=max_pixels)
 
 
 def optimizer_of(options: argparse.Namespace):

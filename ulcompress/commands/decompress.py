@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ulcompress.commands.batch import each_file, read, write
-from ulcompress.commands.options import Verbs, add_inputs, add_sampling, load_codec, natural
+from ulcompress.commands.options import Verbs, add_inputs, add_limit, add_sampling, load_codec, natural
 from ulcompress.commands.targets import jobs_of
 from ulcompress.folders import find_files
 
@@ -22,6 +22,7 @@ def add_parser(verbs: Verbs) -> None:
     parser = verbs.add_parser("decompress", help=".ulc files to images")
     add_inputs(parser, ".ulc files and folders of them")
     add_sampling(parser)
+    add_limit(parser)
     parser.add_argument("--seed", type=natural, help="of the noise, if the codec has none (default: the file's)")
     parser.add_argument(
         "--quality", type=int, metavar="N", help="write a lossy .jpg or .webp, 100 the best (default: lossless)"
@@ -40,7 +41,13 @@ def run(options: argparse.Namespace) -> int:
 
     def one(source: Path, target: Path) -> str:
         start = time.perf_counter()
-        image = codec.decompress(read(source), seed=options.seed, steps=options.steps, guidance=options.guidance)
+        image = codec.decompress(
+            read(source),
+            seed=options.seed,
+            steps=options.steps,
+            guidance=options.guidance,
+            max_pixels=options.max_pixels,
+        )
         seconds = time.perf_counter() - start
         write(target, _encoded(image, target, options.quality))
         return f"{source} -> {target}: {image.shape[2]} x {image.shape[1]}, {seconds:.2f} s"

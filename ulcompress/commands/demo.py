@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ulcompress.commands.options import Verbs, add_codec, add_rate, load_codec
+from ulcompress.commands.options import Verbs, add_codec, add_limit, add_rate, load_codec
 from ulcompress.commands.streams import report
 
 
@@ -16,6 +16,7 @@ def add_parser(verbs: Verbs) -> None:
     add_codec(parser, "mini-cgdm")
     parser.add_argument("--caption", help="what the image shows")
     add_rate(parser)
+    add_limit(parser)
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for the results (default: demo)")
     parser.set_defaults(action=run)
 
@@ -24,6 +25,7 @@ def run(options: argparse.Namespace) -> int:
     """Write the files and the drawing of the demonstration; return the exit status."""
     from ulcompress.evaluation import demo
 
-    for path in demo(load_codec(options), options.image, options.out, options.caption, options.rate):
+    codec, limit = load_codec(options), options.max_pixels
+    for path in demo(codec, options.image, options.out, options.caption, options.rate, max_pixels=limit):
         report(str(path))
     return 0

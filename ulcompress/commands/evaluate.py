@@ -11,7 +11,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+<<<<<<< HEAD
 from ulcompress.commands.options import Verbs, add_coding, add_sampling, add_trust, check_search, positive
+=======
+from ulcompress.commands.options import Verbs, add_coding, add_limit, add_sampling, add_trust, check_search, positive
+>>>>>>> main
 from ulcompress.lines import printable
 
 
@@ -40,8 +44,12 @@ def add_parser(verbs: Verbs) -> None:
         "--metrics", nargs="+", action="extend", metavar="NAME", help="default: psnr ms-ssim; all for all"
     )
     parser.add_argument("--weights", type=Path, metavar="DIR", help="folder with files of the metrics' weights")
+    parser.add_argument(
+        "--trust-networks", action="store_true", help="read .pt2 files of --weights, which can hold code that runs"
+    )
     add_coding(parser)
     add_sampling(parser)
+    add_limit(parser)
     parser.add_argument("--captions", action="store_true", help="first line of <name>.txt beside each image")
     parser.add_argument("--out", type=Path, help="folder of the results; what is there already is not done again")
     parser.add_argument("--keep", action="store_true", help="keep compressed files and restored images there")
@@ -109,6 +117,8 @@ def _plan(options: argparse.Namespace, out: Path):
         metrics=tuple(options.metrics or FIDELITY),
         weights=options.weights,
         trust=tuple(options.trust),
+        trust_networks=options.trust_networks,
+        max_pixels=options.max_pixels,
         device=options.device,
         processes=options.devices,
         threads=options.threads,

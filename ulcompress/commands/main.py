@@ -6,13 +6,16 @@ Nothing heavy is imported before it is needed: `ulcompress --help` answers witho
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 
 from ulcompress import __version__
+from ulcompress.allocation import allocating
 from ulcompress.commands import caption, choose_seed, compress, decompress, demo, evaluate, export, info
 from ulcompress.commands.endings import complete, interruptible
 from ulcompress.commands.streams import complain, drop_unprinted, prepare
+from ulcompress.cores import threads
 from ulcompress.lines import one_line
 
 LIGHTNING_VERBS = ("fit", "validate", "test")
@@ -21,6 +24,8 @@ LIGHTNING_VERBS = ("fit", "validate", "test")
 def main() -> None:
     """Run the command line of the process and exit: 0 when all went well, 1 with one line on standard error."""
     prepare()
+    if sys.argv[1:2] and sys.argv[1] not in LIGHTNING_VERBS:  # those share the cores among their processes
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads()))
     try:
         sys.exit(run(sys.argv[1:]))
     finally:
@@ -35,8 +40,9 @@ def run(arguments: Sequence[str]) -> int:
     words = [word for word in arguments if word != "--traceback"]
     action = _lightning(words) if words and words[0] in LIGHTNING_VERBS else _verb(words)
     try:
-        return action()
-    except (ValueError, OSError) as error:
+        with allocating("this command"):
+            return action()
+    except (ValueError, OSError, MemoryError) as error:
         if len(words) < len(arguments):
             raise
         complain(one_line(error))

@@ -7,6 +7,7 @@ import math
 from typing import TypeAlias
 
 from ulcompress.commands.targets import source_path
+from ulcompress.limits import MAX_PIXELS
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """Where a verb adds its parser."""
@@ -79,6 +80,17 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     """Add what a sampler can be asked for."""
     parser.add_argument("--steps", type=int, help="of the sampler; 0: the base alone (default: the codec's)")
     parser.add_argument("--guidance", type=finite, help="scale of the guidance on text (default: the codec's)")
+
+
+def add_limit(parser: argparse.ArgumentParser) -> None:
+    """Add the limit on what a few bytes can ask for."""
+    parser.add_argument(
+        "--max-pixels",
+        type=positive,
+        default=MAX_PIXELS,
+        metavar="N",
+        help=f"most pixels of an image; memory and time grow with them (default: {MAX_PIXELS})",
+    )
 
 
 def finite(text: str) -> float:

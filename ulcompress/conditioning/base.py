@@ -1,9 +1,10 @@
 """The contract of a conditioner: what the decoder is told, and what that costs."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.part import Part
@@ -34,6 +35,10 @@ class Conditioner(Part, ABC):
     def channels(self, features: int) -> dict[str, int]:
         """Tell the channels of the fields that are set, given those of the features; others are not checked."""
         return {}
+
+    def learns_from_rate(self) -> Iterator[nn.Parameter]:
+        """Return the parameters that nothing but the rate can teach: those that tell probabilities."""
+        return iter(())
 
     def prepare(self, captions: list[str]) -> None:
         """Learn tables from the captions of the training set, once, before training."""

@@ -6,7 +6,7 @@ Method: Sennrich, Haddow and Birch, "Neural machine translation of rare words wi
 import re
 from collections import Counter, defaultdict
 from heapq import heapify, heappop, heappush
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ulcompress.part import Part, loadable
 
-_WORD = re.compile(r" ?\w+| ?[^\w\s]+|\s+")
+# The work on a word grows with the square of its length: longer ones are taken in parts.
+_WORD = re.compile(r" ?\w{1,64}| ?[^\w\s]{1,64}|\s{1,64}")
 _BLANK_BEFORE = re.compile(r" +(?=[,.;:!?%)\]}])")
 _KNOWN_WORDS = 1 << 16
 _MOST_BYTES = 1 << 24
@@ -63,10 +64,11 @@ class BytePairs(Part):
         if sum(lengths) > _MOST_BYTES:
             raise ValueError(f"the merges of the byte pairs are damaged: they make more than {_MOST_BYTES} bytes")
 
-    def encode(self, text: str) -> list[int]:
-        """Return the tokens of a text, each in 0..vocabulary_size-1; empty for an empty text."""
+    def encode(self, text: str, most: int | None = None) -> list[int]:
+        """Return the tokens of a text, or its first `most`, each in 0..vocabulary_size-1; empty for an empty text."""
         merges = self._merges()
-        return [token for word in _WORD.findall(text) for token in merges.tokens(word)]
+        tokens = (token for word in _WORD.finditer(text) for token in merges.tokens(word[0]))
+        return list(islice(tokens, most))
 
     def decode(self, tokens: list[int]) -> str:
         """Return the text of tokens; bytes that are not UTF-8 become U+FFFD, unused tokens nothing."""

@@ -1,6 +1,7 @@
 """A vector that is sent with the image and steers how the decoder treats it."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -67,6 +68,10 @@ class NeuralSyntax(AdjustableConditioner):
     def channels(self, features: int) -> dict[str, int]:
         """As many as the generator gives."""
         return {"syntax": self.generator.dimension}
+
+    def learns_from_rate(self) -> Iterator[nn.Parameter]:
+        """Return means and scales of the prior."""
+        return self.prior.parameters()
 
     def encode(self, source: Source, condition: Condition) -> Tensor:
         """Return the integers of each image, (B, d) float32; gradients pass straight through to the generator.

@@ -38,7 +38,7 @@ class TextCoder(Part):
 
     def tokens(self, text: str) -> list[int]:
         """Return the first `max_tokens` tokens of the tidied text, without a character that they would cut."""
-        tokens = self.vocabulary.encode(self.vocabulary.normalize(text))
+        tokens = self.vocabulary.encode(self.vocabulary.normalize(text), self.max_tokens + 1)
         cut = len(tokens) > self.max_tokens
         tokens = tokens[: self.max_tokens]
         while cut and self.text(tokens).endswith("\ufffd"):

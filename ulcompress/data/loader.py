@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -9,8 +10,20 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from ulcompress.cores import limit_decoders
 from ulcompress.data.batch import Batch
 from ulcompress.data.sampler import EpochSampler
+
+
+def begin_worker(worker: int) -> None:
+    """Give a worker of a loader one thread, and let it go on when its whole group is told to end.
+
+    The step that is under way may still want its batch; the worker ends with the loader, or with the process that it
+    works for.
+    """
+    limit_decoders(1)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class ResumableLoader(DataLoader):

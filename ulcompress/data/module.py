@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader, Subset
 
+from ulcompress.captions import GUESSED
 from ulcompress.data.batch import collate
 from ulcompress.data.dataset import MAX_TRAINING_PIXELS, ImageDataset
-from ulcompress.data.loader import ResumableLoader
+from ulcompress.data.loader import ResumableLoader, begin_worker
 from ulcompress.data.sampler import EpochSampler
 from ulcompress.data.sources import ImageSource, open_source
 
@@ -75,8 +77,13 @@ class ImageDataModule(LightningDataModule):
             raise ValueError("no images to validate on; give data.validation, a folder or .tar shards for instance")
 
     def train_captions(self) -> list[str]:
-        """Return all captions of the training images, without reading any image; raises ValueError."""
-        return self._train_source.captions()
+        """Return all captions of the training images and say how many have one; reads no image, raises ValueError."""
+        source = self._train_source
+        captions, captioned, guessed = source.survey()
+        rank_zero_info(f"{captioned} of {len(source)} training images have captions.")
+        if guessed:
+            rank_zero_warn(f"the caption file of {guessed[0]} {GUESSED}; so for {len(guessed) - 1} more")
+        return captions
 
     def train_dataloader(self) -> ResumableLoader:
         """Return shuffled random crops, whole batches only; raises ValueError for less than one batch."""
@@ -132,4 +139,5 @@ class ImageDataModule(LightningDataModule):
             "persistent_workers": self.num_workers > 0,
             "pin_memory": torch.cuda.is_available(),
             "collate_fn": collate,
+            "worker_init_fn": begin_worker,
         }

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import glob
 import tarfile
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from ulcompress.captions import parse_captions
+from ulcompress.captions import GUESSED, TEXT_SUFFIXES, caption_file, captions_of, is_unicode, parse_captions
+from ulcompress.data.shard import Shard, read_shard
+from ulcompress.data.span import Span
 from ulcompress.folders import files_below
 from ulcompress.images import image_suffixes
 
@@ -24,24 +27,6 @@ class Sample(NamedTuple):
     """None, one or more."""
 
 
-class Span(NamedTuple):
-    """Some bytes of a file; by default all of them."""
-
-    path: Path
-    offset: int = 0
-    size: int = -1
-
-    def read(self) -> bytes:
-        """Return the bytes; raises OSError."""
-        # Opened for each read: there is no handle that forked workers could share by mistake.
-        with open(self.path, "rb") as file:
-            file.seek(self.offset)
-            data = file.read(self.size)
-        if len(data) < self.size:
-            raise OSError(f"{self.path} ends early, it was changed or truncated")
-        return data
-
-
 class Entry(NamedTuple):
     """Where one image and its captions lie."""
 
@@ -51,12 +36,24 @@ class Entry(NamedTuple):
     given: list[str] | None = None
     """Captions from elsewhere, which win over the text."""
 
+    def content(self) -> bytes:
+        """Return the content of the text; nothing where there is none, or where captions are given."""
+        return self.text.read() if self.text and self.given is None else b""
+
     def captions(self) -> list[str]:
         """Return the captions that are given, else the lines of the text that are not blank."""
-        if self.given is not None:
-            return self.given
-        lines = self.text.read().decode(errors="replace").splitlines() if self.text else []
-        return [line.strip() for line in lines if line.strip()]
+        return captions_of(self.content()) if self.given is None else self.given
+
+
+class Survey(NamedTuple):
+    """The captions of a source."""
+
+    captions: list[str]
+    """All captions of all images, in order."""
+    captioned: int
+    """How many images have a caption."""
+    guessed: list[str]
+    """Images whose caption file is not Unicode and was read as Windows-1252."""
 
 
 class ImageSource:
@@ -79,7 +76,20 @@ class ImageSource:
 
     def captions(self) -> list[str]:
         """Return all captions of all images, in order, without reading any image."""
-        return [caption for entry in self._entries for caption in entry.captions()]
+        return self.survey().captions
+
+    def survey(self) -> Survey:
+        """Read all captions, and no image; raises OSError."""
+        captions: list[str] = []
+        captioned = 0
+        guessed: list[str] = []
+        for entry in self._entries:
+            content = entry.content()
+            found = captions_of(content) if entry.given is None else entry.given
+            captions += found
+            captioned += bool(found)
+            guessed += [] if is_unicode(content) else [entry.name]
+        return Survey(captions, captioned, guessed)
 
 
 def open_source(paths: str | list[str], captions: str | None = None) -> ImageSource:
@@ -91,7 +101,9 @@ def open_source(paths: str | list[str], captions: str | None = None) -> ImageSou
     """
     given = [paths] if isinstance(paths, str) else list(paths)
     files = [file for path in given for file in _expand(path)]
-    entries = [entry for file in files for entry in _entries(file)]
+    shards = {file: _shard(file) for file in files if file.suffix.lower() == ".tar"}
+    _warn_of_losses(shards)
+    entries = [entry for file in files for entry in _entries(file, shards.get(file))]
     if not entries:
         raise ValueError(f"got {paths!r}, which holds no images; give folders, image files or .tar shards")
     return ImageSource(entries=entries if captions is None else _captioned(entries, Path(captions)))
@@ -100,7 +112,10 @@ def open_source(paths: str | list[str], captions: str | None = None) -> ImageSou
 def _captioned(entries: list[Entry], file: Path) -> list[Entry]:
     if not file.is_file():
         raise ValueError(f"no captions file {str(file)!r}; `ulcompress caption IMAGES --out FILE` writes one")
-    known = parse_captions(file.read_bytes(), str(file))
+    content = file.read_bytes()
+    if not is_unicode(content):
+        warnings.warn(f"{file} {GUESSED}", stacklevel=3)
+    known = parse_captions(content, str(file))
     by_end = {PurePosixPath(name).parts[::-1]: captions for name, captions in known.items()}
     longest = max(map(len, by_end), default=0)
 
@@ -129,26 +144,49 @@ def _expand(path: str) -> list[Path]:
     return sorted(found)
 
 
-def _entries(file: Path) -> list[Entry]:
-    if file.suffix.lower() == ".tar":
-        return _shard_entries(file)
+def _entries(file: Path, shard: Shard | None) -> list[Entry]:
+    if shard is not None:
+        return _shard_entries(file, shard)
     if file.suffix.lower() not in image_suffixes():
         raise ValueError(f"got {str(file)!r}, neither an image nor an uncompressed .tar shard; convert or unpack it")
-    text = file.with_suffix(".txt")
-    return [Entry(str(file), Span(file), Span(text) if text.is_file() else None)]
+    text = caption_file(file)
+    return [Entry(str(file), Span(file), Span(text) if text else None)]
 
 
-def _shard_entries(file: Path) -> list[Entry]:
-    members: dict[PurePosixPath, Span] = {}
+def _shard(file: Path) -> Shard:
     try:
-        with tarfile.open(file, "r:") as shard:  # not compressed: members are read by their offset
-            for member in shard:
-                if member.isreg() and not PurePosixPath(member.name).name.startswith("."):
-                    members[PurePosixPath(member.name)] = Span(file, member.offset_data, member.size)
+        return read_shard(file)
     except (tarfile.TarError, OSError) as error:
         raise ValueError(f"{file}: not a readable uncompressed tar file ({error}); write it again") from error
-    suffixes = image_suffixes()
-    images = {name: span for name, span in members.items() if name.suffix.lower() in suffixes}
+
+
+def _shard_entries(file: Path, shard: Shard) -> list[Entry]:
+    images = {name: span for name, span in shard.members.items() if _is_image(name)}
     if not images:
         raise ValueError(f"{file}: no images in this shard; it needs members such as key.webp and key.txt")
-    return [Entry(f"{file}/{name}", span, members.get(name.with_suffix(".txt"))) for name, span in images.items()]
+    return [Entry(f"{file}/{name}", span, _text_beside(name, shard)) for name, span in images.items()]
+
+
+def _text_beside(name: PurePosixPath, shard: Shard) -> Span | None:
+    return next((text for suffix in TEXT_SUFFIXES if (text := shard.members.get(name.with_suffix(suffix)))), None)
+
+
+def _is_image(name: PurePosixPath) -> bool:
+    return name.suffix.lower() in image_suffixes() and not name.name.startswith(".")
+
+
+def _warn_of_losses(shards: Mapping[Path, Shard]) -> None:
+    """Warn once of all images and captions in shards that cannot be read, and once of shards that may be cut."""
+    skipped = [
+        f"{str(file / name)!r} ({why})"
+        for file, shard in shards.items()
+        for name, why in shard.skipped.items()
+        if _is_image(name) or name.suffix in TEXT_SUFFIXES
+    ]
+    if skipped:
+        warnings.warn(f"members of shards that are left out: {len(skipped)}, first {skipped[0]}", stacklevel=3)
+    complaints = [f"{file} {shard.complaint}" for file, shard in shards.items() if shard.complaint]
+    if complaints:
+        said = f"{complaints[0]}; write it again if images are missing"
+        more = len(complaints) - 1
+        warnings.warn(said + (f"; so for {more} more" if more else ""), stacklevel=3)

@@ -16,6 +16,8 @@ LARGEST_ALPHABET = 1 << 13
 """Most indices of a codebook: the sums of as many counts, times the total of a table, stay below 2**63."""
 SCORES = 1 << 22
 """Numbers that are computed at once in use, so that a large image does not need much memory."""
+AT_ONCE = 1 << 11
+"""Positions of a large image whose surroundings the network sees at once, for the same reason."""
 REACH = 3
 """Positions around one that the network looks at."""
 _STEPS = 1 << ACTIVATION_BITS
@@ -118,25 +120,26 @@ class ContextModel(StagedEntropy):
         for positions in _passes(grid[0], grid[1], given.device):
             own = entries[indices].movedim(-1, 1) * known
             seen = torch.cat([given, *(x.unflatten(2, grid) for x in (own, known.expand(images, -1, -1)))], 1)
-            hidden = (_in_strips(trunk, seen) if exactly else trunk(seen)).flatten(2)
-            for part in positions.split(max(1, SCORES // len(entries))):
-                there = hidden[..., part.to(hidden.device), None]
+            hidden = None if exactly else trunk(seen).flatten(2)
+            for part in positions.split(max(1, min(AT_ONCE, SCORES // len(entries)))):
+                # A file that is damaged should end the reading here, before the network has seen all of a large image.
+                there = _exactly_at(trunk, seen, part) if hidden is None else hidden[..., part, None]
                 scores = (exact(head, there) if exactly else head(there))[..., 0].movedim(1, -1)
                 indices[:, part] = choose(part, scores)
             known[..., positions] = 1
         return indices.unflatten(1, grid)
 
 
-def _in_strips(trunk: nn.Module, seen: Tensor) -> Tensor:
-    """Evaluate exactly, some rows at a time; sums that are exact are the same for every height of the strips."""
-    rows, columns = seen.shape[-2:]
-    height = max(1, SCORES // (64 * columns))
-    strips = []
-    for top in range(0, rows, height):
-        above = min(top, REACH)
-        strip = exact(trunk, seen[..., top - above : top + height + REACH, :])
-        strips.append(strip[..., above : above + min(height, rows - top), :])
-    return torch.cat(strips, -2)
+def _exactly_at(trunk: nn.Module, seen: Tensor, positions: Tensor) -> Tensor:
+    """Evaluate at ascending positions, (n,), within the rows that they need: (B, C, n, 1).
+
+    Sums that are exact are the same whatever else is computed with them.
+    """
+    columns = seen.shape[-1]
+    first, last = (int(position) // columns for position in positions[[0, -1]])
+    top = max(0, first - REACH)
+    strip = exact(trunk, seen[..., top : last + REACH + 1, :]).flatten(2)
+    return strip[..., positions.to(strip.device) - top * columns, None]
 
 
 def _costs(scores: Tensor) -> Tensor:

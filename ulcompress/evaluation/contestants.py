@@ -19,6 +19,7 @@ from ulcompress.evaluation.anchors import Anchor, match
 from ulcompress.evaluation.memory import working_memory
 from ulcompress.evaluation.timing import timed
 from ulcompress.images import from_pil, to_pil
+from ulcompress.limits import MAX_PIXELS
 from ulcompress.lines import printable
 from ulcompress.optimization import OnlineOptimizer
 from ulcompress.pretrained import load
@@ -157,17 +158,19 @@ class CodecContestant(Contestant):
         device: str = "cpu",
         optimizer: OnlineOptimizer | None = None,
         trust: tuple[str, ...] = (),
+        max_pixels: int = MAX_PIXELS,
     ):
         """Name the codec, and the packages that it may name, as for `ulcompress.load`.
 
         `optimizer` is what searches a better code, as part of the encoding, where the setting asks for it; None takes
-        one with its defaults.
+        one with its defaults. Images of more than `max_pixels` are refused.
         """
         self.source = codec
         self.curve = curve
         self.setting = setting
         self.device = device
         self.trust = trust
+        self.max_pixels = max_pixels
         self.optimizer = (optimizer or OnlineOptimizer()) if setting.online else None
         short = printable(Path(codec).resolve().name if Path(codec).is_dir() else codec)
         self.name = " ".join(dict.fromkeys(word for word in (curve, short, str(setting)) if word))
@@ -202,15 +205,16 @@ class CodecContestant(Contestant):
                 data, encode_seconds = timed(partial(self._encode, codec, image, caption))
                 file.write_bytes(data)
                 data = file.read_bytes()
-            steps, guidance = self.setting.steps, self.setting.guidance
-            restored, decode_seconds = timed(lambda: codec.decompress(data, steps=steps, guidance=guidance))
+            options = {"steps": self.setting.steps, "guidance": self.setting.guidance, "max_pixels": self.max_pixels}
+            restored, decode_seconds = timed(lambda: codec.decompress(data, **options))
             return data, encode_seconds, restored, decode_seconds
 
         (data, encode_seconds, restored, decode_seconds), memory = working_memory(through_file, codec.device)
         return Coded(data, rounded(restored), encode_seconds, decode_seconds, memory)
 
     def _encode(self, codec: Codec, image: Tensor, caption: str | None) -> bytes:
-        code = codec.encode(image, caption, rate=self.setting.rate, without=self.setting.without)
+        options = {"rate": self.setting.rate, "without": self.setting.without, "max_pixels": self.max_pixels}
+        code = codec.encode(image, caption, **options)
         if self.optimizer is not None and self.setting.online:
             decoding = {"decode_steps": self.setting.steps, "guidance": self.setting.guidance}
             code = self.optimizer.refine(codec, image, code, steps=self.setting.online, **decoding)

@@ -17,10 +17,17 @@ from ulcompress.evaluation.picture import Panel, side_by_side
 from ulcompress.evaluation.timing import timed
 from ulcompress.files import write_whole
 from ulcompress.images import from_pil, open_image, write_image
+from ulcompress.limits import MAX_PIXELS
 
 
 def demo(
-    codec: Codec, image_path: Path | None, out: Path, caption: str | None = None, rate: int | None = None
+    codec: Codec,
+    image_path: Path | None,
+    out: Path,
+    caption: str | None = None,
+    rate: int | None = None,
+    *,
+    max_pixels: int = MAX_PIXELS,
 ) -> list[Path]:
     """Compress a photograph to a file, restore it, show it beside AVIF and JPEG of as many bytes, print a table.
 
@@ -30,6 +37,7 @@ def demo(
         out: A folder for the results.
         caption: What the photograph shows, for codecs with text.
         rate: Of a codec with several; None takes the highest.
+        max_pixels: Most pixels of the photograph.
 
     Returns:
         What was written: the compressed file, the restored image, the picture; and first of all the photograph, where
@@ -41,12 +49,12 @@ def demo(
     """
     out.mkdir(parents=True, exist_ok=True)
     path = image_path if image_path is not None else _coffee(out)
-    original = open_image(path)
+    original = open_image(path, max_pixels=max_pixels)
     file, restored, picture = (out / f"{path.stem}{end}" for end in (".ulc", "_restored.png", "_comparison.png"))
-    ours = _through_file(codec, original, {"caption": caption, "rate": rate}, file, restored)
+    ours = _through_file(codec, original, {"caption": caption, "rate": rate}, file, restored, max_pixels)
     anchors = [match(ANCHORS[name](), original, ours.bytes) for name in ("avif", "jpeg")]
     measured = {anchor.label: _measurement(anchor, original) for anchor in anchors}
-    panels = [Panel("original", original), Panel("ulcompress", open_image(restored), ours)]
+    panels = [Panel("original", original), Panel("ulcompress", open_image(restored, max_pixels=max_pixels), ours)]
     panels += [Panel(anchor.label, anchor.restored, measured[anchor.label]) for anchor in anchors]
     side_by_side(panels, picture)
     _print({"ulcompress": ours} | measured)  # last: the files are there, whether or not somebody reads this
@@ -64,12 +72,12 @@ def _coffee(folder: Path) -> Path:
 
 
 def _through_file(
-    codec: Codec, original: Image.Image, options: Mapping[str, Any], file: Path, restored: Path
+    codec: Codec, original: Image.Image, options: Mapping[str, Any], file: Path, restored: Path, max_pixels: int
 ) -> Measurement:
     _ = codec.fingerprint  # no part of the time for an image
-    data, encode_seconds = timed(lambda: codec.compress(original, **options))
+    data, encode_seconds = timed(lambda: codec.compress(original, **options, max_pixels=max_pixels))
     write_whole(file, data)
-    image, decode_seconds = timed(lambda: codec.decompress(file.read_bytes()))
+    image, decode_seconds = timed(lambda: codec.decompress(file.read_bytes(), max_pixels=max_pixels))
     write_image(image, restored)
     size = file.stat().st_size
     return Measurement.compare(

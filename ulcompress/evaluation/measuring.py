@@ -113,7 +113,7 @@ class Measuring:
 
     def _code(self, found: _Found) -> _Ready:
         name, record, wanting = found.name, found.record, found.wanting
-        original = read_image(self.plan.images[name])
+        original = read_image(self.plan.images[name], max_pixels=self.plan.max_pixels)
         restored = self.store.image(self.contestant.name, name) if record is not None else None
         if record is None or restored is None:
             coded = self.contestant.code(original, found.caption, found.budget)

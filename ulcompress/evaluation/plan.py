@@ -15,6 +15,7 @@ from ulcompress.evaluation.anchors import ANCHORS
 from ulcompress.evaluation.contestants import AnchorContestant, CodecContestant, Contestant, Setting
 from ulcompress.evaluation.metrics import known_names
 from ulcompress.evaluation.published import datasets
+from ulcompress.limits import MAX_PIXELS
 from ulcompress.lines import printable
 from ulcompress.losses import FeatureDistance
 from ulcompress.optimization import OnlineOptimizer
@@ -67,6 +68,10 @@ class Plan:
     """Folder of the metrics' weights."""
     trust: tuple[str, ...] = ()
     """Packages whose parts the codecs may name, as for `ulcompress.load`."""
+    trust_networks: bool = False
+    """Whether .pt2 files of that folder are read, which can hold code that runs."""
+    max_pixels: int = MAX_PIXELS
+    """Most pixels of an image that a codec is given."""
     device: str = "cpu"
     processes: int = 1
     """That share the images; `torchrun` has its own number of them."""
@@ -103,6 +108,7 @@ class Plan:
                         device=self.device,
                         optimizer=optimizer,
                         trust=self.trust,
+                        max_pixels=self.max_pixels,
                     )
                     found += [ours, *(AnchorContestant(anchor=a, matched_to=ours.name) for a in anchors)]
         _refuse_twice("contestants", [contestant.name for contestant in found])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ulcompress.cores import cores
 from ulcompress.evaluation.bjontegaard import METHOD, rate_delta
 from ulcompress.evaluation.bootstrap import interval, mean_interval
 from ulcompress.evaluation.contestants import Contestant
@@ -79,7 +79,7 @@ class _Gathering:
         self.plan = plan
         self.store = Store(plan.out)
         contestants = plan.contestants()
-        self.metrics, self.missing = build(plan.metrics, plan.weights, "cpu")
+        self.metrics, self.missing = build(plan.metrics, plan.weights, "cpu", trust_networks=plan.trust_networks)
         self.failures = [outcome for outcome in outcomes if outcome.error is not None]
         failed = {(outcome.contestant, outcome.image) for outcome in self.failures}
         found = {(c.name, image): self.store.record(c.name, image) for c in contestants for image in plan.images}
@@ -310,7 +310,7 @@ def _number(value: float | None) -> float:
 
 def _machine(plan: Plan) -> dict[str, Any]:
     shared = {"processes": processes_of(plan), "threads": threads_of(plan), "batch": plan.batch}
-    return {"cpu": _processor(), "cores": os.cpu_count(), "device": _device(plan.device), **shared}
+    return {"cpu": _processor(), "cores": cores(), "device": _device(plan.device), **shared}
 
 
 def _processor() -> str:

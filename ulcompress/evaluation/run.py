@@ -22,6 +22,7 @@ from rich.progress import MofNCompleteColumn, Progress
 from torch import multiprocessing
 
 from ulcompress import ranks
+from ulcompress.cores import limited, threads
 from ulcompress.evaluation.groups import groups
 from ulcompress.evaluation.measuring import Measuring, Outcome
 from ulcompress.evaluation.metrics import build
@@ -54,7 +55,8 @@ def run(plan: Plan) -> list[Outcome]:
     rank, world = int(os.environ.get("RANK", 0)), started_outside()
     total = len(contestants) * sum(map(len, _share(plan, rank, world)))
     outcomes: list[Outcome] = []
-    with _progress(total, quiet=rank > 0) as advance:
+    shared = f"{processes_of(plan)} x {threads_of(plan)} threads"
+    with _progress(f"Measuring, {shared}", total, quiet=rank > 0) as advance:
 
         def tell(outcome: Outcome) -> None:
             outcomes.append(outcome)
@@ -63,7 +65,7 @@ def run(plan: Plan) -> list[Outcome]:
         if plan.processes > 1 and world == 1:
             _spawn(plan, tell)
         else:
-            with _threads(threads_of(plan)):
+            with limited(threads_of(plan)):
                 measure_share(plan, rank, world, tell)
     return _gathered(outcomes) if world > 1 else outcomes
 
@@ -85,16 +87,16 @@ def processes_of(plan: Plan) -> int:
 
 
 def threads_of(plan: Plan) -> int:
-    """Return how many threads torch has in every process: what the plan says, or its part of the cores."""
+    """Return how many threads every process has: what the plan says, or its part of the cores."""
     here = int(os.environ.get("LOCAL_WORLD_SIZE", processes_of(plan)))
-    return plan.threads or max(1, (os.cpu_count() or 1) // here)
+    return plan.threads or threads(here)
 
 
 def measure_share(plan: Plan, rank: int, world: int, tell: Tell) -> None:
     """Do one of `world` shares of a plan in this process."""
     here = replace(plan, device=_device(plan, rank, world))
     share = _share(plan, rank, world)
-    metrics, _ = build(plan.metrics, plan.weights, here.device)
+    metrics, _ = build(plan.metrics, plan.weights, here.device, trust_networks=plan.trust_networks)
     content = cache(lambda name: hashlib.sha256(plan.images[name].read_bytes()).hexdigest())
     failed: set[tuple[str, str]] = set()
     for contestant in here.contestants():
@@ -116,16 +118,6 @@ def _device(plan: Plan, rank: int, world: int) -> str:
     if plan.device == "cuda" and world > 1:
         return f"cuda:{int(os.environ.get('LOCAL_RANK', rank)) % max(1, torch.cuda.device_count())}"
     return plan.device
-
-
-@contextmanager
-def _threads(count: int):
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _spawn(plan: Plan, tell: Tell) -> None:
@@ -153,9 +145,9 @@ def _work(plan: Plan, rank: int, world: int, queue: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the parent tells
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as an exception, which removes what is being written
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(threads_of(plan))
     try:
-        measure_share(plan, rank, world, queue.put)
+        with limited(threads_of(plan)):
+            measure_share(plan, rank, world, queue.put)
     except SystemExit as ending:
         queue.cancel_join_thread()  # nobody may be left who reads
         sys.exit(ending.code or 1)  # a library that ends the process early has not done the work
@@ -181,10 +173,10 @@ def _gathered(outcomes: list[Outcome]) -> list[Outcome]:
 
 
 @contextmanager
-def _progress(total: int, *, quiet: bool):
+def _progress(title: str, total: int, *, quiet: bool):
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True, quiet=quiet)) as progress:
-        task = progress.add_task("Measuring", total=total)
+        task = progress.add_task(title, total=total)
 
         def advance(outcome: Outcome) -> None:
             if outcome.error is not None:

@@ -9,13 +9,21 @@ from torch import Tensor
 
 from ulcompress.codec import Codec
 from ulcompress.diffusion import BoundaryControl
+from ulcompress.limits import MAX_PIXELS
 from ulcompress.pretrained import build
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """Compares restored images with their originals, both (B, 3, H, W) in [0, 1]; less is closer."""
 
 
-def choose_seed(codec: Codec, images: Sequence[Tensor], candidates: Sequence[int], distance: Distance) -> int:
+def choose_seed(
+    codec: Codec,
+    images: Sequence[Tensor],
+    candidates: Sequence[int],
+    distance: Distance,
+    *,
+    max_pixels: int = MAX_PIXELS,
+) -> int:
     """Return the seed of the noise with which the images of a reference set are restored best, under a progress bar.
 
     An x_T that is good for some images is good for others (Ma et al., Solving Diffusion ODEs with Optimal Boundary
@@ -27,6 +35,7 @@ def choose_seed(codec: Codec, images: Sequence[Tensor], candidates: Sequence[int
         images: RGB in [0, 1], each (3, H, W).
         candidates: Seeds to try; of equally good ones the first is taken.
         distance: A `losses.PerceptualDistance`, or any function of two batches.
+        max_pixels: Most pixels of an image.
 
     Raises:
         ValueError: There is nothing to choose from, or the decoder takes no noise.
@@ -43,7 +52,7 @@ def choose_seed(codec: Codec, images: Sequence[Tensor], candidates: Sequence[int
         with Progress(*columns, console=Console(stderr=True)) as progress, torch.inference_mode():
             task = progress.add_task("Choosing", total=len(images) * len(candidates))
             for image in images:
-                code = codec.encode(image)
+                code = codec.encode(image, max_pixels=max_pixels)
                 for index, seed in enumerate(candidates):
                     restored = codec.decode(code, seed=seed)
                     totals[index] += distance(restored[None], image[None]).mean()

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ulcompress.bitstream import MAX_SIDE
 from ulcompress.evaluation.contestants import Coded, Contestant
 from ulcompress.files import write_whole
 from ulcompress.images import ImageError, image_bytes, read_image
@@ -204,7 +205,7 @@ class Store:
 def _kept(path: Path) -> Tensor | None:
     """Return an image, RGB (3, H, W) in [0, 1]; None where there is none, or a damaged one."""
     try:
-        return read_image(path)
+        return read_image(path, max_pixels=MAX_SIDE**2)
     except ImageError:
         return None
 

@@ -1,10 +1,11 @@
 """Scalar quantisation with a hyperprior."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
@@ -72,6 +73,10 @@ class HyperpriorQuantizer(Quantizer):
     def check_state(self) -> None:
         """Raise ValueError for counts that are no probabilities."""
         self._tables()
+
+    def learns_from_rate(self) -> Iterator[nn.Parameter]:
+        """Return the parameters of the entropy model, but for the medians, which the term `quantiles` teaches."""
+        return (parameter for name, parameter in self.named_parameters() if not name.endswith("quantiles"))
 
     def forward(self, features: Tensor) -> Quantized:
         """Quantise features, (B, C, h, w); in training the term `quantiles` fits the prior's medians."""

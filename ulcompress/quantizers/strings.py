@@ -1,5 +1,6 @@
 """Quantisation and coding by CompressAI itself, for its models that have no coder of ours."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +22,10 @@ REACH = 500
 LARGEST = 2.0**20
 """Features are clamped to this absolute value, which only a broken network needs: CompressAI's integers overflow."""
 _BYTE = SymbolTable.uniform(256)
-_SPARE = 64
-"""A string may be longer than the payload by this many bytes: zeros at the end of a payload are left out."""
+_TOTAL = 1 << 16
+"""Sum of the frequencies of a table of CompressAI's."""
+_WORD, _SHORTEST = 4, 8
+"""Bytes: its strings are whole words, two at least, which is its state at their end."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,10 @@ class StringQuantizer(Quantizer):
             setattr(prior, name, torch.zeros(prior.channels, *shape, dtype=torch.int32))
         self.register_state_dict_pre_hook(StringQuantizer._complete)
 
+    def learns_from_rate(self) -> Iterator[nn.Parameter]:
+        """Return the parameters of the model, but for the medians, which the term `quantiles` teaches."""
+        return (parameter for name, parameter in self.named_parameters() if not name.endswith("quantiles"))
+
     def forward(self, features: Tensor) -> Quantized:
         """Quantise features, (B, C, h, w); in training with noise, and the term `quantiles` that fits the tables."""
         return self._relaxed(features) if self.training else self._coded(features)
@@ -96,7 +103,7 @@ class StringQuantizer(Quantizer):
         """Read the strings of one image.
 
         Raises:
-            BitstreamError: A string would be longer than the payload.
+            BitstreamError: A string is longer than the payload, or of a length that CompressAI never writes.
         """
         return Strings((tuple(_read_string(coder) for _ in range(2 if self.ratio > 1 else 1)),), grid)
 
@@ -119,12 +126,14 @@ class StringQuantizer(Quantizer):
 
     @torch.no_grad()
     def _strings(self, features: Tensor) -> tuple[bytes, ...]:
+        self._check_tables()
         coded = self.coder.compress(self._padded(features).clamp(-LARGEST, LARGEST))
         return tuple(string for (string,) in coded["strings"])
 
     @torch.no_grad()
     def _decoded(self, strings: tuple[bytes, ...], grid: tuple[int, int]) -> Tensor:
         self._complete()
+        self._check_tables()
         shape = [-(-side // self.ratio) for side in grid]
         symbols = self.channels * shape[0] * shape[1] * self.ratio**2
         try:
@@ -141,6 +150,13 @@ class StringQuantizer(Quantizer):
         """Make the tables where neither training nor a file has brought them; those of a file are never changed."""
         if not self.coder.entropy_bottleneck._cdf_length.any():
             self._make_tables()
+
+    def _check_tables(self) -> None:
+        """Raise ValueError for tables that CompressAI would read, or write, past: it looks at none of their numbers."""
+        for name in ("entropy_bottleneck", "gaussian_conditional"):
+            prior = getattr(self.coder, name, None)
+            if prior is not None and not _are_tables(*(getattr(prior, buffer).cpu().long() for buffer in TABLES)):
+                raise ValueError(f"the tables of the codec's {name} are damaged; get the codec again")
 
     @torch.no_grad()
     def _make_tables(self) -> None:
@@ -180,9 +196,21 @@ class _Kept(nn.Module):
 
 def _read_string(coder: ArithmeticDecoder) -> bytes:
     length = read_golomb(coder) - 1
-    if length > coder.size + _SPARE:
-        raise BitstreamError(f"the file has a string of {length} bytes in a payload of {coder.size}")
+    if length < _SHORTEST or length % _WORD:
+        raise BitstreamError(f"the file is damaged: a string has {length} bytes, not a multiple of 4 from 8 on")
     return bytes(_BYTE.decode(coder) for _ in range(length))
+
+
+def _are_tables(offsets: Tensor, tables: Tensor, lengths: Tensor) -> bool:
+    """Tell whether rows of cumulative frequencies, (n, width), go from 0 to their total within their lengths, (n,)."""
+    if not len(offsets) == len(tables) == len(lengths) or offsets.abs().max() > LARGEST:
+        return False
+    if lengths.min() < 2 or lengths.max() > tables.shape[1]:
+        return False
+    rising = tables.diff(dim=1) > 0
+    rising |= torch.arange(1, tables.shape[1]) >= lengths[:, None]
+    ends = tables.gather(1, lengths[:, None] - 1)
+    return bool(rising.all() and (tables[:, 0] == 0).all() and (ends == _TOTAL).all())
 
 
 def _readable(string: bytes, symbols: int) -> bytes:

@@ -13,6 +13,10 @@ from ulcompress.part import Recorded
 from ulcompress.pretrained import read_checkpoint
 from ulcompress.training.optimizer import WarmupAdamW
 
+WATCHED = 100
+"""Batches, in one of which every trained parameter should get a gradient: what is drawn for a batch, such as its rate,
+may leave some out."""
+
 
 class TrainingModule(Recorded, LightningModule):
     """A training stage in which every step draws its random numbers from its own seed.
@@ -35,6 +39,11 @@ class TrainingModule(Recorded, LightningModule):
         self.optimizer = optimizer if optimizer is not None else WarmupAdamW()
         self.seed = seed
         self.named: set[str] = set()
+        self._watched = 0
+        self._idle: set[str] = set()
+
+    complete_from: int = 0
+    """The optimiser step from which all terms count."""
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """The parameters that the optimiser changes."""
@@ -47,6 +56,19 @@ class TrainingModule(Recorded, LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed the step."""
         self._seed_step(0, self.global_step, batch_idx)
+
+    def on_after_backward(self) -> None:
+        """Refuse to train on, with ValueError, where a trained parameter got no gradient in `WATCHED` batches."""
+        if self._watched == WATCHED or self.global_step < self.complete_from:
+            return
+        idle = {name for name, p in self.named_parameters() if p.requires_grad and p.grad is None and p.numel()}
+        self._idle = self._idle & idle if self._watched else idle
+        self._watched += 1
+        if self._watched == WATCHED and self._idle:
+            raise ValueError(
+                f"no loss term teaches {min(self._idle)}, nor {len(self._idle) - 1} other parameters that are trained; "
+                "give the term that does a weight, or list their part under `frozen`"
+            )
 
     def on_validation_batch_start(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Seed the batch, so that validation losses are comparable between epochs."""

@@ -1,27 +1,36 @@
 """Lightning's command line over the parts of ulcompress: fit, validate, test."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from jsonargparse import ArgumentError, Namespace
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_info
 
 import callbacks  # noqa: F401  (imported classes can be named without their path)
 from ulcompress import training  # noqa: F401
+from ulcompress.cores import threads
 from ulcompress.data import ImageDataModule
 from ulcompress.messages import configuration_error
 from ulcompress.pretrained import read_checkpoint
 from ulcompress.training.checkpoint import check_hyperparameters
 from ulcompress.training.checkpoint_io import WholeCheckpointIO
+<<<<<<< HEAD
+=======
+from ulcompress.training.continuation import find_checkpoint
+from ulcompress.training.interruption import InterruptionCheckpoint, signals_have_a_status
+>>>>>>> main
 
 VERBS = ("fit", "validate", "test")
-HALF_WRITTEN = "failed finding central directory"
-"""What torch says of a file whose end is missing."""
+OTHER_MODEL = "Error(s) in loading state_dict"
+"""How torch begins to tell that weights do not fit."""
 
 
 class CodecCLI(LightningCLI):
@@ -39,11 +48,12 @@ class CodecCLI(LightningCLI):
         """
         super().parse_arguments(parser, args)
         self.asked = self.config.clone()
-        config = self.config[self.config.subcommand]
-        config.weights_only = config.get("weights_only") is not False  # without, Lightning unpickles what it downloads
-        path = config.get("ckpt_path")
+        options = self.config[self.config.subcommand]
+        # Without it Lightning unpickles what it downloads.
+        options.weights_only = options.get("weights_only") is not False
+        path = options.ckpt_path = find_checkpoint(options)
         if path and Path(path).is_file():
-            check_hyperparameters(read_checkpoint(path), config.model.as_dict())
+            check_hyperparameters(read_checkpoint(path), options.model.as_dict())
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Let checkpoints be written whole, unless the configuration names another way."""
@@ -62,6 +72,14 @@ class CodecCLI(LightningCLI):
                     "other values, export the checkpoint and give the codec as --model.start",
                     file=sys.stderr,
                 )
+
+    def after_instantiate_classes(self) -> None:
+        """Take this process's part of the cores; with several processes Lightning would share out all of them."""
+        processes = self.trainer.num_devices
+        torch.set_num_threads(count := threads(processes))
+        if processes > 1:
+            os.environ.setdefault("OMP_NUM_THREADS", str(count))
+        rank_zero_info(f"{processes} x {count} threads.")
 
 
 def _is_source(name: str) -> bool:
@@ -90,19 +108,24 @@ def main(arguments: list[str]) -> None:
     """
     options = {"exit_on_error": False, "parser_mode": "omegaconf"}
     try:
-        CodecCLI(
-            pl.LightningModule,
-            ImageDataModule,
-            subclass_mode_model=True,
-            # Lightning warns when it is given what it would read itself.
-            args=None if arguments == sys.argv[1:] else arguments,
-            auto_configure_optimizers=False,
-            save_config_kwargs={"overwrite": True},
-            parser_kwargs=options | dict.fromkeys(VERBS, options),
-        )
+        with signals_have_a_status():
+            CodecCLI(
+                pl.LightningModule,
+                ImageDataModule,
+                subclass_mode_model=True,
+                # Lightning warns when it is given what it would read itself.
+                args=None if arguments == sys.argv[1:] else arguments,
+                auto_configure_optimizers=False,
+                trainer_defaults={"callbacks": [InterruptionCheckpoint()]},
+                save_config_kwargs={"overwrite": True},
+                parser_kwargs=options | dict.fromkeys(VERBS, options),
+            )
     except (ArgumentError, ValueError, MisconfigurationException) as error:
         raise ValueError(configuration_error(error)) from error
     except RuntimeError as error:
-        if HALF_WRITTEN not in str(error):
+        if OTHER_MODEL not in str(error):
             raise
-        raise ValueError("the last checkpoint is not whole; give the one before it as --ckpt_path") from error
+        first = str(error).splitlines()[1].strip()
+        raise ValueError(
+            f"the checkpoint is of another model: {first}; continue with the code that wrote it"
+        ) from error

@@ -104,13 +104,25 @@ class CodecModule(TrainingModule):
             raise ValueError(f"codebook_batches must be at least 0, got {codebook_batches}")
         self.codebook_batches = codebook_batches
         self._continued = False
-        learning = any(parameter.requires_grad for parameter in codec.quantizer.learns_from_rate())
-        if learning and not self.weights.get("rate/spatial"):
-            raise ValueError(
-                "the quantiser's entropy model learns from the rate alone, which has no weight; set `rate/spatial` in "
-                "the weights, to 2 for instance, or list what is not to learn under `frozen`"
-            )
+        self._refuse_unweighted_rates()
         self.train()
+
+    def _refuse_unweighted_rates(self) -> None:
+        """Raise ValueError where an entropy model is trained that could learn nothing."""
+        slots = {"quantizer": ("spatial", self.codec.quantizer)}
+        slots |= {f"conditioning.{name}": (name, part) for name, part in self.codec.conditioners.items()}
+        for slot, (stream, part) in slots.items():
+            learning = any(parameter.requires_grad for parameter in part.learns_from_rate())
+            if learning and not self.weights.get(f"rate/{stream}"):
+                raise ValueError(
+                    f"the entropy model of `{slot}` learns from the rate alone, which has no weight; set "
+                    f"`rate/{stream}` in the weights, to 2 for instance, or list what is not to learn under `frozen`"
+                )
+
+    @property
+    def complete_from(self) -> int:
+        """The step from which no term is delayed."""
+        return max(self.delays.values(), default=0)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remember that a training is continued."""

@@ -13,8 +13,8 @@ from ulcompress.losses.map_distance import distance_of_maps
 
 
 @pytest.fixture
-def network(two_maps, save_exported, tmp_path):
-    save_exported(two_maps, tmp_path / "my-net.pt2")
+def network(two_maps, save_layers, tmp_path):
+    save_layers(two_maps, tmp_path / "my-net.safetensors")
     return two_maps
 
 
@@ -27,7 +27,7 @@ def pairs(count=3, height=140, width=150):
 def test_the_feature_distance_is_the_mean_over_its_maps(network, tmp_path):
     ([metric], missing) = build(["feature-distance-my-net"], tmp_path, "cpu")
     assert not missing and metric.name == "feature-distance-my-net" and "not LPIPS" in metric.protocol
-    assert metric.files == hashes(tmp_path / "my-net.pt2")
+    assert metric.files == hashes(tmp_path / "my-net.safetensors")
     pair = pairs()[0]
     maps = zip(network(pair.restored[None]), network(pair.original[None]), strict=True)
     expected = torch.stack([distance_of_maps(torch.cat(both)) for both in maps]).mean()
@@ -52,7 +52,8 @@ def test_the_frechet_distance_is_that_of_its_last_map(network, tmp_path, patch):
 
 def test_a_name_without_a_file_is_unknown(network, tmp_path):
     with pytest.raises(
-        ValueError, match=r"got the metric 'frechet-other'.* or for a NAME\.pt2 in the folder of weights"
+        ValueError,
+        match=r"got the metric 'frechet-other'.* or for a NAME\.safetensors or NAME\.pt2 in the folder of weights",
     ):
         build(["frechet-other"], tmp_path, "cpu")
     with pytest.raises(ValueError, match="got the metric 'frechet-my-net'"):
@@ -79,8 +80,27 @@ def test_small_images_have_no_numbers(network, tmp_path):
 
 def test_maps_may_have_names(network, save_exported, tmp_path):
     save_exported(Named(network).eval(), tmp_path / "named.pt2")
-    (one, other), _ = build(["feature-distance-my-net", "feature-distance-named"], tmp_path, "cpu")
-    assert one(pairs()[0]) == other(pairs()[0]) > 0
+    names = ["feature-distance-my-net", "feature-distance-named"]
+    (one, other), _ = build(names, tmp_path, "cpu", trust_networks=True)
+    assert one(pairs()[0]) == pytest.approx(other(pairs()[0]), rel=1e-5) and one(pairs()[0]) > 0
+
+
+@pytest.mark.parametrize("name", ["feature-distance-net", "frechet-net", "frechet-net-128", "feature-distance-vgg16"])
+def test_a_program_is_used_where_networks_are_trusted_alone(two_maps, save_exported, tmp_path, name):
+    """Also under the name of a classifier of torchvision's."""
+    save_exported(two_maps, tmp_path / "net.pt2")
+    save_exported(two_maps, tmp_path / "vgg16.pt2")
+    metrics, missing = build([name], tmp_path, "cpu")
+    assert not metrics and "can hold code that would run now" in missing[0].reason
+    assert "--trust-networks" in missing[0].reason and "\n" not in missing[0].reason
+    metrics, missing = build([name], tmp_path, "cpu", trust_networks=True)
+    assert not missing and metrics[0].name == name
+
+
+def test_data_goes_before_a_program(network, save_exported, tmp_path):
+    save_exported(network, tmp_path / "my-net.pt2")
+    ([metric], _) = build(["frechet-my-net"], tmp_path, "cpu")
+    assert metric.files == hashes(tmp_path / "my-net.safetensors")
 
 
 class Map(nn.Sequential):
@@ -130,6 +150,6 @@ def test_a_file_that_cannot_be_used_is_missing(tmp_path, name, make, options, to
     else:
         network = make()
         save_exported(network if isinstance(network, Normalised) else network.eval(), tmp_path / "wrong.pt2", **options)
-    metrics, missing = build([name, "psnr"], tmp_path, "cpu")
+    metrics, missing = build([name, "psnr"], tmp_path, "cpu", trust_networks=True)
     assert [metric.name for metric in metrics] == ["psnr"]
     assert "wrong.pt2 cannot be used as a backbone" in missing[0].reason and told in missing[0].reason

@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from ulcompress.cores import threads
 from ulcompress.evaluation.anchors.base import Anchor
 
 with suppress(ImportError):
@@ -29,6 +30,8 @@ class Format:
     """What makes small files in bearable time."""
     reach: int = 0
     """As `Anchor.reach`: the most that was seen on photographs of 32 to 768 pixels."""
+    threads: str | None = None
+    """The option for the number of threads, where it changes no byte."""
     wheel: str = "pillow"
     """What has to be installed for it."""
 
@@ -37,8 +40,8 @@ FORMATS = {
     # Its progressive files are larger below some 50 kB.
     "jpeg": Format("JPEG", range(1, 96), {"optimize": True}),
     "webp": Format("WEBP", range(0, 101), {"method": 6}, reach=1),
-    # Tiles serve parallel decoding and cost a percent.
-    "avif": Format("AVIF", range(0, 101), {"speed": 4, "autotiling": False}),
+    # Tiles serve parallel decoding and cost a percent. The file depends on whether there is one thread or are several.
+    "avif": Format("AVIF", range(0, 101), {"speed": 4, "autotiling": False, "max_threads": 2}),
     # Ratios of raw to compressed size, in steps of 1 %; from 1000 on a reduced image is the better one. The bare
     # codestream is 85 bytes smaller than a JP2 file, and any comment keeps out OpenJPEG's, which is 32 bytes longer.
     "jpeg2000": Format(
@@ -47,7 +50,7 @@ FORMATS = {
         {"irreversible": True, "mct": 1, "no_jp2": True, "comment": " "},
     ),
     # Quality 100 would be lossless.
-    "jxl": Format("JXL", range(0, 100), {"effort": 9}, reach=10, wheel="pillow-jxl-plugin"),
+    "jxl": Format("JXL", range(0, 100), {"effort": 9}, reach=10, threads="num_threads", wheel="pillow-jxl-plugin"),
 }
 
 
@@ -83,7 +86,11 @@ class PillowAnchor(Anchor):
     def encode(self, image: Image.Image, quality: Any) -> bytes:
         """Return the file of an RGB image."""
         file = io.BytesIO()
-        setting = {"quality_layers": [quality]} if self.name == "jpeg2000" else {"quality": quality}
+        setting: dict[str, Any] = {"quality": quality}
+        if self.name == "jpeg2000":
+            setting = {"quality_layers": [quality]}
+        if self.format.threads:
+            setting[self.format.threads] = threads()
         image.save(file, self.format.pillow, **setting, **self.format.options)
         return file.getvalue()
 

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ulcompress.evaluation.metrics.backbones import exported_file
+from ulcompress.evaluation.metrics.backbones import network_file
 from ulcompress.evaluation.metrics.base import Metric, Pair, PairMetric, SetMetric
 from ulcompress.evaluation.metrics.clip import CLIPSimilarity, clip
 from ulcompress.evaluation.metrics.fidelity import MSSSIM, PSNR, ms_ssim, psnr
@@ -47,13 +47,16 @@ class Missing:
     """One line that names the file it wants."""
 
 
-def build(names: Sequence[str], folder: Path | None, device: str) -> tuple[list[Metric], list[Missing]]:
+def build(
+    names: Sequence[str], folder: Path | None, device: str, *, trust_networks: bool = False
+) -> tuple[list[Metric], list[Missing]]:
     """Return the metrics of these names, and those whose weights are missing.
 
     Args:
         names: Of `METRICS`, of a distance on any backbone, or `all`.
         folder: With files of weights, looked into before any download.
         device: Where networks go.
+        trust_networks: Read .pt2 files of the folder, which can hold code that runs.
 
     Raises:
         ValueError: A metric is unknown.
@@ -62,7 +65,7 @@ def build(names: Sequence[str], folder: Path | None, device: str) -> tuple[list[
     missing: list[Missing] = []
     for name in known_names(names, folder):
         try:
-            found.append(_maker(name, folder)(folder, device))
+            found.append(_maker(name, folder, trust_networks)(folder, device))
         except MissingWeights as error:
             missing.append(Missing(name, " ".join(str(error).split())))
     return found, missing
@@ -76,24 +79,25 @@ def known_names(names: Sequence[str], folder: Path | None) -> list[str]:
     return list(METRICS) if "all" in names else list(dict.fromkeys(names))
 
 
-def _maker(name: str, folder: Path | None) -> Callable[[Path | None, str], Metric]:
-    """Return what makes a metric: one of `METRICS`, or a distance on a backbone that the name ends with."""
-    if name in METRICS:
-        return METRICS[name]
+def _maker(name: str, folder: Path | None, trust_networks: bool = False) -> Callable[[Path | None, str], Metric]:
+    """Return what makes a metric: a distance on the backbone that the name ends with, or one of `METRICS`."""
     if (backbone := name.removeprefix("feature-distance-")) != name and _is_backbone(backbone, folder):
-        return partial(feature_distance, backbone)
+        return partial(feature_distance, backbone, trust_networks=trust_networks)
     if (backbone := name.removeprefix("frechet-")) != name:
         whole = backbone.removesuffix("-128")
         if _is_backbone(whole, folder):
-            return partial(frechet, whole, None if whole == backbone else 128)
+            return partial(frechet, whole, None if whole == backbone else 128, trust_networks=trust_networks)
+    if name in METRICS:
+        return METRICS[name]
     raise ValueError(
         f"got the metric {name!r}; known are all, {', '.join(METRICS)}, and feature-distance-NAME, frechet-NAME and "
-        "frechet-NAME-128 for any convolutional classifier of torchvision's, or for a NAME.pt2 in the folder of weights"
+        "frechet-NAME-128 for any convolutional classifier of torchvision's, or for a NAME.safetensors or NAME.pt2 in "
+        "the folder of weights"
     )
 
 
 def _is_backbone(name: str, folder: Path | None) -> bool:
-    return is_backbone(name) or exported_file(name, folder) is not None
+    return is_backbone(name) or network_file(name, folder) is not None
 
 
 __all__ = [

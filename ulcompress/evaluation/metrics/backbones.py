@@ -1,4 +1,4 @@
-"""What distances stand on: a classifier of torchvision's, or a network of the user's, as torch.export saves it."""
+"""What distances stand on: a classifier of torchvision's, or a network from a file of the user's."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ulcompress.evaluation.metrics.weights import SMALLEST_SIDE, MissingWeights, backbone, reading
-from ulcompress.losses.exported import SMALLEST, ExportedMaps
+from ulcompress.losses.backbone import is_backbone
+from ulcompress.losses.exported import PROGRAM, SMALLEST, load_maps
 
-SUFFIX = ".pt2"
 
-
-def exported_file(name: str, folder: Path | None) -> Path | None:
-    """Return the file of a network of this name in a folder, where there is one."""
-    path = folder / f"{name}{SUFFIX}" if folder is not None else None
-    return path if path is not None and path.is_file() else None
+def network_file(name: str, folder: Path | None) -> Path | None:
+    """Return the file of a network of this name in a folder, where there is one: as data, or else a program."""
+    if folder is None:
+        return None
+    # Under the name of a classifier of torchvision's a safetensors file holds its weights alone.
+    suffixes = (PROGRAM,) if is_backbone(name) else (".safetensors", PROGRAM)
+    return next((path for suffix in suffixes if (path := folder / f"{name}{suffix}").is_file()), None)
 
 
 def on_backbone(
@@ -24,16 +26,16 @@ def on_backbone(
     folder: Path | None,
     device: str,
     *,
-    exported: Callable[[Path], nn.Module],
+    own: Callable[[Path], nn.Module],
     published: Callable[..., nn.Module],
 ) -> tuple[nn.Module, Path, int]:
-    """Build a network on the folder's NAME.pt2, or else on a classifier of torchvision's.
+    """Build a network on the folder's own, NAME.safetensors or NAME.pt2, or else on a classifier of torchvision's.
 
     Args:
         name: Of the backbone.
         folder: With files of weights, looked into before any download.
-        device: Where a network of torchvision's goes.
-        exported: Takes the .pt2 file; such a network goes where its images are.
+        device: Where the network goes; a .pt2 goes where its images are.
+        own: Takes the file of the folder's; ValueError where it cannot be used.
         published: Takes `backbone` and `weights`, as `losses.FeatureDistance` does.
 
     Returns:
@@ -42,9 +44,9 @@ def on_backbone(
     Raises:
         MissingWeights: The file is not to be had, or cannot be used.
     """
-    if path := exported_file(name, folder):
+    if path := network_file(name, folder):
         try:
-            return exported(path), path, SMALLEST
+            return own(path).to(device), path, SMALLEST
         except ValueError as error:
             raise MissingWeights(str(error)) from error
     path = backbone(name, folder)
@@ -52,12 +54,12 @@ def on_backbone(
         return published(backbone=name, weights=str(path)).to(device), path, SMALLEST_SIDE
 
 
-class ExportedPoints(nn.Module):
-    """The last map of such a network, averaged over its positions."""
+class PooledMaps(nn.Module):
+    """The last map of a network from a file, averaged over its positions."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, *, trust: bool):
         super().__init__()
-        self.maps = ExportedMaps(path)
+        self.maps = load_maps(path, trust=trust)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map RGB in [0, 1], (B, 3, H, W), to (B, C)."""

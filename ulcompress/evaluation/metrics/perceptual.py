@@ -101,13 +101,18 @@ def dists(folder: Path | None, device: str) -> Perceptual:
     )
 
 
-def feature_distance(name: str, folder: Path | None, device: str) -> Perceptual:
-    """Return `FeatureDistance` on a classifier of torchvision's, or on a network that the folder holds as NAME.pt2.
+def feature_distance(name: str, folder: Path | None, device: str, *, trust_networks: bool = False) -> Perceptual:
+    """Return the distance on a classifier of torchvision's, or on a network that the folder holds.
 
+    That is NAME.safetensors, as `losses.layers` writes it, or NAME.pt2, which is read where `trust_networks` says so.
     MissingWeights where they are not to be had.
     """
     network, path, smallest = on_backbone(
-        name, folder, device, exported=lambda path: ExportedDistance(file=str(path)), published=FeatureDistance
+        name,
+        folder,
+        device,
+        own=lambda path: ExportedDistance(file=str(path), trust=trust_networks),
+        published=FeatureDistance,
     )
     return Perceptual(
         network,

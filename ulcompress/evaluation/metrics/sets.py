@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torchmetrics.image.kid import poly_mmd
 
 from ulcompress.evaluation.features import PooledFeatures
 from ulcompress.evaluation.frechet import cut, frechet_of_points
-from ulcompress.evaluation.metrics.backbones import ExportedPoints, on_backbone
+from ulcompress.evaluation.metrics.backbones import PooledMaps, on_backbone
 from ulcompress.evaluation.metrics.base import Pair, SetMetric
 from ulcompress.evaluation.metrics.weights import fetch, hashes, reading
 
@@ -128,10 +129,13 @@ def inception(kind: str, patch: int | None, folder: Path | None, device: str) ->
     )
 
 
-def frechet(name: str, patch: int | None, folder: Path | None, device: str) -> SetDistance:
-    """Return the Fréchet distance on pooled features of a torchvision classifier, or of a NAME.pt2; not FID."""
+def frechet(
+    name: str, patch: int | None, folder: Path | None, device: str, *, trust_networks: bool = False
+) -> SetDistance:
+    """Return the Fréchet distance on pooled features of a network, as for `feature_distance`; not FID."""
     what = f"patches of {patch} pixels" if patch else "whole images"
-    network, path, smallest = on_backbone(name, folder, device, exported=ExportedPoints, published=PooledFeatures)
+    own = partial(PooledMaps, trust=trust_networks)
+    network, path, smallest = on_backbone(name, folder, device, own=own, published=PooledFeatures)
     return SetDistance(
         lambda images: network(images.to(device)),
         frechet_of_points,

@@ -1,0 +1,20 @@
+"""What is said where the memory does not suffice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_SIGNS = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "size calculation overflowed")
+"""In the messages of torch's RuntimeErrors, on CPUs and GPUs."""
+
+
+@contextmanager
+def allocating(what: str) -> Iterator[None]:
+    """Turn whatever a failed allocation raises into MemoryError, in one line that names what it was for."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or any(sign in str(error) for sign in _SIGNS):
+            raise MemoryError(f"not enough memory for {what}; take a smaller image, or a machine with more") from error
+        raise
