@@ -5,11 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-<<<<<<< HEAD
-from ulcompress.commands.options import Verbs, add_trust, load_codec
-=======
 from ulcompress.commands.options import Verbs, add_limit, add_trust, load_codec
->>>>>>> main
 from ulcompress.commands.streams import report
 
 

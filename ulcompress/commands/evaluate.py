@@ -11,11 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-<<<<<<< HEAD
-from ulcompress.commands.options import Verbs, add_coding, add_sampling, add_trust, check_search, positive
-=======
 from ulcompress.commands.options import Verbs, add_coding, add_limit, add_sampling, add_trust, check_search, positive
->>>>>>> main
 from ulcompress.lines import printable
 
 

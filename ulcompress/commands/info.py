@@ -5,14 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-<<<<<<< HEAD
-from ulcompress.commands.batch import about
-from ulcompress.commands.options import Verbs, add_trust
-=======
 from ulcompress.allocation import allocating
 from ulcompress.commands.batch import about
 from ulcompress.commands.options import Verbs, add_limit, add_trust
->>>>>>> main
 from ulcompress.commands.streams import complain
 from ulcompress.lines import printable
 
@@ -37,29 +32,17 @@ def run(options: argparse.Namespace) -> int:
 
         print(describe_experiment(options.files))
         return 0
-<<<<<<< HEAD
-    return sum(_show(file, options.codec, options.trust) for file in options.files) and 1
-
-
-def _show(file: Path, codec: str | None, trust: list[str]) -> int:
-=======
     return max(_show(file, options) for file in options.files)
 
 
 def _show(file: Path, options: argparse.Namespace) -> int:
->>>>>>> main
     """Print what a file holds; return 0, or 1 with a line on standard error."""
     from ulcompress.inspection import describe
 
     try:
-<<<<<<< HEAD
-        lines = describe(file, codec, trust=trust).split("\n")
-    except (ValueError, OSError) as error:
-=======
         with allocating(str(file)):
             lines = describe(file, options.codec, trust=options.trust, max_pixels=options.max_pixels).split("\n")
     except (ValueError, OSError, MemoryError) as error:
->>>>>>> main
         complain(about(file, error))
         return 1
     print("\n".join(map(printable, lines)), flush=True)

@@ -22,11 +22,8 @@ from ulcompress.messages import configuration_error
 from ulcompress.pretrained import read_checkpoint
 from ulcompress.training.checkpoint import check_hyperparameters
 from ulcompress.training.checkpoint_io import WholeCheckpointIO
-<<<<<<< HEAD
-=======
 from ulcompress.training.continuation import find_checkpoint
 from ulcompress.training.interruption import InterruptionCheckpoint, signals_have_a_status
->>>>>>> main
 
 VERBS = ("fit", "validate", "test")
 OTHER_MODEL = "Error(s) in loading state_dict"
