@@ -14,6 +14,7 @@ from ulcompress.conditioning import SpatialFeatures
 from ulcompress.entropy import ContextModel
 from ulcompress.pretrained import FILES, build, export, locate, metadata, read_checkpoint, save
 from ulcompress.quantizers import ResidualQuantizer
+from ulcompress.upgrades import FORMAT
 
 CAPTION = "a red cup on a chair"
 
@@ -73,7 +74,7 @@ def test_saving_what_was_loaded_changes_nothing(saved, tmp_path):
 
 def test_the_directory_holds_three_plain_files(tiny_codec, saved):
     assert sorted(os.listdir(saved)) == sorted(FILES)
-    assert OmegaConf.to_container(OmegaConf.load(saved / "config.yaml")) == tiny_codec.arguments()
+    assert OmegaConf.to_container(OmegaConf.load(saved / "config.yaml")) == {"format": FORMAT} | tiny_codec.arguments()
     stored = load_file(saved / "model.safetensors")
     assert stored.keys() == tiny_codec.state_dict().keys()
     assert all(is_halved(value) == (value.dtype == torch.float16) for value in stored.values())
