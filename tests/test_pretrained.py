@@ -18,6 +18,7 @@ from ulcompress.entropy import ContextModel
 from ulcompress.hyperprior import CompressAIModel
 from ulcompress.pretrained import FILES, build, export, locate, metadata, read_checkpoint, save
 from ulcompress.quantizers import ResidualQuantizer, StringQuantizer
+from ulcompress.upgrades import FORMAT
 
 CAPTION = "a red cup on a chair"
 
@@ -77,7 +78,7 @@ def test_saving_what_was_loaded_changes_nothing(saved, tmp_path):
 
 def test_the_directory_holds_three_plain_files(tiny_codec, saved):
     assert sorted(os.listdir(saved)) == sorted(FILES)
-    assert OmegaConf.to_container(OmegaConf.load(saved / "config.yaml")) == tiny_codec.arguments()
+    assert OmegaConf.to_container(OmegaConf.load(saved / "config.yaml")) == {"format": FORMAT} | tiny_codec.arguments()
     stored = load_file(saved / "model.safetensors")
     assert stored.keys() == tiny_codec.state_dict().keys()
     assert all(is_halved(value) == (value.dtype == torch.float16) for value in stored.values())

@@ -82,8 +82,9 @@ def _consistency_guided(options: Config) -> Config:
 
 
 def _objective(options: Config, schedule: Config) -> Config:
-    """Take what is now the objective out of the options of a decoder; `schedule` has its defaults."""
-    schedule = schedule | _arguments(options.pop("schedule", None))
+    """Take what is now the objective out of the options of a decoder; `schedule` is its own where none is given."""
+    given = options.pop("schedule", None)
+    schedule = dict(schedule) if given is None else _arguments(given)
     prediction = schedule.pop("prediction", "v_prediction")
     if "training_times" in schedule:
         schedule["training_levels"] = schedule.pop("training_times")
@@ -115,7 +116,7 @@ def _arguments(config: Any) -> Config:
     """Return the arguments of a part that is named, described or left out."""
     if not isinstance(config, Mapping):
         return {}
-    return dict((config.get("init_args") or {}) if "class_path" in config else config)
+    return dict((config.get("init_args") or {}) if {"class_path", "init_args"} & config.keys() else config)
 
 
 def _part(path: str, options: Config) -> Config:
