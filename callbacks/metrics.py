@@ -12,12 +12,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from ulcompress import ranks
 from ulcompress.codec import Codec
-from ulcompress.evaluation.contestants import rounded
-from ulcompress.evaluation.measuring import apply
+from ulcompress.evaluation.measuring.contestants import rounded
+from ulcompress.evaluation.measuring.measuring import apply
 from ulcompress.evaluation.metrics import FIDELITY, Pair, PairMetric, SetMetric, build, known_names
-from ulcompress.evaluation.store import Points
+from ulcompress.evaluation.results.store import Points
+from ulcompress.functional import distributed as ranks
 from ulcompress.training import CodecModule
 
 TABLE = "rate-distortion-realism"

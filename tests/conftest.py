@@ -1,6 +1,7 @@
 """What tests of several packages share."""
 
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -23,11 +24,25 @@ from ulcompress.decoders import DiffusionDecoder
 from ulcompress.denoisers import ConsistencyEncoder, GuidedUNet, UNet
 from ulcompress.diffusion import BaseEstimate, BoundaryControl, DiscreteSchedule, Objective
 from ulcompress.encoders import AnalysisTransform, HyperEncoder
-from ulcompress.hyperprior import CompressAIModel
+from ulcompress.learned.compressai import CompressAIModel
 from ulcompress.losses.layers import IMAGE, Layers
 from ulcompress.quantizers import HyperpriorQuantizer, ResidualQuantizer, VectorQuantizer
 
 CAPTIONS = ["a red cup on a table", "a red car in a street", "a cat on a red chair", "two cups on a chair"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_of_a_terminal():
+    """Let signals end this process and those that it starts, also where `nohup` or a background shell ignores them."""
+    defaults = {
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+        signal.SIGINT: signal.default_int_handler,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in defaults.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

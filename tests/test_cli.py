@@ -10,13 +10,13 @@ from PIL import Image
 
 from ulcompress.commands.main import run
 from ulcompress.images import read_image
-from ulcompress.pretrained import load
+from ulcompress.pretrained import load, save
 
 
 @pytest.fixture
 def codec_directory(tiny_codec, tmp_path):
     directory = tmp_path / "tiny"
-    tiny_codec.save(directory)
+    save(tiny_codec, directory)
     return str(directory)
 
 
@@ -207,7 +207,7 @@ def test_choose_seed_saves_the_codec_with_its_noise(codec_directory, photo, tmp_
 
 @pytest.fixture
 def guided_directory(tiny_guided_codec, tmp_path):
-    tiny_guided_codec.save(tmp_path / "guided")
+    save(tiny_guided_codec, tmp_path / "guided")
     return str(tmp_path / "guided")
 
 
@@ -279,7 +279,7 @@ def test_streams_are_left_out(guided_directory, photo):
 
 def test_a_codec_with_several_rates(tiny_staged_codec, view, tmp_path, capsys):
     directory = str(tmp_path / "staged")
-    tiny_staged_codec.save(directory)
+    save(tiny_staged_codec, directory)
     lowest = tiny_staged_codec.compress(read_image(view), rate=1)
     assert run(["compress", str(view), "--codec", directory, "--rate", "1"]) == 0
     assert view.with_suffix(".ulc").read_bytes() == lowest

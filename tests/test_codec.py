@@ -9,12 +9,13 @@ from PIL import Image
 
 from ulcompress import BitstreamError, Codec, load
 from ulcompress.autoencoders import KLAutoencoder
-from ulcompress.bitstream import VERSION, Header, _check, parse
+from ulcompress.coding.bitstream import VERSION, Header, _check, parse
 from ulcompress.conditioning import SpatialFeatures
 from ulcompress.decoders import DiffusionDecoder
 from ulcompress.denoisers import UNet
 from ulcompress.diffusion import LinearEstimate
 from ulcompress.encoders import HyperEncoder
+from ulcompress.pretrained import save
 from ulcompress.quantizers import FiniteScalarQuantizer, VectorQuantizer
 
 SIZES = [(1, 1), (1, 40), (17, 33), (64, 48)]
@@ -283,10 +284,10 @@ def test_fingerprint_survives_saving(tmp_path, guidance):
     given = parts(quantizer=VectorQuantizer(codebook_size=4, channels=8, dimension=2))
     given["decoder"] = DiffusionDecoder(denoiser=given["decoder"].denoiser, guidance=guidance)
     codec = Codec(**given).eval()
-    codec.save(tmp_path)
+    save(codec, tmp_path)
     again = load(tmp_path)
     assert again.fingerprint == codec.fingerprint
-    again.save(tmp_path / "again")
+    save(again, tmp_path / "again")
     assert load(tmp_path / "again").fingerprint == codec.fingerprint
 
 
@@ -353,7 +354,7 @@ def test_a_file_says_its_rate(tiny_staged_codec, tmp_path):
     image = image_of(70, 90)
     files = [tiny_staged_codec.compress(image, rate=rate) for rate in (1, 2)]
     assert len(files[0]) < len(files[1]) and tiny_staged_codec.compress(image) == files[1]
-    tiny_staged_codec.save(tmp_path / "staged")
+    save(tiny_staged_codec, tmp_path / "staged")
     again = load(tmp_path / "staged")
     one, two = (again.decompress(file) for file in files)
     assert one.shape == two.shape == image.shape and not torch.equal(one, two)

@@ -17,13 +17,15 @@ from PIL import Image
 from torch import nn
 
 import ulcompress
-from ulcompress import BitstreamError, bitstream
+from ulcompress import BitstreamError
+from ulcompress.coding import bitstream
+from ulcompress.commands.inspection import describe
 from ulcompress.commands.main import run
 from ulcompress.data import ImageDataModule
 from ulcompress.entropy import UniformEntropy
 from ulcompress.evaluation import CodecContestant, Setting
-from ulcompress.inspection import describe
 from ulcompress.losses import LPIPS
+from ulcompress.pretrained import save
 from ulcompress.quantizers import VectorQuantizer
 from ulcompress.training import CodecModule, WarmupAdamW
 
@@ -64,7 +66,7 @@ def test_nothing_is_unpickled():
 def test_the_file_names_its_codec_and_the_codec_its_rate(tiny_codec, image, tmp_path):
     """There: the operating point is edited into the source, and decoding asserts otherwise."""
     data = tiny_codec.compress(image)
-    tiny_codec.save(tmp_path / "codec")
+    save(tiny_codec, tmp_path / "codec")
     codec = ulcompress.load(tmp_path / "codec")
     assert codec.encoder.stride == tiny_codec.encoder.stride
     assert codec.quantizer.size == tiny_codec.quantizer.size
@@ -83,7 +85,7 @@ def test_evaluation_restores_from_the_file(tiny_codec, monkeypatch):
     monkeypatch.setattr(
         tiny_codec, "decompress", lambda data, **options: read.append(data) or decompress(data, **options)
     )
-    monkeypatch.setattr("ulcompress.evaluation.contestants.load", lambda *_, **__: tiny_codec)
+    monkeypatch.setattr("ulcompress.evaluation.measuring.contestants.load", lambda *_, **__: tiny_codec)
     contestant = CodecContestant(codec="this one", curve="this one", setting=Setting())
     coded = contestant.code(image, None, None)
     assert read == [coded.data] == [tiny_codec.compress(image)]
@@ -151,7 +153,7 @@ def test_encoding_needs_neither_denoiser_nor_text_encoder(tiny_codec, image):
 
 
 def test_a_codec_can_be_loaded_for_encoding_alone(tiny_codec, image, tmp_path):
-    tiny_codec.save(tmp_path / "codec")
+    save(tiny_codec, tmp_path / "codec")
     encoder = ulcompress.load(tmp_path / "codec", encoder_only=True)
     assert all(parameter.is_meta for parameter in encoder.decoder.parameters()), "no memory for the denoiser"
     data = encoder.compress(image, "a red cup")

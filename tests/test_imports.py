@@ -19,7 +19,7 @@ def packages_after(statement, folder):
     return {name.partition(".")[0] for name in printed.split()}
 
 
-@pytest.mark.parametrize("module", ["ulcompress", "ulcompress.commands.main", "ulcompress.inspection"])
+@pytest.mark.parametrize("module", ["ulcompress", "ulcompress.commands.main", "ulcompress.commands.inspection"])
 def test_light_modules_import_nothing_heavy(module, tmp_path):
     heavy = {"torch", "lightning", "diffusers", "transformers", "torchvision", "jsonargparse"}
     assert not heavy & packages_after(f"import {module}", tmp_path)

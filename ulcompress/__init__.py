@@ -3,14 +3,14 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ulcompress.bitstream import BitstreamError
     from ulcompress.codec import Codec
-    from ulcompress.pretrained import load
+    from ulcompress.coding.bitstream import BitstreamError
+    from ulcompress.pretrained import load, save
 
 __version__ = "0.1.0"
-__all__ = ["BitstreamError", "Codec", "__version__", "load"]
+__all__ = ["BitstreamError", "Codec", "__version__", "load", "save"]
 
-_HOMES = {"BitstreamError": "bitstream", "Codec": "codec", "load": "pretrained"}
+_HOMES = {"BitstreamError": "coding.bitstream", "Codec": "codec", "load": "pretrained", "save": "pretrained"}
 
 
 def __getattr__(name: str) -> Any:

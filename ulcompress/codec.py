@@ -4,20 +4,19 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor, nn
 
-from ulcompress import bitstream
 from ulcompress.autoencoders import Autoencoder
+from ulcompress.coding import bitstream
 from ulcompress.compatibility import check_parts
 from ulcompress.conditioning import Conditioner
 from ulcompress.decoders import Decoder
 from ulcompress.encoders import Encoder
-from ulcompress.limits import MAX_PIXELS
-from ulcompress.padding import pad_to_multiple
+from ulcompress.functional.limits import MAX_PIXELS
+from ulcompress.functional.padding import pad_to_multiple
 from ulcompress.part import Part, loadable
 from ulcompress.quantizers import Quantizer
 from ulcompress.records import Code, CodecOutput, Condition, Source, StreamSpec
@@ -349,12 +348,6 @@ class Codec(Part):
         """Take weights as every module does; the fingerprint changes with them."""
         self._fingerprint = None
         return super().load_state_dict(*args, **kwargs)
-
-    def save(self, directory: str | Path, *, card: str = "") -> None:
-        """Write a codec directory; see `ulcompress.pretrained.save`."""
-        from ulcompress.pretrained import save
-
-        save(self, directory, card=card)
 
 
 def _pixels(image: "Tensor | Image.Image", most: int) -> Tensor:

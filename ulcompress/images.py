@@ -16,8 +16,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from ulcompress.files import write_whole
-from ulcompress.folders import find_files
-from ulcompress.limits import MAX_PIXELS
+from ulcompress.functional.folders import find_files
+from ulcompress.functional.limits import MAX_PIXELS
 from ulcompress.pixels import (
     ColourWarning,
     ImageError,

@@ -3,18 +3,19 @@
 import pytest
 import torch
 
-from ulcompress import inspection
-from ulcompress.bitstream import VERSION, Header, _check
 from ulcompress.codec import Codec
+from ulcompress.coding.bitstream import VERSION, Header, _check
+from ulcompress.commands import inspection
 from ulcompress.commands.main import run
 from ulcompress.images import write_image
+from ulcompress.pretrained import save
 
 SMALL = 40 * 50
 
 
 @pytest.fixture
 def directory(tiny_staged_codec, tmp_path):
-    tiny_staged_codec.save(tmp_path / "tiny")
+    save(tiny_staged_codec, tmp_path / "tiny")
     return str(tmp_path / "tiny")
 
 
@@ -66,7 +67,7 @@ def test_the_limit_can_be_set(directory, photo, capsys, verb):
 
 
 def test_choose_seed_and_demo_have_the_limit(tiny_guided_codec, photo, tmp_path, capsys):
-    tiny_guided_codec.save(tmp_path / "guided")
+    save(tiny_guided_codec, tmp_path / "guided")
     codec = str(tmp_path / "guided")
     for words in (
         ["choose-seed", codec, str(photo), "--out", str(tmp_path / "seeded")],

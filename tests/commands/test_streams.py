@@ -10,12 +10,13 @@ from PIL import Image
 
 from ulcompress.commands.main import run
 from ulcompress.images import read_image
+from ulcompress.pretrained import save
 
 
 @pytest.fixture
 def folder(tiny_codec, tmp_path, monkeypatch):
     """The current folder, with a codec and images."""
-    tiny_codec.save(tmp_path / "tiny")
+    save(tiny_codec, tmp_path / "tiny")
     values = np.random.default_rng(0).integers(0, 256, (33, 50, 3), dtype=np.uint8)
     (tmp_path / "many").mkdir()
     for name in ("1", "2", "3"):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ulcompress.commands.targets import STDIN, STDOUT, jobs_of, source_path
-from ulcompress.folders import find_files
+from ulcompress.functional.folders import find_files
 
 
 @pytest.fixture

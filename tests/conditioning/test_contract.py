@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ulcompress import conditioning
-from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.conditioning import (
     BytePairs,
     Conditioner,
@@ -16,7 +16,7 @@ from ulcompress.conditioning import (
     TextPrompt,
     TokenTransformer,
 )
-from ulcompress.hyperprior import CompressAIModel
+from ulcompress.learned.compressai import CompressAIModel
 from ulcompress.records import Condition, Source
 
 CAPTIONS = ["a red cup on a table", "a cat on a red chair", None, "", "two cups, and much more than fits: ÄÖÜ 一只狗"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from jsonargparse import ArgumentParser
 
-from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.conditioning import Conditioner, NeuralSyntax, SyntaxGenerator
 from ulcompress.conditioning.neural_syntax import PACE, LogisticPrior
 from ulcompress.records import Condition, Source

@@ -4,7 +4,7 @@ import re
 import pytest
 import torch
 
-from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.conditioning.byte_pairs import BytePairs
 from ulcompress.conditioning.text_coder import TextCoder
 from ulcompress.entropy import StaticEntropy, UniformEntropy

@@ -5,7 +5,7 @@ import torch
 
 from ulcompress import encoders
 from ulcompress.encoders import AnalysisTransform, CosineEncoder, Encoder, HyperEncoder
-from ulcompress.hyperprior import CompressAIModel
+from ulcompress.learned.compressai import CompressAIModel
 
 
 def cosine(stride):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.entropy import ContextModel
 from ulcompress.entropy.context import _COUNT_BITS, _STEPS, _costs, _passes, _tables
 

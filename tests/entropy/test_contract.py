@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.entropy import StaticEntropy, UniformEntropy
 
 CLASSES = [StaticEntropy, UniformEntropy]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.entropy.integers import IntegerTables, golomb_bits, read_golomb, write_golomb
 
 REACH = 3

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from ulcompress.arithmetic import MAX_ALPHABET
+from ulcompress.coding.arithmetic import MAX_ALPHABET
 from ulcompress.entropy import StaticEntropy
 
 RANK = """

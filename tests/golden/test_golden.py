@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import ulcompress
-from ulcompress import bitstream
+from ulcompress.coding import bitstream
 from ulcompress.commands.main import run
 from ulcompress.pretrained import export
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import ulcompress
-from ulcompress import bitstream
+from ulcompress.coding import bitstream
 
 HERE = Path(__file__).parent
 BUNDLED = ("mini", "mini-cgdm")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ulcompress import bitstream
+from ulcompress.coding import bitstream
 from ulcompress.losses import PerceptualDistance
 from ulcompress.optimization import OnlineOptimizer
 

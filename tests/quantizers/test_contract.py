@@ -6,10 +6,11 @@ from functools import partial
 import pytest
 import torch
 
-from ulcompress import bitstream, quantizers
-from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from ulcompress import quantizers
+from ulcompress.coding import bitstream
+from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.entropy import ContextModel, StaticEntropy, UniformEntropy
-from ulcompress.hyperprior import CompressAIModel
+from ulcompress.learned.compressai import CompressAIModel
 from ulcompress.quantizers import (
     FiniteScalarQuantizer,
     HyperpriorQuantizer,

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.entropy import ContextModel
 from ulcompress.quantizers import FiniteScalarQuantizer, ResidualQuantizer
 from ulcompress.quantizers.euclidean import EuclideanCodebook

@@ -5,14 +5,16 @@ import pytest
 import torch
 
 import ulcompress
-from ulcompress import BitstreamError, Codec, bitstream
-from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from ulcompress import BitstreamError, Codec
 from ulcompress.autoencoders import PixelSpace
+from ulcompress.coding import bitstream
+from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.conditioning import SynthesisTransform
 from ulcompress.decoders import BaseReconstruction
 from ulcompress.encoders import AnalysisTransform
 from ulcompress.entropy.integers import write_golomb
-from ulcompress.hyperprior import MODELS, CompressAIModel
+from ulcompress.learned.compressai import MODELS, CompressAIModel
+from ulcompress.pretrained import save
 from ulcompress.quantizers import StringQuantizer
 from ulcompress.quantizers.strings import Strings, _readable
 
@@ -124,7 +126,7 @@ def test_a_saved_codec_has_its_tables_and_reads_its_files(kind, tmp_path, traine
         with torch.no_grad():
             codec.quantizer.coder.entropy_bottleneck.quantiles[..., 0].sub_(7.0)
             codec(torch.rand(1, 3, 64, 64))
-    codec.eval().save(tmp_path)
+    save(codec.eval(), tmp_path)
     tables = {key: value for key, value in codec.state_dict().items() if not value.is_floating_point()}
     assert tables["quantizer.coder.entropy_bottleneck._cdf_length"].min() > 2
     loaded = ulcompress.load(tmp_path)
@@ -141,7 +143,7 @@ def test_a_factorised_codec_reads_its_files_with_fewer_digits(one_thread, tmp_pa
     torch.manual_seed(0)
     codec = codec_of(FACTORISED).eval()
     data = codec.compress(image_of(40, 60))
-    codec.save(tmp_path)
+    save(codec, tmp_path)
     torch.testing.assert_close(ulcompress.load(tmp_path).decompress(data), codec.decompress(data), atol=0.01, rtol=0)
 
 

@@ -3,7 +3,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ulcompress.quantizers import VectorQuantizer, gradients
+from ulcompress.functional import straight_through as gradients
+from ulcompress.quantizers import VectorQuantizer
 from ulcompress.quantizers.codebook import draw, k_means, nearest
 
 

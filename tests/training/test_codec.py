@@ -6,11 +6,12 @@ import pytest
 import torch
 
 import ulcompress
-from ulcompress import ranks
 from ulcompress.commands.main import run
 from ulcompress.data import Batch
 from ulcompress.entropy import ContextModel
+from ulcompress.functional import distributed as ranks
 from ulcompress.images import read_image
+from ulcompress.pretrained import save
 from ulcompress.quantizers import FiniteScalarQuantizer, HyperpriorQuantizer, ResidualQuantizer, StringQuantizer
 from ulcompress.training import CodecModule
 
@@ -222,7 +223,7 @@ def test_a_codebook_that_is_frozen_alone_does_not_move(tiny_staged_codec):
 
 
 def test_a_continued_training_needs_no_start_any_more(fitted, tiny_codec, tmp_path):
-    tiny_codec.save(tmp_path / "start")
+    save(tiny_codec, tmp_path / "start")
     checkpoint = fitted("--model.start", str(tmp_path / "start"))
     (tmp_path / "start").rename(tmp_path / "elsewhere")
     again = fitted("--model.start", str(tmp_path / "start"), "--trainer.max_steps", "3", "--ckpt_path", checkpoint)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ulcompress.commands.main import run
+from ulcompress.pretrained import save
 
 TINY = str(Path(__file__).parent / "tiny.yaml")
 
@@ -122,7 +123,7 @@ def test_weights_of_another_model_are_one_clear_line(images, tmp_path, monkeypat
 def test_a_training_takes_the_cores_that_there_are(images, tmp_path, one_thread, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("ulcompress.cores.cores", lambda: 3)
+    monkeypatch.setattr("ulcompress.functional.cores.cores", lambda: 3)
     with caplog.at_level("INFO"):
         assert run(arguments(images, "--trainer.max_steps", "1")) == 0
     assert torch.get_num_threads() == 3 and "1 x 3 threads." in caplog.text
@@ -183,7 +184,7 @@ def test_a_validation_takes_the_weights_that_are_named(images, tiny_codec, tmp_p
     assert "no checkpoint 'none.ckpt'" in capsys.readouterr().err
     with torch.no_grad():
         tiny_codec.decoder.denoiser.network.conv_out.bias.fill_(100.0)
-    tiny_codec.save("start")
+    save(tiny_codec, "start")
     for verb in ("validate", "test"):
         assert run([verb, *arguments(images)[1:], "--model.start", "start"]) == 0
         row = next(line for line in capsys.readouterr().out.splitlines() if "val/diffusion" in line)

@@ -25,8 +25,8 @@ model:
 """
 """A small untrained base in place of a published one, which would have to be downloaded."""
 SMALL_BASES = {
-    "illm": "{ class_path: ulcompress.illm.MSILLM, init_args: { quality: null, widths: [4, 4, 4, 4, 8], channels: 8, "
-    "hyper_channels: 4, blocks: 1 } }",
+    "illm": "{ class_path: ulcompress.learned.illm.MSILLM, init_args: { quality: null, widths: [4, 4, 4, 4, 8], "
+    "channels: 8, hyper_channels: 4, blocks: 1 } }",
     "zoo": "{ class_path: CompressAIModel, init_args: { quality: null, sizes: [8, 8] } }",
 }
 STEP = [

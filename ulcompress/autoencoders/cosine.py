@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ulcompress.autoencoders.base import Autoencoder
-from ulcompress.cosines import cosine_basis
 from ulcompress.diffusion import BoundaryControl
+from ulcompress.functional.cosine_transform import cosine_basis
 from ulcompress.part import loadable
 
 TILE, OVERLAP = 128, 16

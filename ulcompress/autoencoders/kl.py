@@ -9,9 +9,9 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from einops import rearrange
 from torch import Tensor
 
-from ulcompress import ranks
 from ulcompress.autoencoders.base import Autoencoder
-from ulcompress.foundation import StableDiffusion, architecture_of, built_again, load_or_build
+from ulcompress.foundation.stable_diffusion import StableDiffusion, architecture_of, built_again, load_or_build
+from ulcompress.functional import distributed as ranks
 from ulcompress.part import loadable
 
 DECAY = 0.99

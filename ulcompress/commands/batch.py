@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ulcompress.allocation import allocating
 from ulcompress.commands.streams import complain, report
 from ulcompress.commands.targets import STDIN, STDOUT, Job
 from ulcompress.files import write_whole
-from ulcompress.lines import one_line
+from ulcompress.functional.allocation import allocating
+from ulcompress.functional.lines import one_line
 
 
 def each_file(jobs: Sequence[Job], one: Callable[[Path, Path], str]) -> int:

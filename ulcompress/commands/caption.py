@@ -25,8 +25,8 @@ def add_parser(verbs: Verbs) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Caption the images that have no caption; return the exit status."""
-    from ulcompress.captions import BesideImages, CaptionFile, caption_images
-    from ulcompress.conditioning.captioner import DEFAULT, BlipCaptioner
+    from ulcompress.captioning.captioner import DEFAULT, BlipCaptioner
+    from ulcompress.captioning.captions import BesideImages, CaptionFile, caption_images
     from ulcompress.images import find_images
 
     images = find_images(options.inputs)

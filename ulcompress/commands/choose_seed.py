@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     from ulcompress.evaluation import choose_seed, with_seed
     from ulcompress.images import find_images, read_image
     from ulcompress.losses import FeatureDistance
-    from ulcompress.pretrained import locate
+    from ulcompress.pretrained import locate, save
 
     if (options.out / "config.yaml").exists() and not options.force:
         raise ValueError(f"{options.out} holds a codec; use --force to overwrite it")
@@ -43,6 +43,6 @@ def run(options: argparse.Namespace) -> int:
     told += f"of {len(images)} images"
     card = locate(options.codec) / "README.md"
     text = card.read_text() if card.is_file() else f"# A codec of ulcompress, after {options.codec}\n"
-    with_seed(codec, seed).save(options.out, card=f"{text.rstrip()}\n\nNoise: {told}.\n")
+    save(with_seed(codec, seed), options.out, card=f"{text.rstrip()}\n\nNoise: {told}.\n")
     report(f"{options.codec} -> {options.out}: {told}")
     return 0

@@ -96,13 +96,13 @@ def optimizer_of(options: argparse.Namespace):
 
 def describer(options: argparse.Namespace) -> Callable[[Path, Image.Image], str | None]:
     """Return what gives an image its caption: the user, a file beside it, BLIP-2, or nobody."""
-    from ulcompress.captions import first_caption
+    from ulcompress.captioning.captions import first_caption
 
     if options.captions:
         return lambda source, _: first_caption(source)
     if options.captioner is None:
         return lambda _, __: options.caption
-    from ulcompress.conditioning.captioner import DEFAULT, BlipCaptioner
+    from ulcompress.captioning.captioner import DEFAULT, BlipCaptioner
 
     captioner = BlipCaptioner(model=options.captioner or DEFAULT, device=options.device)
     return lambda _, image: captioner.caption([image])[0]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ulcompress.commands.batch import each_file, read, write
 from ulcompress.commands.options import Verbs, add_inputs, add_limit, add_sampling, load_codec, natural
 from ulcompress.commands.targets import jobs_of
-from ulcompress.folders import find_files
+from ulcompress.functional.folders import find_files
 
 if TYPE_CHECKING:
     from torch import Tensor

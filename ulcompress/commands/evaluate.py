@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ulcompress.commands.options import Verbs, add_coding, add_limit, add_sampling, add_trust, check_search, positive
-from ulcompress.lines import printable
+from ulcompress.functional.lines import printable
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -71,9 +71,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _evaluate_to(options: argparse.Namespace, out: Path) -> int:
-    from ulcompress.evaluation.results import gather, summary_markdown, write_results
-    from ulcompress.evaluation.run import is_first
-    from ulcompress.evaluation.run import run as run_plan
+    from ulcompress.evaluation.measuring.run import is_first
+    from ulcompress.evaluation.measuring.run import run as run_plan
+    from ulcompress.evaluation.results.results import gather, summary_markdown, write_results
 
     plan = _plan(options, out)
     outcomes = run_plan(plan)
@@ -88,9 +88,9 @@ def _evaluate_to(options: argparse.Namespace, out: Path) -> int:
 
 def _plan(options: argparse.Namespace, out: Path):
     """Turn the options of `evaluate` into what is to be done."""
-    from ulcompress.evaluation.contestants import Setting
+    from ulcompress.evaluation.measuring.contestants import Setting
+    from ulcompress.evaluation.measuring.plan import Curve, Plan, name_images
     from ulcompress.evaluation.metrics import FIDELITY
-    from ulcompress.evaluation.plan import Curve, Plan, name_images
     from ulcompress.images import find_images
 
     common = Setting(
@@ -128,7 +128,7 @@ def _plan(options: argparse.Namespace, out: Path):
 
 
 def _captions_beside(images: Mapping[str, Path]) -> dict[str, str]:
-    from ulcompress.captions import first_caption
+    from ulcompress.captioning.captions import first_caption
 
     captions = {name: caption for name, path in images.items() if (caption := first_caption(path))}
     if not captions:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ulcompress.allocation import allocating
 from ulcompress.commands.batch import about
 from ulcompress.commands.options import Verbs, add_limit, add_trust
 from ulcompress.commands.streams import complain
-from ulcompress.lines import printable
+from ulcompress.functional.allocation import allocating
+from ulcompress.functional.lines import printable
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
         if not file.is_file():
             raise ValueError(f"no file {file}")
     if options.files[0].suffix in (".yaml", ".yml"):
-        from ulcompress.nominal import describe_experiment
+        from ulcompress.commands.nominal import describe_experiment
 
         print(describe_experiment(options.files))
         return 0
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _show(file: Path, options: argparse.Namespace) -> int:
     """Print what a file holds; return 0, or 1 with a line on standard error."""
-    from ulcompress.inspection import describe
+    from ulcompress.commands.inspection import describe
 
     try:
         with allocating(str(file)):

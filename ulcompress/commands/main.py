@@ -11,12 +11,12 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ulcompress import __version__
-from ulcompress.allocation import allocating
 from ulcompress.commands import caption, choose_seed, compress, decompress, demo, evaluate, export, info
 from ulcompress.commands.endings import complete, interruptible
 from ulcompress.commands.streams import complain, drop_unprinted, prepare
-from ulcompress.cores import threads
-from ulcompress.lines import one_line
+from ulcompress.functional.allocation import allocating
+from ulcompress.functional.cores import threads
+from ulcompress.functional.lines import one_line
 
 LIGHTNING_VERBS = ("fit", "validate", "test")
 

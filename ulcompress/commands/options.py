@@ -7,7 +7,7 @@ import math
 from typing import TypeAlias
 
 from ulcompress.commands.targets import source_path
-from ulcompress.limits import MAX_PIXELS
+from ulcompress.functional.limits import MAX_PIXELS
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """Where a verb adds its parser."""

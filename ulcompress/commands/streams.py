@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
-from ulcompress.lines import one_line, printable
+from ulcompress.functional.lines import one_line, printable
 
 PACKAGE = Path(__file__).parents[1]
 

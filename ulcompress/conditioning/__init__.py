@@ -1,6 +1,6 @@
+from ulcompress.captioning.captioner import BlipCaptioner, Captioner
 from ulcompress.conditioning.base import AdjustableConditioner, Conditioner
 from ulcompress.conditioning.byte_pairs import BytePairs
-from ulcompress.conditioning.captioner import BlipCaptioner, Captioner
 from ulcompress.conditioning.clip_text import ClipTextEncoder
 from ulcompress.conditioning.neural_syntax import NeuralSyntax
 from ulcompress.conditioning.spatial import SpatialFeatures

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.part import Part
 from ulcompress.records import Condition, Source, StreamSpec
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
+from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.conditioning.base import AdjustableConditioner
 from ulcompress.conditioning.syntax_generator import SyntaxGenerator
+from ulcompress.functional.straight_through import straight_through
 from ulcompress.part import loadable
-from ulcompress.quantizers.gradients import straight_through
 from ulcompress.records import Condition, Source
 
 SENT, ABSENT = 0, 1

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from ulcompress.conditioning.base import Conditioner
-from ulcompress.hyperprior import CompressAIModel, HyperpriorModel
+from ulcompress.learned.compressai import CompressAIModel, HyperpriorModel
 from ulcompress.part import loadable
 from ulcompress.records import Condition
 

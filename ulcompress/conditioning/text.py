@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.conditioning.base import Conditioner
 from ulcompress.conditioning.text_coder import TextCoder
 from ulcompress.conditioning.text_encoder import TextEncoder

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.conditioning.byte_pairs import BytePairs
 from ulcompress.entropy.base import EntropyModel
 from ulcompress.entropy.static import StaticEntropy

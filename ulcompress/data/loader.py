@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from ulcompress.cores import limit_decoders
 from ulcompress.data.batch import Batch
 from ulcompress.data.sampler import EpochSampler
+from ulcompress.functional.cores import limit_decoders
 
 
 def begin_worker(worker: int) -> None:

@@ -10,7 +10,7 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader, Subset
 
-from ulcompress.captions import GUESSED
+from ulcompress.captioning.captions import GUESSED
 from ulcompress.data.batch import collate
 from ulcompress.data.dataset import MAX_TRAINING_PIXELS, ImageDataset
 from ulcompress.data.loader import ResumableLoader, begin_worker

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from ulcompress.captions import GUESSED, TEXT_SUFFIXES, caption_file, captions_of, is_unicode, parse_captions
+from ulcompress.captioning.captions import GUESSED, TEXT_SUFFIXES, caption_file, captions_of, is_unicode, parse_captions
 from ulcompress.data.shard import Shard, read_shard
 from ulcompress.data.span import Span
-from ulcompress.folders import files_below
+from ulcompress.functional.folders import files_below
 from ulcompress.images import image_suffixes
 
 

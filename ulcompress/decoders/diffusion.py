@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from ulcompress.decoders.base import Decoder
 from ulcompress.denoisers import Context, Denoiser
 from ulcompress.diffusion import DDIM, BoundaryControl, Estimate, Objective, Sampler
-from ulcompress.padding import pad_to_multiple
+from ulcompress.functional.padding import pad_to_multiple
 from ulcompress.part import loadable
 from ulcompress.records import Condition, Denoised
 

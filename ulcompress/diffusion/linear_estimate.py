@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ulcompress.cosines import cosine_basis
 from ulcompress.diffusion.estimate import Estimate
 from ulcompress.encoders.cosine import CosineEncoder
+from ulcompress.functional.cosine_transform import cosine_basis
 from ulcompress.part import loadable
 from ulcompress.records import Condition
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from ulcompress.encoders.base import Encoder
-from ulcompress.hyperprior import CompressAIModel, HyperpriorModel
+from ulcompress.learned.compressai import CompressAIModel, HyperpriorModel
 from ulcompress.part import loadable
 
 

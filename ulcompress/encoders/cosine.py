@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ulcompress.cosines import cosine_basis
 from ulcompress.encoders.base import Encoder
+from ulcompress.functional.cosine_transform import cosine_basis
 from ulcompress.part import loadable
 
 

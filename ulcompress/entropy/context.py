@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ulcompress.arithmetic import TOTAL, ArithmeticDecoder, ArithmeticEncoder, SymbolTable
+from ulcompress.coding.arithmetic import TOTAL, ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.entropy.exact import ACTIVATION_BITS, exact
 from ulcompress.entropy.staged import Choose, StagedEntropy
 from ulcompress.part import loadable

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ulcompress import ranks
-from ulcompress.arithmetic import MAX_ALPHABET, ArithmeticDecoder, ArithmeticEncoder, SymbolTable
+from ulcompress.coding.arithmetic import MAX_ALPHABET, ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.entropy.base import EntropyModel
+from ulcompress.functional import distributed as ranks
 from ulcompress.part import loadable
 
 

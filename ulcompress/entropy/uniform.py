@@ -5,7 +5,7 @@ from math import log2, prod
 import torch
 from torch import Tensor
 
-from ulcompress.arithmetic import TOTAL, ArithmeticDecoder, ArithmeticEncoder, SymbolTable
+from ulcompress.coding.arithmetic import TOTAL, ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.entropy.base import EntropyModel
 from ulcompress.part import loadable
 

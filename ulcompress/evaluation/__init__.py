@@ -1,14 +1,14 @@
 from ulcompress.evaluation.anchors import ANCHORS, Anchor, Match, match
-from ulcompress.evaluation.bjontegaard import Delta, rate_delta
-from ulcompress.evaluation.contestants import AnchorContestant, CodecContestant, Coded, Contestant, Setting
 from ulcompress.evaluation.demo import demo
-from ulcompress.evaluation.features import PooledFeatures
-from ulcompress.evaluation.measurement import Measurement
+from ulcompress.evaluation.measuring.contestants import AnchorContestant, CodecContestant, Coded, Contestant, Setting
+from ulcompress.evaluation.measuring.measurement import Measurement
+from ulcompress.evaluation.measuring.plan import Curve, Plan, name_images
+from ulcompress.evaluation.measuring.run import Outcome, run
 from ulcompress.evaluation.metrics import METRICS, Metric, Pair, PairMetric, SetMetric, ms_ssim, psnr
+from ulcompress.evaluation.metrics.features import PooledFeatures
 from ulcompress.evaluation.picture import Panel, side_by_side
-from ulcompress.evaluation.plan import Curve, Plan, name_images
-from ulcompress.evaluation.results import gather, write_results
-from ulcompress.evaluation.run import Outcome, run
+from ulcompress.evaluation.results.bjontegaard import Delta, rate_delta
+from ulcompress.evaluation.results.results import gather, write_results
 from ulcompress.evaluation.seams import seam_ratio
 from ulcompress.evaluation.seed import choose_seed, with_seed
 

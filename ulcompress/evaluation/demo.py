@@ -12,12 +12,12 @@ from rich.table import Table
 
 from ulcompress.codec import Codec
 from ulcompress.evaluation.anchors import ANCHORS, Match, match
-from ulcompress.evaluation.measurement import HEADINGS, Measurement
+from ulcompress.evaluation.measuring.measurement import HEADINGS, Measurement
+from ulcompress.evaluation.measuring.timing import timed
 from ulcompress.evaluation.picture import Panel, side_by_side
-from ulcompress.evaluation.timing import timed
 from ulcompress.files import write_whole
+from ulcompress.functional.limits import MAX_PIXELS
 from ulcompress.images import from_pil, open_image, write_image
-from ulcompress.limits import MAX_PIXELS
 
 
 def demo(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ulcompress.evaluation.measurement import Measurement
+from ulcompress.evaluation.measuring.measurement import Measurement
 from ulcompress.files import whole_file
 
 NARROWEST, WIDEST = 360, 640

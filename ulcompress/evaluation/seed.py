@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ulcompress.codec import Codec
 from ulcompress.diffusion import BoundaryControl
-from ulcompress.limits import MAX_PIXELS
+from ulcompress.functional.limits import MAX_PIXELS
 from ulcompress.pretrained import build
 
 Distance = Callable[[Tensor, Tensor], Tensor]

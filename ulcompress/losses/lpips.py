@@ -2,9 +2,9 @@
 
 from torch import Tensor, nn
 
+from ulcompress.functional.padding import pad_to_multiple
 from ulcompress.losses.backbone import load_backbone
 from ulcompress.losses.base import SMALLEST_SIDE, PerceptualDistance
-from ulcompress.padding import pad_to_multiple
 
 BACKBONES = {"vgg": "vgg16", "alex": "alexnet", "squeeze": "squeezenet1_1"}
 """The torchvision model behind each of the networks that LPIPS knows."""

@@ -5,8 +5,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
+from ulcompress.functional.padding import pad_to_multiple
 from ulcompress.losses.base import PerceptualDistance
-from ulcompress.padding import pad_to_multiple
 
 
 class MapDistance(PerceptualDistance):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ulcompress import bitstream
+from ulcompress.coding import bitstream
 from ulcompress.conditioning import AdjustableConditioner
 from ulcompress.losses import PerceptualDistance
 from ulcompress.part import Part

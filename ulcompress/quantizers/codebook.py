@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ulcompress import ranks
+from ulcompress.functional import distributed as ranks
 
 LEAST = 1e-3
 """The weight below which an entry that is not chosen no longer fades: it could else vanish in half precision."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from ulcompress import ranks
+from ulcompress.functional import distributed as ranks
 from ulcompress.quantizers.codebook import LEAST, bound, chosen, k_means, members, revive
 
 SUMS = 1 << 20

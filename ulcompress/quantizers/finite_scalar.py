@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from ulcompress.entropy import EntropyModel
+from ulcompress.functional.straight_through import straight_through
 from ulcompress.part import loadable
-from ulcompress.quantizers.gradients import straight_through
 from ulcompress.quantizers.indexed import IndexQuantizer
 from ulcompress.records import Quantized
 

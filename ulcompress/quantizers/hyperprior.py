@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.entropy.exact import ACTIVATION_BITS, as_saved, exact, on_grid
 from ulcompress.entropy.integers import IntegerTables
-from ulcompress.hyperprior import CompressAIModel, HyperpriorModel, compressai
+from ulcompress.functional.straight_through import straight_through
+from ulcompress.learned.compressai import CompressAIModel, HyperpriorModel, compressai
 from ulcompress.part import loadable
 from ulcompress.quantizers.base import Quantizer
-from ulcompress.quantizers.gradients import straight_through
 from ulcompress.records import HyperSymbols, Quantized
 
 SMALLEST = 0.11

@@ -4,7 +4,7 @@ from math import log2
 
 from torch import Tensor
 
-from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.entropy import EntropyModel, StaticEntropy
 from ulcompress.quantizers.base import Quantizer
 from ulcompress.records import StreamSpec

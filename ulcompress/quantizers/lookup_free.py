@@ -4,11 +4,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ulcompress import ranks
 from ulcompress.entropy import EntropyModel
+from ulcompress.functional import distributed as ranks
+from ulcompress.functional.straight_through import straight_through
 from ulcompress.part import loadable
 from ulcompress.quantizers.codebook import ROWS
-from ulcompress.quantizers.gradients import straight_through
 from ulcompress.quantizers.indexed import IndexQuantizer
 from ulcompress.records import Quantized
 

@@ -9,13 +9,13 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
+from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.entropy import StagedEntropy, StaticStages
+from ulcompress.functional.straight_through import straight_through
 from ulcompress.part import loadable
 from ulcompress.quantizers.base import Quantizer
-from ulcompress.quantizers.centre import centre, mean_square
 from ulcompress.quantizers.euclidean import EuclideanCodebook
-from ulcompress.quantizers.gradients import straight_through
+from ulcompress.quantizers.running_mean import centre, mean_square
 from ulcompress.records import Quantized, StagedSymbols
 
 AT_ONCE = 256

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ulcompress.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
-from ulcompress.bitstream import BitstreamError
+from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
+from ulcompress.coding.bitstream import BitstreamError
 from ulcompress.entropy.integers import golomb_bits, read_golomb, write_golomb
-from ulcompress.hyperprior import TABLES, CompressAIModel, compressai
+from ulcompress.functional.straight_through import straight_through
+from ulcompress.learned.compressai import TABLES, CompressAIModel, compressai
 from ulcompress.part import loadable
 from ulcompress.quantizers.base import Quantizer
-from ulcompress.quantizers.gradients import straight_through
 from ulcompress.records import Quantized
 
 REACH = 500

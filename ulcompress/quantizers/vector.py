@@ -4,13 +4,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ulcompress import ranks
 from ulcompress.entropy import EntropyModel
+from ulcompress.functional import distributed as ranks
+from ulcompress.functional import straight_through as gradients
 from ulcompress.part import loadable
-from ulcompress.quantizers import gradients
-from ulcompress.quantizers.centre import centre
 from ulcompress.quantizers.codebook import LEAST, bound, draw, k_means, members, nearest, revive
 from ulcompress.quantizers.indexed import IndexQuantizer
+from ulcompress.quantizers.running_mean import centre
 from ulcompress.records import Quantized
 
 

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from ulcompress import ranks
+from ulcompress.functional import distributed as ranks
 from ulcompress.part import Recorded
 from ulcompress.pretrained import read_checkpoint
 from ulcompress.training.optimizer import WarmupAdamW

@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule
 
-from ulcompress.configuration import ROOMS, Checker, flat
+from ulcompress.pretrained.configuration import ROOMS, Checker, flat
 
 TRAINING_ROOMS = (*ROOMS, "losses", "training")
 """Modules of ulcompress in which the parts of a training are looked up."""

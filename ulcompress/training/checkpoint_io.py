@@ -10,7 +10,7 @@ from fsspec.utils import get_protocol
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from ulcompress.files import whole_file
-from ulcompress.upgrades import upgrade_checkpoint
+from ulcompress.pretrained.upgrades import upgrade_checkpoint
 
 
 class WholeCheckpointIO(TorchCheckpointIO):

@@ -16,15 +16,15 @@ from lightning.pytorch.utilities import rank_zero_info
 
 import callbacks  # noqa: F401  (imported classes can be named without their path)
 from ulcompress import training  # noqa: F401
-from ulcompress.cores import threads
 from ulcompress.data import ImageDataModule
-from ulcompress.messages import configuration_error
+from ulcompress.functional.cores import threads
 from ulcompress.pretrained import read_checkpoint
 from ulcompress.training.checkpoint import check_hyperparameters
 from ulcompress.training.checkpoint_io import WholeCheckpointIO
 from ulcompress.training.continuation import find_checkpoint
 from ulcompress.training.experiment import upgraded_experiments
 from ulcompress.training.interruption import InterruptionCheckpoint, signals_have_a_status
+from ulcompress.training.messages import configuration_error
 
 VERBS = ("fit", "validate", "test")
 OTHER_MODEL = "Error(s) in loading state_dict"

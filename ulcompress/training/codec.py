@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from ulcompress import pretrained
 from ulcompress.codec import Codec
+from ulcompress.functional.usage import perplexity, usage
 from ulcompress.losses import AdversarialLoss, PerceptualDistance
 from ulcompress.part import loadable
-from ulcompress.quantizers.usage import perplexity, usage
 from ulcompress.records import CodecOutput
 from ulcompress.training.base import TrainingModule, load_stage
 from ulcompress.training.optimizer import WarmupAdamW

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from ulcompress.upgrades import upgrade_config
+from ulcompress.pretrained.upgrades import upgrade_config
 
 _OPTIONS = ("-c", "--config")
 

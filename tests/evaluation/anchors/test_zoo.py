@@ -8,8 +8,8 @@ from PIL import Image
 from ulcompress.evaluation.anchors import ANCHORS, ZooAnchor, match
 from ulcompress.evaluation.anchors.zoo import HIGHEST, file_name
 from ulcompress.evaluation.metrics import psnr
-from ulcompress.hyperprior import CompressAIModel, compressai
 from ulcompress.images import from_pil
+from ulcompress.learned.compressai import CompressAIModel, compressai
 
 
 @pytest.fixture

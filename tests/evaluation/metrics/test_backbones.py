@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from ulcompress.evaluation.frechet import cut, frechet_of_points
 from ulcompress.evaluation.metrics import METRICS, Pair, build
+from ulcompress.evaluation.metrics.frechet import cut, frechet_of_points
 from ulcompress.evaluation.metrics.weights import hashes
 from ulcompress.losses.map_distance import distance_of_maps
 

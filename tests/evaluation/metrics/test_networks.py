@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
 from torchmetrics.functional.image.dists import DISTSNetwork
 
-from ulcompress.evaluation.frechet import cut, frechet_of_points
 from ulcompress.evaluation.metrics import FIDELITY, METRICS, MeanIoU, Pair, SetDistance, SetMetric, build
+from ulcompress.evaluation.metrics.frechet import cut, frechet_of_points
 from ulcompress.evaluation.metrics.sets import SUBSET, kernel_distance
 from ulcompress.evaluation.metrics.weights import MissingWeights, _checked, hashes
 from ulcompress.losses.backbone import load_backbone

@@ -11,8 +11,8 @@ from typing import Any
 
 from PIL import Image
 
+from ulcompress.evaluation.measuring.timing import timed
 from ulcompress.evaluation.metrics import psnr
-from ulcompress.evaluation.timing import timed
 from ulcompress.images import from_pil, to_rgb
 
 FACTORS = (2, 3, 4, 6, 8, 12, 16, 24, 32)

@@ -11,8 +11,8 @@ from typing import Any
 
 from PIL import Image
 
-from ulcompress.cores import threads
 from ulcompress.evaluation.anchors.base import Anchor
+from ulcompress.functional.cores import threads
 
 with suppress(ImportError):
     import pillow_jxl  # noqa: F401, makes JPEG XL known to Pillow

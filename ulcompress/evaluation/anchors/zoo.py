@@ -17,8 +17,8 @@ from ulcompress.conditioning import SynthesisTransform
 from ulcompress.decoders import BaseReconstruction
 from ulcompress.encoders import AnalysisTransform
 from ulcompress.evaluation.anchors.base import Anchor
-from ulcompress.hyperprior import CompressAIModel, compressai
 from ulcompress.images import to_pil
+from ulcompress.learned.compressai import CompressAIModel, compressai
 from ulcompress.quantizers import StringQuantizer
 
 HIGHEST = {

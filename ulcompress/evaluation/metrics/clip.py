@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ulcompress.devices import move
 from ulcompress.evaluation.metrics.base import Pair, PairMetric
 from ulcompress.evaluation.metrics.weights import MissingWeights, hashes
+from ulcompress.functional.devices import move
 from ulcompress.images import to_pil
 
 MODEL = "openai/clip-vit-base-patch16"

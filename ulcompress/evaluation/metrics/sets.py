@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torchmetrics.image.kid import poly_mmd
 
-from ulcompress.evaluation.features import PooledFeatures
-from ulcompress.evaluation.frechet import cut, frechet_of_points
 from ulcompress.evaluation.metrics.backbones import PooledMaps, on_backbone
 from ulcompress.evaluation.metrics.base import Pair, SetMetric
+from ulcompress.evaluation.metrics.features import PooledFeatures
+from ulcompress.evaluation.metrics.frechet import cut, frechet_of_points
 from ulcompress.evaluation.metrics.weights import fetch, hashes, reading
 
 Features = Callable[[Tensor], Tensor]

@@ -1,0 +1,187 @@
+"""An evaluation as it runs: group by group through every contestant, alone or as one of several processes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from functools import cache
+from queue import Empty
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import MofNCompleteColumn, Progress
+from torch import multiprocessing
+
+from ulcompress.evaluation.measuring.groups import groups
+from ulcompress.evaluation.measuring.measuring import Measuring, Outcome
+from ulcompress.evaluation.measuring.plan import Plan
+from ulcompress.evaluation.metrics import build
+from ulcompress.functional import distributed as ranks
+from ulcompress.functional.cores import limited, threads
+from ulcompress.functional.lines import printable
+
+PATIENCE = timedelta(days=7)
+"""Of a process of `torchrun` that has ended, for the others."""
+POLL_SECONDS = 0.2
+"""Between two looks at whether a process is still alive."""
+
+Tell = Callable[[Outcome], None]
+
+
+def run(plan: Plan) -> list[Outcome]:
+    """Do what a plan says and is not done yet, under a progress bar; return the outcomes, failures among them.
+
+    Under `torchrun` every process takes its share and the first one returns when all have ended; otherwise as many as
+    the plan says are started here. Groups of images that are measured together, each of one image unless the plan has
+    batches, are dealt out one by one, so that a process has all contestants of its images. Ctrl-C ends it; what was
+    measured stays, and the next run goes on from there. With as many threads in each, any number of processes gives
+    the same numbers.
+
+    Raises:
+        ValueError: A codec or anchor cannot be used, or the plan asks for what is not there; before anything is
+            measured.
+    """
+    plan.check()
+    contestants = plan.contestants()
+    rank, world = int(os.environ.get("RANK", 0)), started_outside()
+    total = len(contestants) * sum(map(len, _share(plan, rank, world)))
+    outcomes: list[Outcome] = []
+    shared = f"{processes_of(plan)} x {threads_of(plan)} threads"
+    with _progress(f"Measuring, {shared}", total, quiet=rank > 0) as advance:
+
+        def tell(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            advance(outcome)
+
+        if plan.processes > 1 and world == 1:
+            _spawn(plan, tell)
+        else:
+            with limited(threads_of(plan)):
+                measure_share(plan, rank, world, tell)
+    return _gathered(outcomes) if world > 1 else outcomes
+
+
+def is_first() -> bool:
+    """Tell whether this is the only process of a run, or the first of `torchrun`, which has all outcomes."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def started_outside() -> int:
+    """Return how many processes `torchrun` has started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def processes_of(plan: Plan) -> int:
+    """Return how many processes share the images of a plan."""
+    world = started_outside()
+    return world if world > 1 else plan.processes
+
+
+def threads_of(plan: Plan) -> int:
+    """Return how many threads every process has: what the plan says, or its part of the cores."""
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", processes_of(plan)))
+    return plan.threads or threads(here)
+
+
+def measure_share(plan: Plan, rank: int, world: int, tell: Tell) -> None:
+    """Do one of `world` shares of a plan in this process."""
+    here = replace(plan, device=_device(plan, rank, world))
+    share = _share(plan, rank, world)
+    metrics, _ = build(plan.metrics, plan.weights, here.device, trust_networks=plan.trust_networks)
+    content = cache(lambda name: hashlib.sha256(plan.images[name].read_bytes()).hexdigest())
+    failed: set[tuple[str, str]] = set()
+    for contestant in here.contestants():
+        measure = Measuring(here, contestant, metrics, content=content, failed=failed)
+        for group in share:
+            for outcome in measure(group):
+                if outcome.error is not None:
+                    failed.add((outcome.contestant, outcome.image))
+                tell(outcome)
+
+
+def _share(plan: Plan, rank: int, world: int) -> list[list[str]]:
+    """Return the groups of images of one of `world` processes."""
+    return groups(plan.images, plan.batch)[rank::world]
+
+
+def _device(plan: Plan, rank: int, world: int) -> str:
+    """Return the device of one of `world` processes: of several GPUs its own."""
+    if plan.device == "cuda" and world > 1:
+        return f"cuda:{int(os.environ.get('LOCAL_RANK', rank)) % max(1, torch.cuda.device_count())}"
+    return plan.device
+
+
+def _spawn(plan: Plan, tell: Tell) -> None:
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    processes = plan.processes
+    workers = [context.Process(target=_work, args=(plan, rank, processes, queue)) for rank in range(processes)]
+    for worker in workers:
+        worker.start()
+    try:
+        while any(worker.is_alive() for worker in workers) or not queue.empty():
+            try:
+                tell(queue.get(timeout=POLL_SECONDS))
+            except Empty:
+                continue
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.join()
+    if failed := [worker.exitcode for worker in workers if worker.exitcode]:
+        raise ValueError(f"{len(failed)} of {processes} processes ended early; what is measured is kept, run it again")
+
+
+def _work(plan: Plan, rank: int, world: int, queue: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the parent tells
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as an exception, which removes what is being written
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        with limited(threads_of(plan)):
+            measure_share(plan, rank, world, queue.put)
+    except SystemExit as ending:
+        queue.cancel_join_thread()  # nobody may be left who reads
+        sys.exit(ending.code or 1)  # a library that ends the process early has not done the work
+
+
+def _end_with_parent() -> None:
+    """Leave nobody at work, and writing to the folder, for a command that was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _gathered(outcomes: list[Outcome]) -> list[Outcome]:
+    """Wait for all processes of `torchrun`, and return what all of them told."""
+    from torch import distributed
+
+    distributed.init_process_group("gloo", timeout=PATIENCE)
+    try:
+        return ranks.gathered(outcomes)
+    finally:
+        distributed.destroy_process_group()
+
+
+@contextmanager
+def _progress(title: str, total: int, *, quiet: bool):
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True, quiet=quiet)) as progress:
+        task = progress.add_task(title, total=total)
+
+        def advance(outcome: Outcome) -> None:
+            if outcome.error is not None:
+                text = f"{outcome.image} through {outcome.contestant}: {outcome.error}"
+                progress.console.print(f"[yellow]left out[/yellow] {escape(printable(text))}", soft_wrap=True)
+            progress.advance(task)
+
+        yield advance

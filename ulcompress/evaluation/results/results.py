@@ -1,0 +1,363 @@
+"""The answers of an evaluation: all numbers in one file, tables for people, a page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ulcompress.evaluation.measuring.contestants import Contestant
+from ulcompress.evaluation.measuring.plan import Plan
+from ulcompress.evaluation.measuring.run import Outcome, processes_of, threads_of
+from ulcompress.evaluation.metrics import Metric, Missing, SetMetric, build
+from ulcompress.evaluation.page import write_page
+from ulcompress.evaluation.results.bjontegaard import METHOD, rate_delta
+from ulcompress.evaluation.results.bootstrap import interval, mean_interval
+from ulcompress.evaluation.results.published import published, recognise
+from ulcompress.evaluation.results.store import Store
+from ulcompress.files import write_whole
+from ulcompress.functional.cores import cores
+from ulcompress.functional.lines import printable
+
+FORMAT = 2
+PACKAGES = (
+    "ulcompress", "torch", "torchvision", "diffusers", "transformers", "compressai", "torchmetrics", "torch-fidelity",
+    "pillow", "numpy",
+)  # fmt: skip
+"""Whose versions are recorded."""
+NUMBERS = ("bytes", "bpp", "encode_seconds", "decode_seconds", "working_memory")
+"""What is averaged over images beside the metrics."""
+DELTA_RESAMPLES = 100
+"""Of Bjøntegaard deltas, which are costly."""
+
+
+def write_results(results: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Write `results.json`, `summary.csv`, `summary.md` and `index.html`; return their paths."""
+    texts = {
+        "results.json": json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False) + "\n",
+        "summary.csv": summary_csv(results),
+        "summary.md": summary_markdown(results),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        write_whole(folder / name, text.encode())
+    return [*(folder / name for name in texts), write_page(results, folder)]
+
+
+def gather(plan: Plan, outcomes: Sequence[Outcome], *, command: str = "") -> dict[str, Any]:
+    """Collect what the store of a plan holds into the content of `results.json`: plain data, no NaN.
+
+    Means are over the images that every contestant has coded, so that all are of the same images; those that a metric
+    of pairs is not defined for, through any contestant, are left out of it for all. A contestant that has coded none
+    is only told.
+
+    Args:
+        plan: As it was run.
+        outcomes: Of the run; the failures among them are told.
+        command: What the user typed.
+
+    Raises:
+        ValueError: No image was coded by all contestants that coded any, or the plan cannot be.
+    """
+    plan.check()
+    return _Gathering(plan, outcomes).content(command)
+
+
+class _Gathering:
+    """What is known, on the way to the answers."""
+
+    def __init__(self, plan: Plan, outcomes: Sequence[Outcome]):
+        self.plan = plan
+        self.store = Store(plan.out)
+        contestants = plan.contestants()
+        self.metrics, self.missing = build(plan.metrics, plan.weights, "cpu", trust_networks=plan.trust_networks)
+        self.failures = [outcome for outcome in outcomes if outcome.error is not None]
+        failed = {(outcome.contestant, outcome.image) for outcome in self.failures}
+        found = {(c.name, image): self.store.record(c.name, image) for c in contestants for image in plan.images}
+        self.records = {key: record for key, record in found.items() if record is not None and key not in failed}
+        having = {name for name, _ in self.records}
+        self.contestants = [contestant for contestant in contestants if contestant.name in having]
+        self.failed = [contestant for contestant in contestants if contestant.name not in having]
+        self.images = [i for i in plan.images if all((c.name, i) in self.records for c in self.contestants)]
+        if not self.records or not self.images:
+            raise ValueError("no image was coded by all contestants, so there is nothing to compare")
+        self.defined = {metric.name: self._defined(metric) for metric in self.metrics if metric.scope == "image"}
+        self.sizes = {image: (record.width, record.height) for (_, image), record in self.records.items()}
+
+    def content(self, command: str) -> dict[str, Any]:
+        """Return the whole."""
+        dataset = self.plan.dataset or recognise({image: self.sizes[image] for image in self.images})
+        return {
+            "format": FORMAT,
+            "command": printable(command),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "dataset": dataset,
+            "versions": versions(),
+            "machine": _machine(self.plan),
+            "metrics": [*map(_metric, self.metrics), *map(_missing, self.missing)],
+            "contestants": [self._contestant(contestant) for contestant in self.contestants],
+            "images": [self._image(name) for name in self.plan.images if name in self.sizes],
+            "results": [
+                self._result(c, image) for c in self.contestants for image in self.sizes if self._has(c, image)
+            ],
+            "summary": [self._summary(contestant) for contestant in self.contestants],
+            "failed": [self._failed(contestant) for contestant in self.failed],
+            "failures": [
+                {"contestant": f.contestant, "image": f.image, "error": f.error}
+                for f in sorted(self.failures, key=lambda f: (f.contestant, f.image))
+            ],
+            "bjontegaard": self._deltas(self._reference()),
+            "published": published(dataset, [metric.name for metric in self.metrics]),
+        }
+
+    def _has(self, contestant: Contestant, image: str) -> bool:
+        return (contestant.name, image) in self.records
+
+    def _contestant(self, contestant: Contestant) -> dict[str, Any]:
+        names = ("name", "curve", "kind", "matched_to", "fingerprint")
+        return {name: getattr(contestant, name) for name in names} | {"settings": dict(contestant.settings)}
+
+    def _failed(self, contestant: Contestant) -> dict[str, Any]:
+        """Return name and curve of a contestant without any record, and why it has none of the first image."""
+        errors = (failure.error for failure in self.failures if failure.contestant == contestant.name)
+        return {"name": contestant.name, "curve": contestant.curve, "error": next(errors, None)}
+
+    def _image(self, name: str) -> dict[str, Any]:
+        width, height = self.sizes[name]
+        caption = self.plan.captions.get(name)
+        told = {"caption": caption and printable(caption), "original": self.store.original_path(name)}
+        return {"name": name, "file": printable(self.plan.images[name].name), "width": width, "height": height, **told}
+
+    def _result(self, contestant: Contestant, image: str) -> dict[str, Any]:
+        record = self.records[contestant.name, image]
+        kept = {
+            "file": self.store.file_path(contestant, image),
+            "restored": self.store.image_path(contestant.name, image),
+        }
+        hidden = ("identity", "protocols", "metrics", "width", "height")
+        told = {name: value for name, value in vars(record).items() if name not in hidden}
+        numbers = {metric.name: record.metrics.get(metric.name) for metric in self.metrics if metric.scope == "image"}
+        place = {"contestant": contestant.name, "image": image, "bpp": record.bpp}
+        return place | told | {"metrics": numbers} | kept
+
+    def _numbers(self, contestant: Contestant, number: str) -> np.ndarray:
+        """Return one number an image, (count,); NaN where it is not known."""
+        records = [self.records[contestant.name, image] for image in self.images]
+        found = [getattr(r, number) if number in NUMBERS else r.metrics.get(number) for r in records]
+        return np.array([np.nan if value is None else value for value in found], dtype=float)
+
+    def _defined(self, metric: Metric) -> np.ndarray:
+        """Tell of each image, (count,), whether all contestants have a number of this metric of pairs."""
+        return np.all([np.isfinite(self._numbers(c, metric.name)) for c in self.contestants], axis=0)
+
+    def _summary(self, contestant: Contestant) -> dict[str, Any]:
+        means = {number: _mean(self._numbers(contestant, number)) for number in NUMBERS}
+        metrics = {metric.name: self._value(contestant, metric) for metric in self.metrics}
+        over = sum(not self.records[contestant.name, image].fits for image in self.images)
+        told = {"contestant": contestant.name, "images": len(self.images), "over_budget": over}
+        return told | means | {"metrics": metrics}
+
+    def _value(self, contestant: Contestant, metric: Metric) -> dict[str, Any] | None:
+        """Return a metric's `value`, of how many `images`, with the ends of its interval, `low` and `high`.
+
+        None where there is no value. A metric of sets has no interval: among draws with replacement an image is there
+        twice, which moves such a distance off itself.
+        """
+        if isinstance(metric, SetMetric):
+            points = self._points(contestant, metric)
+            value, count, ends = _finite(metric.compute(points)), len(points), None
+        else:
+            numbers = self._numbers(contestant, metric.name)[self.defined[metric.name]]
+            value, count, ends = _mean(numbers), len(numbers), mean_interval(numbers)
+        low, high = ends or (None, None)
+        return None if value is None else {"value": value, "images": count, "low": low, "high": high}
+
+    def _points(self, contestant: Contestant, metric: Metric) -> list[dict[str, np.ndarray]]:
+        points = [self.store.points(contestant.name, image, metric.name) for image in self.images]
+        return [of_image for of_image in points if any(map(len, of_image.values()))]
+
+    def _reference(self) -> str:
+        anchors = [contestant.curve for contestant in self.contestants if contestant.kind == "anchor"]
+        return self.plan.reference or (anchors or [self.contestants[0].curve])[0]
+
+    def _deltas(self, reference: str) -> list[dict[str, Any]]:
+        curves: dict[str, list[Contestant]] = {}
+        for contestant in self.contestants:
+            curves.setdefault(contestant.curve, []).append(contestant)
+        pairs = [metric for metric in self.metrics if metric.scope == "image"]
+        return [
+            {"reference": reference, "curve": curve, "metric": metric.name, "method": METHOD}
+            | self._delta(curves.get(reference, []), curves[curve], metric)
+            for curve in curves
+            if curve != reference
+            for metric in pairs
+        ]
+
+    def _delta(self, reference: Sequence[Contestant], curve: Sequence[Contestant], metric: Metric) -> dict[str, Any]:
+        defined = self.defined[metric.name]
+        numbers = [
+            [(self._numbers(c, "bpp")[defined], self._numbers(c, metric.name)[defined]) for c in contestants]
+            for contestants in (reference, curve)
+        ]
+        if not defined.any():
+            return {"rate_percent": None, "low": None, "high": None, "refused": f"no image has {metric.label}"}
+
+        def of(chosen: np.ndarray):
+            points = [[(bpp[chosen].mean(), values[chosen].mean()) for bpp, values in part] for part in numbers]
+            return rate_delta(points[0], points[1], better=metric.better)
+
+        count = int(defined.sum())
+        delta = of(np.arange(count))
+        ends = None
+        if delta.rate_percent is not None:
+            ends = interval(lambda chosen: _number(of(chosen).rate_percent), count, resamples=DELTA_RESAMPLES)
+        low, high = ends or (None, None)
+        return {"rate_percent": delta.rate_percent, "low": low, "high": high, "refused": delta.refused}
+
+
+def summary_markdown(results: Mapping[str, Any]) -> str:
+    """Return the table of the contestants, what is missing, and the Bjøntegaard deltas that there are."""
+    metrics = [metric for metric in results["metrics"] if metric["missing"] is None]
+    labels = [metric["label"] for metric in metrics]
+    headings = ["codec", "bytes", "bpp", *labels, "encode (s)", "decode (s)", "working memory (MiB)"]
+    rows = [[row["contestant"], *_cells(row, metrics)] for row in results["summary"]]
+    text = f"{_count(results)}; files on the disk, means over images.\n\n{_table(headings, rows)}"
+    if remarks := _remarks(results):
+        text += "\n" + "".join(f"- {line}\n" for line in remarks)
+    deltas = [
+        [d["curve"], d["reference"], d["metric"], _percent(d)]
+        for d in results["bjontegaard"]
+        if d["rate_percent"] is not None
+    ]
+    if deltas:
+        text += "\nBjøntegaard deltas of the rate, with 95 % intervals over images:\n\n"
+        text += _table(["curve", "reference", "at equal", "rate"], deltas)
+    return text
+
+
+def _remarks(results: Mapping[str, Any]) -> list[str]:
+    """Return what a reader of the table has to know beside it, a line each."""
+    rows = results["summary"]
+    lines = []
+    for metric in results["metrics"]:
+        count = next((value["images"] for row in rows if (value := row["metrics"].get(metric["name"]))), None)
+        if metric["missing"] is not None:
+            lines.append(f"{metric['name']} is missing: {metric['missing']}")
+        elif count is not None and count < rows[0]["images"]:
+            lines.append(f"{metric['label']} is of {count} images, for which it is defined")
+    lines += [f"{one['name']} failed on every image: {one['error']}" for one in results["failed"]]
+    failed = {one["name"] for one in results["failed"]}
+    left_out = [failure for failure in results["failures"] if failure["contestant"] not in failed]
+    return lines + [f"left out: {f['image']} through {f['contestant']}: {f['error']}" for f in left_out]
+
+
+def summary_csv(results: Mapping[str, Any]) -> str:
+    """Return one row a contestant: means, and metrics with the ends of their intervals."""
+    metrics = [metric["name"] for metric in results["metrics"] if metric["missing"] is None]
+    ends = [f"{name}{end}" for name in metrics for end in ("", " low", " high")]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["contestant", "images", *NUMBERS, *ends])
+    for row in results["summary"]:
+        values = [row["metrics"][name] or {} for name in metrics]
+        numbers = [value.get(end) for value in values for end in ("value", "low", "high")]
+        writer.writerow([row["contestant"], row["images"], *(row[number] for number in NUMBERS), *numbers])
+    return text.getvalue()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide numbers."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _metric(metric: Metric) -> dict[str, Any]:
+    names = ("name", "label", "protocol", "better", "scope")
+    return {name: getattr(metric, name) for name in names} | {"files": dict(metric.files), "missing": None}
+
+
+def _missing(metric: Missing) -> dict[str, Any]:
+    unknown = dict.fromkeys(("protocol", "better", "scope"))
+    return {"name": metric.name, "label": metric.name, **unknown, "files": {}, "missing": metric.reason}
+
+
+def _mean(numbers: np.ndarray) -> float | None:
+    known = numbers[np.isfinite(numbers)]
+    return float(known.mean()) if len(known) else None
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else value
+
+
+def _machine(plan: Plan) -> dict[str, Any]:
+    shared = {"processes": processes_of(plan), "threads": threads_of(plan), "batch": plan.batch}
+    return {"cpu": _processor(), "cores": cores(), "device": _device(plan.device), **shared}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _device(name: str) -> str:
+    return torch.cuda.get_device_name(name) if torch.device(name).type == "cuda" else name
+
+
+def _count(results: Mapping[str, Any]) -> str:
+    images = results["summary"][0]["images"]
+    known = {image["name"] for image in results["images"]} | {failure["image"] for failure in results["failures"]}
+    left_out = len(known) - images
+    return f"{images} image{'s' * (images != 1)}{f', {left_out} left out' if left_out else ''}"
+
+
+def _cells(row: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> list[str]:
+    values = [row["metrics"][metric["name"]] for metric in metrics]
+    memory = row["working_memory"]
+    over = f" ({row['over_budget']} over budget)" if row["over_budget"] else ""
+    return [
+        f"{row['bytes']:.0f}{over}",
+        f"{row['bpp']:.4f}",
+        *("" if value is None else _short(value["value"]) for value in values),
+        f"{row['encode_seconds']:.2f}",
+        f"{row['decode_seconds']:.2f}",
+        "" if memory is None else f"{memory / 2**20:.0f}",
+    ]
+
+
+def _short(value: float) -> str:
+    """Four digits behind the point for small numbers, fewer for large ones."""
+    return f"{value:.{4 if abs(value) < 1 else 2 if abs(value) < 1000 else 0}f}"
+
+
+def _percent(delta: Mapping[str, Any]) -> str:
+    ends = "" if delta["low"] is None else f" ({delta['low']:+.1f} to {delta['high']:+.1f})"
+    return f"{delta['rate_percent']:+.1f} %{ends}"
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    rule = [":--", *("--:" for _ in headings[1:])]
+    return "".join(
+        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in [headings, rule, *rows]
+    )

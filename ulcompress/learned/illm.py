@@ -1,0 +1,246 @@
+"""MS-ILLM, the base codec of CGDM."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ulcompress.entropy.exact import Parallel
+from ulcompress.learned.compressai import (
+    TABLES,
+    Hyperprior,
+    HyperpriorModel,
+    compressai,
+    read_state,
+    reason_of,
+    without_tables,
+)
+from ulcompress.part import loadable
+
+REPOSITORY = "facebookresearch/NeuralCompression"
+LICENCE = "code MIT, weights CC-BY-NC 4.0: not for commercial use"
+_OLD_NAMES = {"_matrix": "matrices.", "_bias": "biases.", "_factor": "factors."}
+
+
+@loadable(sources=["quality", "repository", "weights"], plain=["origin"])
+class MSILLM(HyperpriorModel):
+    """The codec of Muckley et al., with its published weights or small and untrained; a part of neither comes along.
+
+        image ─► encoder: convolutions, a quarter of the positions after each ─► y ─► hyper-analysis ─► z
+        z ─► two hyper-syntheses ─► scales, means                       y ─► generator: residual blocks, deconvolutions
+
+    Source: Muckley et al., Improving Statistical Fidelity for Neural Image Compression with Implicit Local Likelihood
+    Models, ICML 2023; the networks are those of Mentzer et al., High-Fidelity Generative Image Compression, NeurIPS
+    2020, appendix A. The authors' code is under the MIT licence, their weights under CC-BY-NC 4.0, which a codec that
+    is saved with them keeps. The layers are built here, so such a codec needs the authors' repository no more. In a
+    configuration it is `class_path: ulcompress.learned.illm.MSILLM`.
+    """
+
+    stride = 16
+
+    def __init__(
+        self,
+        *,
+        quality: int | None = None,
+        repository: str = REPOSITORY,
+        weights: str | None = None,
+        widths: Sequence[int] = (60, 120, 240, 480, 960),
+        channels: int = 220,
+        hyper_channels: int = 320,
+        blocks: int = 9,
+        origin: str | None = None,
+    ):
+        """Choose the model; nothing is loaded yet.
+
+        Args:
+            quality: Of the published weights, 1 to 6, made for 0.035, 0.07, 0.14, 0.3, 0.45 and 0.9 bpp; None for
+                random weights.
+            repository: Where torch.hub finds the entries `msillm_quality_1` to `_6`: a repository of GitHub, or the
+                directory of a copy. Its code is run, and needs what it imports.
+            weights: File of those weights, fetched by hand; then the repository is not looked at.
+            widths: Channels of the encoder's five stages; the generator has them in reverse.
+            channels: Of the latent.
+            hyper_channels: Of the hyper-latent.
+            blocks: Residual blocks of the generator.
+            origin: A note on where the weights came from, kept with a saved codec.
+
+        Raises:
+            ValueError: There is no such quality, or not five widths.
+        """
+        super().__init__()
+        if quality is not None and quality not in range(1, 7):
+            raise ValueError(f"MS-ILLM has the qualities 1 to 6, got {quality}")
+        if quality is None and weights is not None:
+            raise ValueError(f"weights {weights!r} need the quality that they belong to")
+        if len(widths) != 5:
+            raise ValueError(f"widths must be five, for a stride of 16, got {list(widths)}")
+        self.quality = quality
+        self.repository = repository
+        self.weights = weights
+        self.widths = list(widths)
+        self.channels = channels
+        self.hyper_channels = hyper_channels
+        self.blocks = blocks
+        self.origin = origin or (None if quality is None else f"MS-ILLM quality {quality} ({LICENCE})")
+
+    def arguments(self) -> dict[str, Any]:
+        """Return sizes and origin, from which a saved codec builds the networks that its weights then fill."""
+        return {
+            "widths": self.widths,
+            "channels": self.channels,
+            "hyper_channels": self.hyper_channels,
+            "blocks": self.blocks,
+            "origin": self.origin,
+            "quality": None,  # said, so that that of a YAML does not stay beside a checkpoint's sizes
+            "weights": None,
+        }
+
+    def analysis(self) -> nn.Module:
+        """Return the encoder."""
+        return self._filled({"encoder": _encoder(self.widths, self.channels)})["encoder"]
+
+    def synthesis(self) -> nn.Module:
+        """Return the generator."""
+        return self._filled({"decoder": _Generator(self.widths[::-1], self.channels, self.blocks)})["decoder"]
+
+    def hyperprior(self) -> Hyperprior:
+        """Return the hyper-networks; the two syntheses side by side."""
+        latent, hyper = self.channels, self.hyper_channels
+        networks = self._filled(
+            {
+                "hyper_analysis": _hyper_analysis(latent, hyper),
+                "hyper_synthesis_scale": _hyper_synthesis(hyper, latent),
+                "hyper_synthesis_mean": _hyper_synthesis(hyper, latent),
+                "hyper_bottleneck": without_tables(compressai().entropy_models.EntropyBottleneck(hyper)),
+            }
+        )
+        return Hyperprior(
+            analysis=networks["hyper_analysis"],
+            synthesis=Parallel(networks["hyper_synthesis_scale"], networks["hyper_synthesis_mean"]),
+            prior=networks["hyper_bottleneck"],
+            channels=latent,
+            hyper_channels=hyper,
+            ratio=4,
+            means=True,
+        )
+
+    def _filled(self, networks: Mapping[str, nn.Module]) -> Mapping[str, nn.Module]:
+        """Give networks, by the names that they have in the authors' model, its weights."""
+        if self.quality is None:
+            return networks
+        state = read_state(self.weights) if self.weights is not None else self._fetched()
+        for name, network in networks.items():
+            own = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
+            if name == "hyper_bottleneck":
+                own = {_renamed(key): value for key, value in own.items()} | dict.fromkeys(TABLES, torch.IntTensor())
+            try:
+                network.load_state_dict(own)
+            except RuntimeError as error:
+                raise ValueError(
+                    f"{self.weights or self.repository} does not hold the {name} of such an MS-ILLM: {reason_of(error)}"
+                ) from error
+        return networks
+
+    def _fetched(self) -> dict[str, Tensor]:
+        entry = f"msillm_quality_{self.quality}"
+        compressai()  # which the repository imports too, with its warnings
+        source = "local" if Path(self.repository).is_dir() else "github"
+        try:
+            # `check`: torch asks before it runs the code of an owner whom it does not know.
+            model: Any = torch.hub.load(self.repository, entry, source=source, trust_repo="check", verbose=False)
+            return model.state_dict()
+        except Exception as error:  # of the code of others, or the plain one of a no to torch's question
+            raise ValueError(
+                f"cannot get {entry} from {self.repository!r}: {reason_of(error)}; give the directory of a copy as "
+                "`repository`, or the file of the weights as `weights`"
+            ) from error
+
+
+class UnbiasedChannelNorm(nn.Module):
+    """Normalises each position over its channels, (B, C, h, w): appendix A of Mentzer et al."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(1, channels, 1, 1))
+        self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x with mean `beta` and deviation `gamma` over the channels."""
+        variance, mean = torch.var_mean(x, dim=1, keepdim=True)
+        return (x - mean) * torch.rsqrt(variance + 1e-3) * self.gamma + self.beta
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.sequence = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1),
+            UnbiasedChannelNorm(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            UnbiasedChannelNorm(channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.sequence(x)
+
+
+class _Generator(nn.Module):
+    """Names of layers in this file are those of the published weights."""
+
+    def __init__(self, widths: Sequence[int], channels: int, blocks: int):
+        super().__init__()
+        self.block_0 = nn.Sequential(
+            UnbiasedChannelNorm(channels), nn.Conv2d(channels, widths[0], 3, padding=1), UnbiasedChannelNorm(widths[0])
+        )
+        self.resid_blocks = nn.Sequential(*(_Residual(widths[0]) for _ in range(blocks)))
+        stages = [
+            nn.Sequential(
+                nn.ConvTranspose2d(a, b, 3, stride=2, padding=1, output_padding=1), UnbiasedChannelNorm(b), nn.ReLU()
+            )
+            for a, b in pairwise(widths)
+        ]
+        self.blocks = nn.Sequential(*stages, nn.Conv2d(widths[-1], 3, 7, padding=3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.block_0(x)
+        return self.blocks(x + self.resid_blocks(x))
+
+
+def _encoder(widths: Sequence[int], channels: int) -> nn.Module:
+    stages = [nn.Sequential(nn.Conv2d(3, widths[0], 7, padding=3), UnbiasedChannelNorm(widths[0]), nn.ReLU())]
+    for a, b in pairwise(widths):
+        stages.append(nn.Sequential(nn.Conv2d(a, b, 3, stride=2, padding=1), UnbiasedChannelNorm(b), nn.ReLU()))
+    encoder = nn.Sequential()
+    encoder.add_module("blocks", nn.Sequential(*stages, nn.Conv2d(widths[-1], channels, 3, padding=1)))
+    return encoder
+
+
+def _hyper_analysis(latent: int, hyper: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(latent, hyper, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(hyper, hyper, 5, stride=2, padding=2),
+        nn.ReLU(),
+        nn.Conv2d(hyper, hyper, 5, stride=2, padding=2),
+    )
+
+
+def _hyper_synthesis(hyper: int, latent: int) -> nn.Module:
+    return nn.Sequential(
+        nn.ConvTranspose2d(hyper, hyper, 5, stride=2, padding=2, output_padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(hyper, hyper, 5, stride=2, padding=2, output_padding=1),
+        nn.ReLU(),
+        nn.Conv2d(hyper, latent, 3, padding=1),
+    )
+
+
+def _renamed(key: str) -> str:
+    """Name a weight of the prior as newer versions of CompressAI do."""
+    for old, new in _OLD_NAMES.items():
+        key = key.replace(old, new)
+    return key

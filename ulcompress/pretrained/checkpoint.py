@@ -1,0 +1,29 @@
+"""Checkpoints of trainings, of which nothing is executed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ulcompress.files import read_torch
+from ulcompress.pretrained.upgrades import upgrade_checkpoint
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Return the content of a Lightning checkpoint, in the present format, of which nothing is executed.
+
+    Raises:
+        ValueError: The file is missing or no such checkpoint.
+    """
+    from torch import is_tensor
+
+    if not Path(path).is_file():
+        raise ValueError(f"no checkpoint {str(path)!r}; train that stage first or give another path")
+    try:
+        content = read_torch(path)
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r} is no checkpoint that can be read safely: {error}") from error
+    state = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(name, str) and is_tensor(state[name]) for name in state):
+        raise ValueError(f"{str(path)!r} is no Lightning checkpoint: it holds no `state_dict`")
+    return upgrade_checkpoint(content)

@@ -1,0 +1,141 @@
+"""Configurations and weights that earlier versions wrote, brought to the present form.
+
+A codec directory states a format; one that does not is of format 1. Checkpoints and experiments state none, and are
+upgraded where they name a class of an earlier format.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+FORMAT = 2
+"""Of the configurations that are written now."""
+
+T = TypeVar("T")
+Config = dict[str, Any]
+"""`class_path` and `init_args` of a part, as plain data."""
+
+
+def upgrade_config(config: Any) -> Any:
+    """Return plain data with all parts of earlier formats in their present form; the data is not changed."""
+    if isinstance(config, list):
+        return [upgrade_config(item) for item in config]
+    if not isinstance(config, Mapping):
+        return config
+    name = _class_name(config)
+    if name in UPGRADES:
+        config = UPGRADES[name](dict(config.get("init_args") or {}))
+    elif name in MOVED and "." in config["class_path"]:
+        config = {**config, "class_path": f"{MOVED[name]}.{name}"}
+    return {key: upgrade_config(value) for key, value in config.items()}
+
+
+def upgrade_keys(state: Mapping[str, T]) -> dict[str, T]:
+    """Return weights by the present names of their parameters; a name may have any prefix before `decoder.`."""
+    return {_renamed(name): value for name, value in state.items()}
+
+
+def upgrade_checkpoint(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a Lightning checkpoint with its weights and hyperparameters in their present form."""
+    upgraded = dict(content)
+    for name in ("state_dict", "current_model_state"):  # the latter beside a moving average
+        if isinstance(content.get(name), Mapping):
+            upgraded[name] = upgrade_keys(content[name])
+    if isinstance(content.get("hyper_parameters"), Mapping):
+        upgraded["hyper_parameters"] = upgrade_config(content["hyper_parameters"])
+    return upgraded
+
+
+def _renamed(name: str) -> str:
+    """Format 2: the consistency branch belongs to the denoiser."""
+    return re.sub(r"(^|\.)decoder\.consistency\.", r"\1decoder.denoiser.consistency.", name, count=1)
+
+
+def _class_name(config: Mapping[str, Any]) -> str | None:
+    """Return the name of a class of this package, whatever module it is said to be in; None for any other."""
+    package, _, name = str(config.get("class_path", "")).rpartition(".")
+    return name if package == "" or package.partition(".")[0] == "ulcompress" else None
+
+
+def _latent_diffusion(options: Config) -> Config:
+    """Format 2: PerCo's decoder is the one diffusion decoder."""
+    map_ = "spatial" if options.get("estimate") is None else "estimate"
+    denoiser = _unet(options.pop("denoiser", None), map_)
+    objective = _objective(options, {})
+    if isinstance(options.get("estimate"), Mapping):  # which needed no path while there was one kind
+        options["estimate"] = _part("ulcompress.diffusion.LinearEstimate", _arguments(options["estimate"]))
+    options.setdefault("boundary", None)
+    if options["boundary"] is None:
+        options["boundary"] = {"patch": 96, "overlap": 16}
+    return _part("ulcompress.decoders.DiffusionDecoder", {"denoiser": denoiser, "objective": objective, **options})
+
+
+def _consistency_guided(options: Config) -> Config:
+    """Format 2: CGDM's decoder is the one diffusion decoder; the base is its estimate, the branch the denoiser's."""
+    options.setdefault("snr_clip", 5.0)
+    options.setdefault("steps", 4)
+    denoiser = _guided_unet(options.pop("denoiser", None), options.pop("consistency", None))
+    estimate = _part("ulcompress.diffusion.BaseEstimate", {"added": options.pop("residual", True)})
+    objective = _objective(options, {"prediction": "sample", "beta_schedule": "squaredcos_cap_v2"})
+    parts = {"denoiser": denoiser, "objective": objective, "estimate": estimate}
+    return _part("ulcompress.decoders.DiffusionDecoder", parts | options)
+
+
+def _objective(options: Config, schedule: Config) -> Config:
+    """Take what is now the objective out of the options of a decoder; `schedule` is its own where none is given."""
+    given = options.pop("schedule", None)
+    schedule = dict(schedule) if given is None else _arguments(given)
+    prediction = schedule.pop("prediction", "v_prediction")
+    if "training_times" in schedule:
+        schedule["training_levels"] = schedule.pop("training_times")
+    names = {
+        "min_snr": "min_snr",
+        "snr_clip": "min_snr",
+        "terminal_share": "terminal_share",
+        "own_estimates": "scheduled_sampling",
+    }
+    taken = {new: options.pop(old) for old, new in names.items() if old in options}
+    return {"schedule": _part("ulcompress.diffusion.DiscreteSchedule", schedule), "prediction": prediction, **taken}
+
+
+def _unet(config: Any, map_: str) -> Config:
+    options = _arguments(config)
+    options["maps"] = {map_: options.pop("spatial_channels", 320)}
+    return _part("ulcompress.denoisers.UNet", options)
+
+
+def _guided_unet(config: Any, consistency: Any) -> Config:
+    options = _arguments(config)
+    seen = options.pop("consistency", True)
+    if seen:
+        options["consistency"] = _part("ulcompress.denoisers.ConsistencyEncoder", _arguments(consistency))
+    return _part("ulcompress.denoisers.GuidedUNet", options)
+
+
+def _arguments(config: Any) -> Config:
+    """Return the arguments of a part that is named, described or left out."""
+    if not isinstance(config, Mapping):
+        return {}
+    return dict((config.get("init_args") or {}) if {"class_path", "init_args"} & config.keys() else config)
+
+
+def _part(path: str, options: Config) -> Config:
+    return {"class_path": path, "init_args": options}
+
+
+UPGRADES: dict[str | None, Callable[[Config], Config]] = {
+    "LatentDiffusionDecoder": _latent_diffusion,
+    "ConsistencyGuidedDecoder": _consistency_guided,
+}
+"""Classes of earlier formats, and what makes their arguments a part of today."""
+MOVED: dict[str | None, str] = {
+    "LinearEstimate": "ulcompress.diffusion",
+    "UNet": "ulcompress.denoisers",
+    "GuidedUNet": "ulcompress.denoisers",
+    "ConsistencyEncoder": "ulcompress.denoisers",
+    "CompressAIModel": "ulcompress.learned.compressai",
+    "MSILLM": "ulcompress.learned.illm",
+    "StableDiffusion": "ulcompress.foundation.stable_diffusion",
+    "BlipCaptioner": "ulcompress.captioning.captioner",
+}
+"""Classes that were in another package, and where they are now."""
