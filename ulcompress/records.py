@@ -106,19 +106,19 @@ class HyperSymbols:
 
 
 @dataclass(frozen=True)
-class StagedSymbols:
-    """The symbols of features that were quantised in stages."""
+class ResidualIndices:
+    """Codebook indices of residual quantisation, one tensor a stage."""
 
-    stages: tuple[Tensor, ...]
-    """The indices of each stage that is sent, int64, (B, h', w') on its own grid."""
+    indices: tuple[Tensor, ...]
+    """The indices of each stage that is sent, int64, (B, h', w') on the grid of the stage."""
     rows: int
-    """Of the features: h."""
+    """Rows of the features, h."""
     columns: int
-    """w."""
+    """Columns of the features, w."""
 
-    def to(self, device: Any) -> StagedSymbols:
+    def to(self, device: Any) -> ResidualIndices:
         """Return a copy on a device."""
-        return replace(self, stages=tuple(stage.to(device) for stage in self.stages))
+        return replace(self, indices=tuple(stage.to(device) for stage in self.indices))
 
 
 @dataclass(frozen=True)

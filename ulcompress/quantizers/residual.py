@@ -15,8 +15,8 @@ from ulcompress.functional.straight_through import straight_through
 from ulcompress.part import loadable
 from ulcompress.quantizers.base import Quantizer
 from ulcompress.quantizers.euclidean import EuclideanCodebook
-from ulcompress.quantizers.running_mean import centre, mean_square
-from ulcompress.records import Quantized, StagedSymbols
+from ulcompress.quantizers.running_mean import running_mean, running_mean_square
+from ulcompress.records import Quantized, ResidualIndices
 
 AT_ONCE = 256
 """Vectors for which is looked ahead at once, so that a large image does not need much memory."""
@@ -152,35 +152,35 @@ class ResidualQuantizer(Quantizer):
         self.check_rate(rate)
         return self._refined(features, rate, torch.full((len(features),), rate, device=features.device))
 
-    def rate_of(self, symbols: StagedSymbols) -> int:
+    def rate_of(self, symbols: ResidualIndices) -> int:
         """Return the number of stages."""
-        return len(symbols.stages)
+        return len(symbols.indices)
 
-    def dequantize(self, symbols: StagedSymbols) -> Tensor:
+    def dequantize(self, symbols: ResidualIndices) -> Tensor:
         """Add what the stages stand for and project it to features, (B, C, h, w)."""
         size = symbols.rows, symbols.columns
-        stages = zip(self._codebooks, self.blocks, symbols.stages, strict=False)
+        stages = zip(self._codebooks, self.blocks, symbols.indices, strict=False)
         parts = [_joined(stage.entries[indices], block, *size) for stage, block, indices in stages]
         return self._projected_out(sum(parts[1:], parts[0]))
 
-    def write(self, symbols: StagedSymbols, coder: ArithmeticEncoder) -> None:
+    def write(self, symbols: ResidualIndices, coder: ArithmeticEncoder) -> None:
         """Code the number of stages, and then stage by stage."""
-        self._counts.encode(len(symbols.stages) - 1, coder)
+        self._counts.encode(len(symbols.indices) - 1, coder)
 
         def put(number: int, given: Tensor, entries: Tensor) -> Tensor:
-            indices = symbols.stages[number].cpu()
+            indices = symbols.indices[number].cpu()
             self.entropies.write(number, given, entries, indices, coder)
             return indices
 
-        self._coded(len(symbols.stages), (symbols.rows, symbols.columns), put)
+        self._coded(len(symbols.indices), (symbols.rows, symbols.columns), put)
 
-    def read(self, coder: ArithmeticDecoder, grid: tuple[int, int]) -> StagedSymbols:
+    def read(self, coder: ArithmeticDecoder, grid: tuple[int, int]) -> ResidualIndices:
         """Read the symbols of one image whose features have h by w positions."""
 
         def take(number: int, given: Tensor, entries: Tensor) -> Tensor:
             return self.entropies.read(number, given, entries, coder)
 
-        return StagedSymbols(self._coded(1 + self._counts.decode(coder), grid, take), *grid)
+        return ResidualIndices(self._coded(1 + self._counts.decode(coder), grid, take), *grid)
 
     def _coded(
         self, stages: int, grid: tuple[int, int], code: Callable[[int, Tensor, Tensor], Tensor]
@@ -193,9 +193,9 @@ class ResidualQuantizer(Quantizer):
             given = given + self._joined(number, entries[coded[-1]], grid)
         return tuple(coded)
 
-    def alphabets(self, symbols: StagedSymbols) -> list[tuple[Tensor, int]]:
+    def alphabets(self, symbols: ResidualIndices) -> list[tuple[Tensor, int]]:
         """Return the indices of each stage that is sent, and the size of its codebook."""
-        return [(indices, stage.size) for indices, stage in zip(symbols.stages, self._codebooks, strict=False)]
+        return [(indices, stage.size) for indices, stage in zip(symbols.indices, self._codebooks, strict=False)]
 
     def fixed_length_bits(self, rows: int, columns: int) -> list[float]:
         """Return the bits of so many positions in the first stage, the first two, and so on."""
@@ -221,7 +221,7 @@ class ResidualQuantizer(Quantizer):
             commitment = (vectors - (vectors.detach() - rest)).square().sum(1).mean()
             learning = (counts == stages)[:, None, None, None]
             quantized = self._projected_out(straight_through(vectors.where(learning, total), total))
-        staged = StagedSymbols(tuple(symbols), *features.shape[-2:])
+        staged = ResidualIndices(tuple(symbols), *features.shape[-2:])
         return Quantized(quantized, staged, bits, {"commitment": commitment})
 
     def _vectors(self, features: Tensor) -> Tensor:
@@ -229,10 +229,10 @@ class ResidualQuantizer(Quantizer):
         projected = self.project_in(features.float().movedim(1, -1))
         # Mean and scale belong to the projection: where that is frozen they stay.
         moving = {"training": self.training and self.project_in.training, "first": not self._codebooks[0].filled}
-        centred = projected - centre(projected, self.mean, **moving)
+        centred = projected - running_mean(projected, self.mean, **moving)
         if self.unit_length:
             return F.normalize(centred, dim=-1).movedim(-1, 1)
-        return (centred * mean_square(centred, self.square, **moving).rsqrt()).movedim(-1, 1)
+        return (centred * running_mean_square(centred, self.square, **moving).rsqrt()).movedim(-1, 1)
 
     def _stage(self, number: int, rest: Tensor, given: Tensor, later: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Quantise what the stages before have left, (B, D, h, w), before as many `later` ones, (B,).

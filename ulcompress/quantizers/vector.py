@@ -10,7 +10,7 @@ from ulcompress.functional import straight_through as gradients
 from ulcompress.part import loadable
 from ulcompress.quantizers.codebook import LEAST, bound, draw, k_means, members, nearest, revive
 from ulcompress.quantizers.indexed import IndexQuantizer
-from ulcompress.quantizers.running_mean import centre
+from ulcompress.quantizers.running_mean import running_mean
 from ulcompress.records import Quantized
 
 
@@ -83,7 +83,7 @@ class VectorQuantizer(IndexQuantizer):
         """Quantise features, (B, C, h, w); the term `commitment` is the mean of 1 - cosine."""
         with torch.autocast(features.device.type, enabled=False):
             projected = self.project_in(features.float().movedim(1, -1))
-            vectors = F.normalize(projected - self._centre(projected), dim=-1)
+            vectors = F.normalize(projected - self._running_mean(projected), dim=-1)
             flat = vectors.detach().flatten(0, -2)
             if self.training and not self.filled:
                 self._fill(flat)
@@ -103,8 +103,8 @@ class VectorQuantizer(IndexQuantizer):
         """Look up indices, (B, h, w), and project to features, (B, C, h, w)."""
         return self.project_out(self.codebook[symbols]).movedim(-1, 1)
 
-    def _centre(self, projected: Tensor) -> Tensor:
-        return centre(projected, self.mean, training=self.training and self.centred, first=not self.filled)
+    def _running_mean(self, projected: Tensor) -> Tensor:
+        return running_mean(projected, self.mean, training=self.training and self.centred, first=not self.filled)
 
     @torch.no_grad()
     def _fill(self, flat: Tensor) -> None:
