@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.entropy.exact import ACTIVATION_BITS, as_saved, exact, on_grid
 from ulcompress.entropy.integers import IntegerTables
+from ulcompress.functional.division import ceil_div
 from ulcompress.functional.straight_through import straight_through
 from ulcompress.learned.compressai import CompressAIModel, HyperpriorModel, compressai
 from ulcompress.part import loadable
@@ -112,7 +113,7 @@ class HyperpriorQuantizer(Quantizer):
     def read(self, coder: ArithmeticDecoder, grid: tuple[int, int]) -> HyperSymbols:
         """Read the symbols of one image whose features have h by w positions."""
         latent, hyper = self._tables()
-        shape = (1, self.hyper_channels, *(-(-side // self.ratio) for side in grid))
+        shape = (1, self.hyper_channels, *(ceil_div(side, self.ratio) for side in grid))
         values = hyper.read(self._hyper_rows(torch.Size(shape)), coder)
         hyper_symbols = torch.tensor(values, dtype=torch.int32).view(shape)
         rows, _ = self._rows_and_means(hyper_symbols, torch.Size(grid))

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.entropy import StagedEntropy, StaticStages
+from ulcompress.functional.division import ceil_div
 from ulcompress.functional.straight_through import straight_through
 from ulcompress.part import loadable
 from ulcompress.quantizers.base import Quantizer
@@ -199,7 +200,7 @@ class ResidualQuantizer(Quantizer):
 
     def fixed_length_bits(self, rows: int, columns: int) -> list[float]:
         """Return the bits of so many positions in the first stage, the first two, and so on."""
-        positions = [-(-rows // block) * -(-columns // block) for block in self.blocks]
+        positions = [ceil_div(rows, block) * ceil_div(columns, block) for block in self.blocks]
         stages = [count * log2(stage.size) for count, stage in zip(positions, self._codebooks, strict=True)]
         return [log2(self.rates) + bits for bits in accumulate(stages)]
 

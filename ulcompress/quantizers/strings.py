@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.coding.bitstream import BitstreamError
 from ulcompress.entropy.integers import golomb_bits, read_golomb, write_golomb
+from ulcompress.functional.division import ceil_div
 from ulcompress.functional.straight_through import straight_through
 from ulcompress.learned.compressai import TABLES, CompressAIModel, compressai
 from ulcompress.part import loadable
@@ -134,7 +135,7 @@ class StringQuantizer(Quantizer):
     def _decoded(self, strings: tuple[bytes, ...], grid: tuple[int, int]) -> Tensor:
         self._complete()
         self._check_tables()
-        shape = [-(-side // self.ratio) for side in grid]
+        shape = [ceil_div(side, self.ratio) for side in grid]
         symbols = self.channels * shape[0] * shape[1] * self.ratio**2
         try:
             self.coder.decompress([[_readable(string, symbols)] for string in strings], shape)
