@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ulcompress.functional.content_cache import ContentCache
 from ulcompress.part import Part, loadable
 
 # The work on a word grows with the square of its length: longer ones are taken in parts.
@@ -40,7 +41,7 @@ class BytePairs(Part):
             raise ValueError(f"vocabulary_size is {vocabulary_size}; give 256 (the bytes alone) to {2**18 - 1}")
         self.vocabulary_size = vocabulary_size
         self.register_buffer("merges", torch.full((vocabulary_size - 256, 2), -1, dtype=torch.int64))
-        self._derived: _Merges | None = None
+        self._cached_merges = ContentCache(_Merges)
 
     def fit(self, texts: list[str]) -> None:
         """Learn the most useful merges of texts; the result depends on the words and their counts alone."""
@@ -82,22 +83,17 @@ class BytePairs(Part):
         return _BLANK_BEFORE.sub("", " ".join(text.split()))
 
     def _merges(self) -> "_Merges":
-        # Compared by content: loading, moving and copying a module change its buffers in ways that leave no trace.
-        pairs = self.merges.cpu().numpy()
-        if self._derived is None or not np.array_equal(self._derived.source, pairs):
-            self._derived = _Merges(pairs.copy())
-        return self._derived
+        return self._cached_merges(self.merges)
 
 
 class _Merges:
     """What encoding and decoding look up."""
 
-    def __init__(self, source: np.ndarray):
-        self.source = source
+    def __init__(self, pairs: np.ndarray):
         self.pieces = [bytes([byte]) for byte in range(256)]
         self._token: dict[Pair, int] = {}
         self._known: dict[str, list[int]] = {}
-        for left, right in source[source[:, 0] >= 0].tolist():
+        for left, right in pairs[pairs[:, 0] >= 0].tolist():
             self._token[left, right] = len(self.pieces)
             self.pieces.append(self.pieces[left] + self.pieces[right])
 

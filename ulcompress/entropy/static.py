@@ -2,13 +2,13 @@
 
 from math import prod
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ulcompress.coding.arithmetic import MAX_ALPHABET, ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.entropy.base import EntropyModel
 from ulcompress.functional import distributed as ranks
+from ulcompress.functional.content_cache import ContentCache
 from ulcompress.part import loadable
 
 
@@ -25,7 +25,7 @@ class StaticEntropy(EntropyModel):
         self.memory = memory
         self.counts: Tensor | None
         self.register_buffer("counts", None)
-        self._derived: tuple[np.ndarray, SymbolTable] | None = None
+        self._cached_table = ContentCache(SymbolTable.from_counts)
 
     def build(self, alphabet: int) -> None:
         """Allocate one count a symbol; ValueError for too many to code, or `memory` below two symbols for each."""
@@ -86,11 +86,7 @@ class StaticEntropy(EntropyModel):
         return seen
 
     def _table(self) -> SymbolTable:
-        # Compared by content: loading, moving and copying a module change its buffers in ways that leave no trace.
-        counts = self._built().cpu().numpy()
-        if self._derived is None or not np.array_equal(self._derived[0], counts):
-            self._derived = counts.copy(), SymbolTable.from_counts(counts)
-        return self._derived[1]
+        return self._cached_table(self._built())
 
     def _built(self) -> Tensor:
         if self.counts is None:

@@ -66,6 +66,36 @@ def k_means(
     return entries
 
 
+@torch.no_grad()
+def fill(usage: Tensor, sums: Tensor, entries: Tensor, vectors: Tensor) -> None:
+    """Set entries, (size, D), in place, each with the weight of an equal share of the vectors, (N, D), of all ranks."""
+    usage.copy_(ranks.summed(vectors.new_tensor(len(vectors))) / len(usage))
+    sums.copy_(entries * usage[:, None])
+
+
+@torch.no_grad()
+def update(
+    usage: Tensor,
+    sums: Tensor,
+    vectors: Tensor,
+    indices: Tensor,
+    *,
+    decay: float,
+    revive_below: float,
+    drawn: Callable[[int], Tensor],
+) -> None:
+    """Move entries towards the vectors, (N, D), of all ranks that chose them, in place; indices are (N,).
+
+    Moving averages of how many vectors choose an entry, (size,), and of their sums, (size, D), with this decay.
+    """
+    counts, chosen_sums = members(vectors, indices, len(usage))
+    weights = (1 - decay) * ((counts > 0) | (usage > LEAST)).to(sums.dtype)
+    usage.lerp_(counts, weights)
+    sums.lerp_(chosen_sums, weights[:, None])
+    bound(usage, sums)
+    revive(usage, sums, revive_below, drawn)
+
+
 def bound(usage: Tensor, sums: Tensor) -> None:
     """Scale down, in place, the weights and the sums that half precision could not hold; entries stay what they are."""
     scale = (LARGEST / usage).clamp_max(1)

@@ -1,12 +1,13 @@
 """A codebook whose entries are compared by distance."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ulcompress.functional import distributed as ranks
-from ulcompress.quantizers.codebook import LEAST, bound, chosen, k_means, members, revive
+from ulcompress.quantizers.codebook import chosen, fill, k_means, update
 
 SUMS = 1 << 20
 """Distances that are computed at once: so many stay in a processor's cache, which halves the time."""
@@ -82,19 +83,13 @@ class EuclideanCodebook(nn.Module):
             centre=torch.true_divide,
         )
         entries = _drawn(entries, self.size) if seeds < self.size else entries
-        self.usage.copy_(ranks.summed(vectors.new_tensor(len(vectors))) / self.size)
-        self.sums.copy_(entries * self.usage[:, None])
+        fill(self.usage, self.sums, entries, vectors)
         self.filled.fill_(True)
 
-    @torch.no_grad()
     def follow(self, vectors: Tensor, indices: Tensor) -> None:
         """Move the entries towards the vectors, (N, dimension), that chose them; indices are (N,)."""
-        counts, sums = members(vectors, indices, self.size)
-        moves = (1 - self.decay) * ((counts > 0) | (self.usage > LEAST)).to(sums.dtype)
-        self.usage.lerp_(counts, moves)
-        self.sums.lerp_(sums, moves[:, None])
-        bound(self.usage, self.sums)
-        revive(self.usage, self.sums, self.revive_below, lambda count: _drawn(vectors, count))
+        options = {"decay": self.decay, "revive_below": self.revive_below, "drawn": partial(_drawn, vectors)}
+        update(self.usage, self.sums, vectors, indices, **options)
 
 
 def _sums(vectors: Tensor, entries: Tensor, penalty: Tensor) -> Iterator[Tensor]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.entropy.exact import ACTIVATION_BITS, as_saved, exact, on_grid
 from ulcompress.entropy.integers import IntegerTables
+from ulcompress.functional.content_cache import ContentCache
 from ulcompress.functional.division import ceil_div
 from ulcompress.functional.straight_through import straight_through
 from ulcompress.learned.compressai import CompressAIModel, HyperpriorModel, compressai
@@ -69,7 +71,7 @@ class HyperpriorQuantizer(Quantizer):
         self.register_buffer("scales", (on_grid(table) * 2**ACTIVATION_BITS).int())
         self.register_buffer("latent_counts", _gaussian_counts(table))
         self.register_buffer("hyper_counts", self._count_hyper())
-        self._derived: tuple[list[Tensor], IntegerTables, IntegerTables] | None = None
+        self._cached_tables = ContentCache(_integer_tables)
 
     def check_state(self) -> None:
         """Raise ValueError for counts that are no probabilities."""
@@ -188,12 +190,7 @@ class HyperpriorQuantizer(Quantizer):
         return torch.arange(shape[1])[:, None, None].expand(shape[1:]).flatten().tolist()
 
     def _tables(self) -> tuple[IntegerTables, IntegerTables]:
-        # Compared by content: loading, moving and copying a module change its buffers in ways that leave no trace.
-        counts = [self.latent_counts.cpu(), self.hyper_counts.cpu()]
-        if self._derived is None or not all(map(torch.equal, self._derived[0], counts)):
-            latent, hyper = (IntegerTables(part.numpy()) for part in counts)
-            self._derived = [part.clone() for part in counts], latent, hyper
-        return self._derived[1:]
+        return self._cached_tables(self.latent_counts, self.hyper_counts)
 
     @torch.no_grad()
     def _count_hyper(self) -> Tensor:
@@ -202,6 +199,10 @@ class HyperpriorQuantizer(Quantizer):
         steps = torch.arange(-HYPER_REACH, HYPER_REACH + 1, device=medians.device)
         likelihood = self.prior._likelihood(medians + steps, stop_gradient=True)[0][:, 0].double()
         return _counts(likelihood)
+
+
+def _integer_tables(latent_counts: np.ndarray, hyper_counts: np.ndarray) -> tuple[IntegerTables, IntegerTables]:
+    return IntegerTables(latent_counts), IntegerTables(hyper_counts)
 
 
 def _gaussian_counts(scales: Tensor) -> Tensor:

@@ -1,14 +1,15 @@
 """Vector quantisation with a cosine codebook learned by moving averages."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ulcompress.entropy import EntropyModel
-from ulcompress.functional import distributed as ranks
 from ulcompress.functional import straight_through as gradients
 from ulcompress.part import loadable
-from ulcompress.quantizers.codebook import LEAST, bound, draw, k_means, members, nearest, revive
+from ulcompress.quantizers.codebook import draw, fill, k_means, nearest, update
 from ulcompress.quantizers.indexed import IndexQuantizer
 from ulcompress.quantizers.running_mean import running_mean
 from ulcompress.records import Quantized
@@ -90,7 +91,8 @@ class VectorQuantizer(IndexQuantizer):
             codebook = self.codebook
             indices = nearest(flat, codebook)
             if self.training:
-                self._average(flat, indices)
+                options = {"decay": self.decay, "revive_below": self.revive_below, "drawn": partial(draw, flat)}
+                update(self.usage, self.sums, flat, indices, **options)
             symbols = indices.view(vectors.shape[:-1])
             if self.training:
                 self.entropy.observe(symbols)
@@ -109,15 +111,5 @@ class VectorQuantizer(IndexQuantizer):
     @torch.no_grad()
     def _fill(self, flat: Tensor) -> None:
         entries = k_means(flat, draw(flat, self.size), self.kmeans_iterations)
-        self.usage.copy_(ranks.summed(flat.new_tensor(len(flat))) / self.size)
-        self.sums.copy_(entries * self.usage[:, None])
+        fill(self.usage, self.sums, entries, flat)
         self.filled.fill_(True)
-
-    @torch.no_grad()
-    def _average(self, flat: Tensor, indices: Tensor) -> None:
-        counts, sums = members(flat, indices, self.size)
-        fades = (counts > 0) | (self.usage > LEAST)
-        self.usage.lerp_(counts, 1 - self.decay)
-        self.sums.lerp_(sums, (1 - self.decay) * fades[:, None].to(sums.dtype))
-        bound(self.usage, self.sums)
-        revive(self.usage, self.sums, self.revive_below, lambda count: draw(flat, count))
