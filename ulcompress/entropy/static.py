@@ -14,10 +14,10 @@ from ulcompress.part import loadable
 
 @loadable()
 class StaticEntropy(EntropyModel):
-    """Codes each symbol by how often it was seen in training.
+    """Codes each symbol by its frequency in training.
 
     The buffer `counts`, (alphabet,) int64, is all that it learns; probabilities are derived from it when needed. Once
-    more than `memory` symbols are counted all counts are halved, so that what an older codebook did fades.
+    more than `memory` symbols are counted, all counts are halved, so that the statistics follow a changing codebook.
     """
 
     def __init__(self, *, memory: int = 2**20):
@@ -34,7 +34,7 @@ class StaticEntropy(EntropyModel):
                 f"StaticEntropy got an alphabet of {alphabet} with memory={self.memory}; "
                 f"give at least 1 symbol and at most {MAX_ALPHABET}, and a memory of at least twice as many"
             )
-        # One of each to begin with: what was never seen stays possible at a fair price.
+        # Counts start at one, so that a symbol that training never showed can still be coded.
         self.counts = torch.ones(alphabet, dtype=torch.int64)
 
     @property
@@ -43,7 +43,7 @@ class StaticEntropy(EntropyModel):
         return "counts"
 
     def check_state(self) -> None:
-        """Raise ValueError for counts that are no probabilities."""
+        """Raise ValueError for counts that are no valid frequencies."""
         if self.counts is not None:
             self._table()
 

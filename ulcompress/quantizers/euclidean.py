@@ -12,14 +12,14 @@ from ulcompress.quantizers.codebook import chosen, fill, k_means, update
 SUMS = 1 << 20
 """Distances that are computed at once: so many stay in a processor's cache, which halves the time."""
 VECTORS = 4
-"""Of the first batch, an entry that k-means places."""
+"""Vectors of the first batch for each entry that k-means places."""
 
 
 class EuclideanCodebook(nn.Module):
     """Finds the entry nearest to a vector; entries follow moving averages of the vectors that chose them.
 
-    The first training batch fills it by k-means, of no more entries than the batch has vectors for; the others begin
-    beside those. Statistics are summed over ranks. Source: van den Oord et al., NeurIPS 2017, appendix A.1.
+    k-means on the first training batch places one entry for every `VECTORS` vectors; further entries start as perturbed
+    copies of these. Statistics are summed over ranks. Source: van den Oord et al., NeurIPS 2017, appendix A.1.
     """
 
     def __init__(self, size: int, dimension: int, *, decay: float, revive_below: float, kmeans_iterations: int):
@@ -60,27 +60,27 @@ class EuclideanCodebook(nn.Module):
 
     @torch.no_grad()
     def candidates(self, vectors: Tensor, penalty: Tensor, count: int) -> Tensor:
-        """Return the indices of as many entries with the least sums, (N, count)."""
+        """Return the indices of the `count` entries with the least sums of distance and penalty, (N, count)."""
         return torch.cat(
             [sums.topk(count, largest=False, sorted=False).indices for sums in _sums(vectors, self.entries, penalty)]
         )
 
     @torch.no_grad()
     def least(self, vectors: Tensor, penalty: Tensor) -> Tensor:
-        """Return the least sum, (N,)."""
+        """Return the least sum of distance and penalty, (N,)."""
         return torch.cat([sums.amin(-1) for sums in _sums(vectors, self.entries, penalty)]) + vectors.square().sum(-1)
 
     @torch.no_grad()
     def fill(self, vectors: Tensor) -> None:
-        """Begin with entries for the vectors of the first training batch, (N, dimension)."""
-        # As many entries as vectors would leave nothing for a next stage to learn from.
+        """Initialise the entries from the vectors of the first training batch, (N, dimension)."""
+        # With as many entries as vectors nothing would be left for the next stage to learn from.
         seeds = min(self.size, max(1, len(vectors) // VECTORS))
         entries = k_means(
             vectors,
             _drawn(vectors, seeds),
             self.kmeans_iterations,
             choose=_nearest,
-            centre=torch.true_divide,
+            centroid=torch.true_divide,
         )
         entries = _drawn(entries, self.size) if seeds < self.size else entries
         fill(self.usage, self.sums, entries, vectors)
@@ -95,8 +95,8 @@ class EuclideanCodebook(nn.Module):
 def _sums(vectors: Tensor, entries: Tensor, penalty: Tensor) -> Iterator[Tensor]:
     """Yield squared distances and penalties, (n, size), some rows at a time, without the squares of the vectors."""
     rows = max(1, SUMS // len(entries))
-    for own, prices in zip(vectors.split(rows), penalty.split(rows), strict=True):
-        yield torch.addmm(entries.square().sum(1) + prices, own, entries.T, alpha=-2)
+    for part, part_penalty in zip(vectors.split(rows), penalty.split(rows), strict=True):
+        yield torch.addmm(entries.square().sum(1) + part_penalty, part, entries.T, alpha=-2)
 
 
 def _nearest(vectors: Tensor, entries: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from ulcompress.quantizers.base import Quantizer
 from ulcompress.records import HyperSymbols, Quantized
 
 SMALLEST = 0.11
-"""Lower bound of a scale; a position with it is zero but for one time in 10^5 and is not coded at all."""
+"""Lower bound of a scale. A symbol of this scale is nonzero once in 10^5, and is not coded at all."""
 SCALES = 64
 LATENT_REACH = 127
 HYPER_REACH = 31
@@ -32,16 +32,16 @@ _COUNTS = 1 << 22
 
 @loadable()
 class HyperpriorQuantizer(Quantizer):
-    """Rounds features around means and codes them with scales, both told by a hyper-latent that is coded first.
+    """Rounds features around means and codes them with scales, both predicted from a hyper-latent that is coded first.
 
         features y ─► hyper-analysis ─► round ─► z ─► hyper-synthesis ─► scales, means
             │                                                               │
             └───────────────────────► round(y - means) ◄────────────────────┘
 
     The hyper-synthesis runs in exact arithmetic (`entropy.exact`) and all probabilities are integers stored with the
-    weights, so a file decodes on every machine; symbols go through the codec's own arithmetic coder. Gradients pass
-    straight through the rounding, rates are those of uniform noise. Trained on crops of which every position of the
-    hyper-latent lies beside a border, it knows no other, and the middle of larger images costs more than it should.
+    weights, so a file decodes on every machine; symbols go through the arithmetic coder of the codec. Gradients
+    pass straight through the rounding, rates are those of uniform noise. When training crops are so small that every
+    position of the hyper-latent lies beside a border, positions inside larger images cost more bits than necessary.
 
     Source: Minnen, Ballé and Toderici, Joint Autoregressive and Hierarchical Priors for Learned Image Compression,
     NeurIPS 2018, without the context model.
@@ -74,11 +74,11 @@ class HyperpriorQuantizer(Quantizer):
         self._cached_tables = ContentCache(_integer_tables)
 
     def check_state(self) -> None:
-        """Raise ValueError for counts that are no probabilities."""
+        """Raise ValueError for counts that are no valid frequencies."""
         self._tables()
 
     def learns_from_rate(self) -> Iterator[nn.Parameter]:
-        """Return the parameters of the entropy model, but for the medians, which the term `quantiles` teaches."""
+        """Return the parameters of the entropy model except the medians, which the loss term `quantiles` trains."""
         return (parameter for name, parameter in self.named_parameters() if not name.endswith("quantiles"))
 
     def forward(self, features: Tensor) -> Quantized:
@@ -91,7 +91,7 @@ class HyperpriorQuantizer(Quantizer):
         return symbols.latent.float() + means.to(symbols.latent.device)
 
     def anneal(self, features: Tensor, temperature: float, rate: int) -> Quantized:
-        """Round at random between floor and ceiling, with a gradient; the colder, the nearer to rounding.
+        """Round at random between floor and ceiling, with a gradient; as the temperature falls, this becomes rounding.
 
         Stochastic Gumbel annealing: Yang, Bamler and Mandt, Improving Inference for Neural Image Compression, NeurIPS
         2020, section 3.3. The hyper-latent is that of the features.
@@ -145,7 +145,7 @@ class HyperpriorQuantizer(Quantizer):
         rows, means = (part.to(features.device) for part in self._rows_and_means(hyper, features.shape[-2:]))
         symbols = HyperSymbols(_integers(features.detach() - means) * (rows > 0), hyper)
         costs = torch.from_numpy(self._tables()[0].costs).to(features)
-        # Beyond the reach the escape alone is counted.
+        # Of a symbol beyond the reach, the bits of the escape alone are counted.
         columns = (symbols.latent + LATENT_REACH).where(symbols.latent.abs() <= LATENT_REACH, 2 * LATENT_REACH + 1)
         bits = (costs[rows, columns.long()] * (rows > 0)).flatten(1).sum(1)
         rounded = straight_through(features, symbols.latent.float() + means)
@@ -216,7 +216,7 @@ def _gaussian_counts(scales: Tensor) -> Tensor:
 
 
 def _counts(likelihood: Tensor) -> Tensor:
-    """Append what is left to one as the probability of an escape, and turn all into counts."""
+    """Append the remaining probability as that of an escape, and turn all into counts."""
     escape = (1 - likelihood.sum(1, keepdim=True)).clamp_min(0)
     return (torch.cat([likelihood, escape], 1) * _COUNTS).round().int()
 

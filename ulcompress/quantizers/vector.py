@@ -46,15 +46,16 @@ class VectorQuantizer(IndexQuantizer):
         Args:
             codebook_size: Number of entries.
             channels: Channels of the features.
-            dimension: Of the projection in which entries live.
-            decay: Of the moving averages, a training step.
+            dimension: Dimension of the projection, in which entries are compared with features.
+            decay: Decay of the moving averages per training step.
             revive_below: An entry that is chosen fewer times than this a step, on average, is moved onto a vector of
                 the batch; 0 leaves unused entries alone.
             centred: Subtract a running mean from the projected features before they are brought to unit length.
                 Otherwise what all features have in common decides the cosine, and few entries are used.
-            kmeans_iterations: Steps of k-means on the first training batch, from vectors drawn of it; 0 keeps those.
-            rotation_trick: Turn gradients from the code's direction to the vector's (`gradients.rotated`); otherwise
-                they pass as they are.
+            kmeans_iterations: Steps of k-means on the first training batch, starting from vectors drawn from it; with
+                0 these vectors are the entries.
+            rotation_trick: Rotate gradients from the direction of the code to that of the vector (`gradients.rotated`);
+                otherwise they pass unchanged.
             entropy: Probability of the indices; static frequencies by default.
         """
         super().__init__(size=codebook_size, entropy=entropy)
