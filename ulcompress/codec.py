@@ -97,6 +97,8 @@ class Codec(Part):
 
     def forward(self, images: Tensor, captions: Sequence[str | None] | None = None) -> CodecOutput:
         """Run one training step on images, (B, 3, H, W) in [0, 1], with sides that are multiples of the stride."""
+        if self.training:  # the weights are about to change, by fused optimisers without a trace that `_changes` sees
+            self._fingerprint = None
         source = self._source(images, captions)
         # In half precision the common part of the features would drown the differences that decide the symbols.
         with torch.autocast(images.device.type, enabled=False):

@@ -1,5 +1,6 @@
 import inspect
 
+import jsonargparse
 import pytest
 import torch
 
@@ -47,6 +48,16 @@ def test_every_class_is_here():
 def test_what_it_requires_it_accepts(decoder):
     assert decoder.requires <= decoder.accepts <= WELL_KNOWN
     assert set(decoder.condition_channels) <= decoder.accepts
+
+
+def test_a_configuration_builds_an_equal_decoder(decoder, condition_for):
+    parser = jsonargparse.ArgumentParser()
+    parser.add_argument("--decoder", type=Decoder)
+    again = parser.instantiate(parser.parse_object({"decoder": decoder.config()})).decoder
+    again.load_state_dict(decoder.state_dict())
+    assert again.config() == decoder.config()
+    condition = condition_for(decoder, (8, 8))
+    assert torch.equal(again.eval().sample(condition, (8, 8), seed=1), decoder.sample(condition, (8, 8), seed=1))
 
 
 @pytest.mark.parametrize("text", [True, False])

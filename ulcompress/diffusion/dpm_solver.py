@@ -1,7 +1,5 @@
 """The sampler that looks back at every step."""
 
-import itertools
-
 from torch import Tensor
 
 from ulcompress.diffusion.sampler import Denoise, Sampler
@@ -20,12 +18,16 @@ class DPMSolver(Sampler):
 
     def sample(self, schedule: Schedule, denoise: Denoise, noisy: Tensor, steps: int, *, start: float = 1.0) -> Tensor:
         """Go from x_t, (B, C, h, w), to a sample in as many steps as the schedule has levels for."""
-        levels = schedule.sampling_levels(steps, start)
-        widths = [schedule.log_snr(later) - schedule.log_snr(level) for level, later in itertools.pairwise(levels)]
+        sampled = schedule.sampling_levels(steps, start)
+        levels, log_snr = (
+            [schedule.at(level, noisy) for level in sampled],
+            [schedule.log_snr(level) for level in sampled],
+        )
         before = None
-        for index, (level, following) in enumerate(itertools.pairwise(schedule.at(level, noisy) for level in levels)):
-            clean = middle = denoise(noisy, level)
+        for index in range(len(levels) - 1):
+            clean = middle = denoise(noisy, levels[index])
             if before is not None:
-                middle = clean + (clean - before) * (widths[index] / widths[index - 1] / 2)
-            noisy, before = schedule.step(noisy, middle, level, following), clean
-        return denoise(noisy, schedule.at(levels[-1], noisy))
+                step, step_before = log_snr[index + 1] - log_snr[index], log_snr[index] - log_snr[index - 1]
+                middle = clean + (clean - before) * (step / step_before / 2)
+            noisy, before = schedule.step(noisy, middle, levels[index], levels[index + 1]), clean
+        return denoise(noisy, levels[-1])

@@ -27,7 +27,7 @@ class Prediction:
     noise: Tensor | float
     """Coefficient of epsilon."""
     skip: Tensor | float
-    """How much of x_t beyond alpha times an estimate the prediction that follows from this estimate has."""
+    """Coefficient of x_t - alpha * estimate in `baseline`."""
 
     @classmethod
     def of(cls, name: str, alpha: Tensor, sigma: Tensor) -> Prediction:
