@@ -9,6 +9,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from ulcompress.encoders import Encoder
 from ulcompress.files import read_yaml
+from ulcompress.functional.division import ceil_div
 from ulcompress.pretrained.upgrades import upgrade_config
 from ulcompress.quantizers import Quantizer
 from ulcompress.training import CodecModule
@@ -45,7 +46,7 @@ def describe_experiment(paths: Sequence[Path]) -> str:
 def _spatial_lines(codec: dict[str, Any]) -> list[str]:
     encoder, quantizer = _build(Encoder, codec["encoder"]), _build(Quantizer, codec["quantizer"])
     stride, name = encoder.stride, type(quantizer).__name__
-    totals = [quantizer.fixed_length_bits(-(-height // stride), -(-width // stride)) for width, height in SIZES]
+    totals = [quantizer.fixed_length_bits(ceil_div(height, stride), ceil_div(width, stride)) for width, height in SIZES]
     if not totals[0]:
         return [f"  spatial  {name}: as many bits as the image needs, no nominal rate"]
     kind = f"one of {size} symbols" if (size := getattr(quantizer, "size", None)) else f"a {name} of features"

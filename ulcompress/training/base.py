@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from ulcompress.functional import distributed as ranks
-from ulcompress.part import Recorded
+from ulcompress.part import Configurable
 from ulcompress.pretrained import read_checkpoint
 from ulcompress.training.optimizer import WarmupAdamW
 
@@ -18,7 +18,7 @@ WATCHED = 100
 may leave some out."""
 
 
-class TrainingModule(Recorded, LightningModule):
+class TrainingModule(Configurable, LightningModule):
     """A training stage in which every step draws its random numbers from its own seed.
 
     A step's noise depends on `seed`, the global step, the batch and the rank alone, so a run that was killed at
