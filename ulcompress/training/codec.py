@@ -16,7 +16,7 @@ from ulcompress.functional.usage import perplexity, usage
 from ulcompress.losses import AdversarialLoss, PerceptualDistance
 from ulcompress.part import loadable
 from ulcompress.records import CodecOutput
-from ulcompress.training.base import TrainingModule, load_stage
+from ulcompress.training.base import TrainingModule, load_stage, mean_psnr
 from ulcompress.training.coded_image import CodedImage
 from ulcompress.training.optimizer import WarmupAdamW
 
@@ -244,13 +244,12 @@ class CodecModule(TrainingModule):
             self.log(f"train/usage{stage}", usage(indices, size), batch_size=images)
 
     def _log_psnr(self, batch: Any, name: str, rate: int) -> None:
-        errors = []
-        for image, caption in list(zip(batch.images, batch.captions, strict=True))[:4]:
+        images, restored = batch.images[:4].float().cpu(), []
+        for image, caption in zip(images, batch.captions, strict=False):
             code = self.codec.encode(image, caption if self.codec.takes_captions else None, rate=rate)
-            restored = self.codec.decode(code, seed=self.seed)
-            errors.append((restored - image.float().cpu()).square().mean())
-        psnr = -10 * torch.stack(errors).clamp_min(1e-10).log10().mean()
-        self.log(name, psnr.to(self.device), prog_bar=True, sync_dist=True, batch_size=len(errors))
+            restored.append(self.codec.decode(code, seed=self.seed))
+        psnr = mean_psnr(torch.stack(restored), images)
+        self.log(name, psnr.to(self.device), prog_bar=True, sync_dist=True, batch_size=len(images))
 
     def train(self, mode: bool = True) -> nn.Module:
         """Keep what is frozen in evaluation mode, but for what is trained within."""
