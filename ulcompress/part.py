@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -77,6 +78,12 @@ def loadable(*, sources: Sequence[str] = (), plain: Sequence[str] = ()) -> Calla
 def sources_of(kind: type) -> frozenset[str] | None:
     """Return the `sources` of a class that is declared `loadable`; None of any other."""
     return vars(kind).get("_loadable")
+
+
+def class_of(path: str) -> type:
+    """Return the class that a configuration's `class_path` names, which is imported for it."""
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)
 
 
 def _takes_strings(argument: inspect.Parameter) -> bool:

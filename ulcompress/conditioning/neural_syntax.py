@@ -1,7 +1,8 @@
 """A vector that is sent with the image and steers how the decoder treats it."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,6 +66,14 @@ class NeuralSyntax(AdjustableConditioner):
     def check_state(self) -> None:
         """Raise ValueError for counts that are no probabilities."""
         self.prior.check_state()
+
+    @classmethod
+    def nominal_cost(cls, arguments: Mapping[str, Any]) -> str:
+        """Say how many integers there are, and their bits at equal probabilities."""
+        dimension, alphabet = arguments["generator"]["init_args"]["dimension"], 2 * arguments["levels"] + 1
+        bits = dimension * math.log2(alphabet)
+        vector = f"{dimension} integers of {alphabet} values, coded by learnt frequencies"
+        return f"{vector}: {bits:.0f} bits an image where all are equally likely"
 
     def channels(self, features: int) -> dict[str, int]:
         """As many as the generator gives."""
