@@ -30,10 +30,16 @@ TRAINING = {"lightning", "pytorch_lightning", "wandb", "callbacks"}
 NETWORKS = {"diffusers", "transformers", "compressai", "peft", "torchvision"}
 
 
-def test_the_codec_imports_torch_and_nothing_of_the_parts(tmp_path):
-    packages = packages_after("import ulcompress.codec", tmp_path)
+@pytest.mark.parametrize("statement", ["import ulcompress.codec", "ulcompress.load('mini', encoder_only=True)"])
+def test_a_codec_imports_torch_and_what_its_own_parts_need(statement, tmp_path):
+    packages = packages_after(f"import ulcompress\n{statement}", tmp_path)
     assert "torch" in packages
     assert not (TRAINING | NETWORKS) & packages
+
+
+def test_a_codec_is_built_without_the_compiler_of_torch(tmp_path):
+    code = "import sys, ulcompress; ulcompress.load('mini', encoder_only=True); print(*sys.modules)"
+    assert "torch._dynamo" not in run(code, tmp_path).split()
 
 
 LAZY = [
