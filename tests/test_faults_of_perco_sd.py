@@ -155,7 +155,7 @@ def test_encoding_needs_neither_denoiser_nor_text_encoder(tiny_codec, image):
 def test_a_codec_can_be_loaded_for_encoding_alone(tiny_codec, image, tmp_path):
     save(tiny_codec, tmp_path / "codec")
     encoder = ulcompress.load(tmp_path / "codec", encoder_only=True)
-    assert all(parameter.is_meta for parameter in encoder.decoder.parameters()), "no memory for the denoiser"
+    assert not list(encoder.decoder.parameters()), "no memory for the denoiser"
     data = encoder.compress(image, "a red cup")
     assert data == ulcompress.load(tmp_path / "codec").compress(image, "a red cup")
     with pytest.raises(ValueError, match="load it without encoder_only to decompress"):

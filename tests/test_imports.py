@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,44 @@ def test_light_modules_import_nothing_heavy(module, tmp_path):
     assert not heavy & packages_after(f"import {module}", tmp_path)
 
 
-def test_the_codec_does_not_import_lightning(tmp_path):
-    packages = packages_after("import ulcompress.codec", tmp_path)
+TRAINING = {"lightning", "pytorch_lightning", "wandb", "callbacks"}
+NETWORKS = {"diffusers", "transformers", "compressai", "peft", "torchvision"}
+
+
+@pytest.mark.parametrize("statement", ["import ulcompress.codec", "ulcompress.load('mini', encoder_only=True)"])
+def test_a_codec_imports_torch_and_what_its_own_parts_need(statement, tmp_path):
+    packages = packages_after(f"import ulcompress\n{statement}", tmp_path)
     assert "torch" in packages
-    assert not {"lightning", "pytorch_lightning", "wandb", "callbacks"} & packages
+    assert not (TRAINING | NETWORKS) & packages
+
+
+def test_a_codec_is_built_without_the_compiler_of_torch(tmp_path):
+    code = "import sys, ulcompress; ulcompress.load('mini', encoder_only=True); print(*sys.modules)"
+    assert "torch._dynamo" not in run(code, tmp_path).split()
+
+
+LAZY = [
+    *("autoencoders", "encoders", "quantizers", "entropy", "conditioning", "denoisers", "decoders", "diffusion"),
+    "losses",
+]
+
+
+@pytest.mark.parametrize("package", LAZY)
+def test_packages_of_parts_export_what_their_modules_define(package):
+    module = import_module(f"ulcompress.{package}")
+    assert dir(module) == sorted(module.__all__)
+    assert all(getattr(module, name) is not None for name in module.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = module.nothing
+
+
+def test_training_imports_all_parts(tmp_path):
+    """A configuration names classes of imported modules without their path."""
+    code = "import sys, ulcompress.training; print(*sys.modules)"
+    modules = set(run(code, tmp_path).split())
+    for package in LAZY:
+        files = (ROOT / "ulcompress" / package).glob("[a-z]*.py")
+        assert {f"ulcompress.{package}.{file.stem}" for file in files} <= modules
 
 
 @pytest.mark.parametrize("package", ["ulcompress", "callbacks"])

@@ -14,6 +14,7 @@ from ulcompress.coding import bitstream
 from ulcompress.compatibility import check_parts
 from ulcompress.conditioning import Conditioner
 from ulcompress.decoders import Decoder
+from ulcompress.decoders.absent import AbsentDecoder
 from ulcompress.encoders import Encoder
 from ulcompress.functional.division import ceil_div
 from ulcompress.functional.limits import MAX_PIXELS
@@ -51,7 +52,7 @@ class Codec(Part):
         encoder: Encoder,
         quantizer: Quantizer,
         conditioning: dict[str, Conditioner],
-        decoder: Decoder,
+        decoder: Decoder | None,
     ):
         """Take the parts and refuse those that do not fit together.
 
@@ -61,7 +62,7 @@ class Codec(Part):
             quantizer: Features to symbols and back.
             conditioning: What the decoder is told; the name is that of the stream. The order matters: each sees
                 what the earlier ones provided.
-            decoder: Condition to latent.
+            decoder: Condition to latent; None for a codec that encodes only.
 
         Raises:
             ValueError: Two parts do not fit; both are named.
@@ -72,7 +73,7 @@ class Codec(Part):
         self.encoder = encoder
         self.quantizer = quantizer
         self.conditioning = nn.ModuleDict(conditioning)
-        self.decoder = decoder
+        self.decoder: Decoder = decoder if decoder is not None else AbsentDecoder()
         self._fingerprint: tuple[bytes, list[int]] | None = None
 
     @property
@@ -259,8 +260,6 @@ class Codec(Part):
     @torch.inference_mode()
     def decode(self, code: Code, *, seed: int, steps: int | None = None, guidance: float | None = None) -> Tensor:
         """Restore the image of a code, RGB in [0, 1], (3, H, W), on the CPU."""
-        if any(parameter.is_meta for parameter in self.decoder.parameters()):
-            raise ValueError("this codec was loaded without its decoder; load it without encoder_only to decompress")
         features = self.quantizer.dequantize(code.symbols.to(self.device))
         size = code.height, code.width
         image = self.restore(features, code.sides, size, seed=seed, steps=steps, guidance=guidance)

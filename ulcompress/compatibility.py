@@ -16,18 +16,31 @@ def check_parts(
     encoder: Encoder,
     quantizer: Quantizer,
     conditioning: Mapping[str, Conditioner],
-    decoder: Decoder,
+    decoder: Decoder | None,
 ) -> None:
     """Raise ValueError for parts that cannot work together; the message names both and what would fit."""
     _check_latent(autoencoder, encoder)
     _equal("channels", encoder.channels, encoder, quantizer.channels, quantizer)
+    _check_order(conditioning)
+    for conditioner in conditioning.values():
+        _check_features(encoder, quantizer, conditioner)
+    if decoder is not None:
+        _check_decoder(autoencoder, encoder, quantizer, conditioning, decoder)
+
+
+def _check_decoder(
+    autoencoder: Autoencoder,
+    encoder: Encoder,
+    quantizer: Quantizer,
+    conditioning: Mapping[str, Conditioner],
+    decoder: Decoder,
+) -> None:
+    """Compare what a decoder was built for with the latent, the features and the condition."""
     _equal("channels", autoencoder.channels, autoencoder, decoder.channels, decoder)
     _expect("pixels a feature position", encoder.stride, encoder, decoder.feature_stride, decoder)
     _expect("pixels a latent position", autoencoder.stride, autoencoder, decoder.target_stride, decoder)
-    _check_order(conditioning)
     _check_fields(conditioning, decoder)
     for conditioner in conditioning.values():
-        _check_features(encoder, quantizer, conditioner)
         for field, channels in conditioner.channels(quantizer.channels).items():
             expected = decoder.condition_channels.get(field, channels)
             _equal(f"{field} channels", channels, conditioner, expected, decoder)

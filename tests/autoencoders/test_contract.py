@@ -34,7 +34,8 @@ def images(autoencoder, rows, columns, count=2):
 
 
 def test_every_class_is_here():
-    classes = {c for c in vars(autoencoders).values() if inspect.isclass(c) and issubclass(c, Autoencoder)}
+    exported = (getattr(autoencoders, name) for name in autoencoders.__all__)
+    classes = {c for c in exported if inspect.isclass(c) and issubclass(c, Autoencoder)}
     assert {c for c in classes if not inspect.isabstract(c)} == set(MAKERS)
 
 

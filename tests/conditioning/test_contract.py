@@ -62,7 +62,8 @@ def source(*captions):
 
 
 def test_every_class_is_here():
-    classes = {c for c in vars(conditioning).values() if inspect.isclass(c) and issubclass(c, Conditioner)}
+    exported = (getattr(conditioning, name) for name in conditioning.__all__)
+    classes = {c for c in exported if inspect.isclass(c) and issubclass(c, Conditioner)}
     assert {c for c in classes if not inspect.isabstract(c)} == {type(make()) for make in CASES}
 
 

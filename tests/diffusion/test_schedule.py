@@ -12,7 +12,8 @@ CPU = torch.device("cpu")
 
 
 def test_every_class_is_here():
-    classes = {c for c in vars(diffusion).values() if inspect.isclass(c) and issubclass(c, Schedule)}
+    exported = (getattr(diffusion, name) for name in diffusion.__all__)
+    classes = {c for c in exported if inspect.isclass(c) and issubclass(c, Schedule)}
     assert {c for c in classes if not inspect.isabstract(c)} == {DiscreteSchedule, ContinuousSchedule}
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import torch
-from diffusers.models.autoencoders.vae import Decoder
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ulcompress.autoencoders.base import Autoencoder
+from ulcompress.autoencoders.convolutional_decoder import ConvolutionalDecoder
 from ulcompress.diffusion import BoundaryControl
 from ulcompress.functional.cosine_transform import cosine_basis
 from ulcompress.part import loadable
@@ -26,8 +26,7 @@ class CosineAutoencoder(Autoencoder):
                  └─ depth to space ◄─ network of latent diffusion ◄──┘
 
     There is nothing to train for an encoder, and what is decoded is the inverse transform until the network has learnt
-    better: small codecs that are trained for hours spend these on what a linear transform cannot do. The network is the
-    decoder of Rombach et al., CVPR 2022, in diffusers.
+    better: small codecs that are trained for hours spend these on what a linear transform cannot do.
     """
 
     def __init__(self, *, stride: int = 8, channels: int = 16, widths: Sequence[int] = (32, 96, 128), layers: int = 1):
@@ -56,14 +55,8 @@ class CosineAutoencoder(Autoencoder):
         functions, deviations = cosine_basis(stride, channels)
         self.register_buffer("functions", functions)
         self.register_buffer("deviations", deviations)
-        self.network = Decoder(
-            in_channels=channels,
-            out_channels=3 * self.patch_size**2,
-            up_block_types=("UpDecoderBlock2D",) * len(widths),
-            block_out_channels=tuple(widths),
-            layers_per_block=layers,
-            norm_num_groups=8,
-            mid_block_add_attention=False,
+        self.network = ConvolutionalDecoder(
+            in_channels=channels, out_channels=3 * self.patch_size**2, widths=widths, layers=layers
         )
         self._tiles = BoundaryControl(patch=TILE, overlap=OVERLAP)
         nn.init.zeros_(self.network.conv_out.weight)

@@ -1,14 +1,19 @@
-from ulcompress.captioning.captioner import BlipCaptioner, Captioner
-from ulcompress.conditioning.base import AdjustableConditioner, Conditioner
-from ulcompress.conditioning.byte_pairs import BytePairs
-from ulcompress.conditioning.clip_text import ClipTextEncoder
-from ulcompress.conditioning.neural_syntax import NeuralSyntax
-from ulcompress.conditioning.spatial import SpatialFeatures
-from ulcompress.conditioning.syntax_generator import SyntaxGenerator
-from ulcompress.conditioning.synthesis import SynthesisTransform
-from ulcompress.conditioning.text import TextPrompt
-from ulcompress.conditioning.text_coder import TextCoder
-from ulcompress.conditioning.text_encoder import TextEncoder, TokenTransformer
+from typing import TYPE_CHECKING
+
+from ulcompress.functional.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from ulcompress.captioning.captioner import BlipCaptioner, Captioner
+    from ulcompress.conditioning.base import AdjustableConditioner, Conditioner
+    from ulcompress.conditioning.byte_pairs import BytePairs
+    from ulcompress.conditioning.clip_text import ClipTextEncoder
+    from ulcompress.conditioning.neural_syntax import NeuralSyntax
+    from ulcompress.conditioning.spatial import SpatialFeatures
+    from ulcompress.conditioning.syntax_generator import SyntaxGenerator
+    from ulcompress.conditioning.synthesis import SynthesisTransform
+    from ulcompress.conditioning.text import TextPrompt
+    from ulcompress.conditioning.text_coder import TextCoder
+    from ulcompress.conditioning.text_encoder import TextEncoder, TokenTransformer
 
 __all__ = [
     "AdjustableConditioner",
@@ -26,3 +31,20 @@ __all__ = [
     "TextPrompt",
     "TokenTransformer",
 ]
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    AdjustableConditioner="base",
+    BlipCaptioner=".captioning.captioner",
+    BytePairs="byte_pairs",
+    Captioner=".captioning.captioner",
+    ClipTextEncoder="clip_text",
+    Conditioner="base",
+    NeuralSyntax="neural_syntax",
+    SpatialFeatures="spatial",
+    SyntaxGenerator="syntax_generator",
+    SynthesisTransform="synthesis",
+    TextCoder="text_coder",
+    TextEncoder="text_encoder",
+    TextPrompt="text",
+    TokenTransformer="text_encoder",
+)

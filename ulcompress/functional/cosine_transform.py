@@ -36,12 +36,17 @@ def cosine_basis(side: int, count: int) -> tuple[Tensor, Tensor]:
 
 def _cosines(side: int) -> Tensor:
     """Return the orthonormal cosine functions of one dimension as rows, (side, side), float64."""
-    position = torch.arange(side, dtype=torch.float64)
+    position = _positions(side)
     rows = torch.cos(math.pi / side * position[:, None] * (position + 0.5)) * math.sqrt(2 / side)
     rows[0] /= math.sqrt(2)
     return rows
 
 
 def _covariance(side: int) -> Tensor:
-    position = torch.arange(side, dtype=torch.float64)
+    position = _positions(side)
     return CORRELATION ** (position[:, None] - position).abs()
+
+
+def _positions(side: int) -> Tensor:
+    """Return 0, 1 ... side - 1; of data, since where allocation is limited `arange` imports the compiler of torch."""
+    return torch.tensor(range(side), dtype=torch.float64)

@@ -1,13 +1,18 @@
-from ulcompress.losses.adversarial import AdversarialLoss
-from ulcompress.losses.base import PerceptualDistance
-from ulcompress.losses.discriminator import Discriminator
-from ulcompress.losses.either import EitherDistance
-from ulcompress.losses.exported import ExportedDistance
-from ulcompress.losses.feature_discriminator import FeatureDiscriminator
-from ulcompress.losses.feature_distance import FeatureDistance
-from ulcompress.losses.lpips import LPIPS
-from ulcompress.losses.map_distance import MapDistance
-from ulcompress.losses.patch_discriminator import PatchDiscriminator
+from typing import TYPE_CHECKING
+
+from ulcompress.functional.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from ulcompress.losses.adversarial import AdversarialLoss
+    from ulcompress.losses.base import PerceptualDistance
+    from ulcompress.losses.discriminator import Discriminator
+    from ulcompress.losses.either import EitherDistance
+    from ulcompress.losses.exported import ExportedDistance
+    from ulcompress.losses.feature_discriminator import FeatureDiscriminator
+    from ulcompress.losses.feature_distance import FeatureDistance
+    from ulcompress.losses.lpips import LPIPS
+    from ulcompress.losses.map_distance import MapDistance
+    from ulcompress.losses.patch_discriminator import PatchDiscriminator
 
 __all__ = [
     "LPIPS",
@@ -21,3 +26,16 @@ __all__ = [
     "PatchDiscriminator",
     "PerceptualDistance",
 ]
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    LPIPS="lpips",
+    AdversarialLoss="adversarial",
+    Discriminator="discriminator",
+    EitherDistance="either",
+    ExportedDistance="exported",
+    FeatureDiscriminator="feature_discriminator",
+    FeatureDistance="feature_distance",
+    MapDistance="map_distance",
+    PatchDiscriminator="patch_discriminator",
+    PerceptualDistance="base",
+)

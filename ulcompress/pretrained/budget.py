@@ -19,6 +19,11 @@ class TensorBudget(TorchDispatchMode):
         self.tensors = tensors
         self.elements = elements
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Return False: torch would import its compiler, which takes a second, only to leave this mode out of it."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if "device" in kwargs and not any(isinstance(leaf, Tensor) for leaf in tree_leaves([args, kwargs])):

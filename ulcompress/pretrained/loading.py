@@ -39,8 +39,9 @@ def load(
     Args:
         name: A bundled codec (`mini`), a codec directory, or `hub:organisation/name[@revision]`.
         device: Where the weights go.
-        encoder_only: Leave the weights of the decoder out, which are most of a large codec; it can compress only. Where
-            its file does not tell the fingerprint all weights are read, which are needed to compute it.
+        encoder_only: Leave the decoder out, which is most of a large codec: it is neither imported nor built, and the
+            codec can compress only. Where its file does not state the fingerprint the whole codec is loaded, whose
+            weights are needed to compute it.
         trust: Packages whose parts, declared `ulcompress.part.loadable`, the codec may name as well. They are imported.
 
     Raises:
@@ -52,21 +53,18 @@ def load(
     directory = locate(name)
     fingerprint = metadata(directory).get("fingerprint")
     encoder_only = encoder_only and fingerprint is not None  # without, it takes all weights to know
-    shapes = _shapes(directory)
+    shapes = _shapes(directory, encoder_only=encoder_only)
     path = file_of(directory, CONFIGURATION)
-    config = _upgraded(read_configuration(path), path)
+    config = read_configuration(path)
+    config = _upgraded(config | {"decoder": None} if encoder_only else config, path)
     try:
         with _no_initialization():
             codec = build(config, trust=trust, sizes=[prod(shape) for shape in shapes.values()])
     except ValueError as error:
         raise ValueError(f"{path} is {error}") from error
     _check_shapes(codec, shapes, directory)
-    parts = [part for part in codec.children() if not (encoder_only and part is codec.decoder)]
-    if encoder_only:
-        codec.decoder.to("meta")
-    _fill(codec, _read_weights(directory, encoder_only=encoder_only), directory, strict=not encoder_only, assign=True)
-    for part in parts:
-        move(part, device)
+    _fill(codec, _read_weights(directory, encoder_only=encoder_only), directory, assign=True)
+    move(codec, device)
     return codec.eval() if fingerprint is None else codec.eval().named(fingerprint)
 
 
@@ -111,11 +109,16 @@ def load_weights(codec: Codec, name: str | Path, *, parts: Sequence[str] | None 
     _fill(codec, state, directory)
 
 
-def _shapes(directory: Path) -> dict[str, list[int]]:
+def _shapes(directory: Path, *, encoder_only: bool) -> dict[str, list[int]]:
     """Return the shapes of a codec's weights, of which nothing else is read."""
     with _opened(directory) as file:
-        shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118  (it is no dictionary)
+        shapes = {key: file.get_slice(key).get_shape() for key in _names(file, encoder_only=encoder_only)}
     return upgrade_keys(shapes)
+
+
+def _names(file: Any, *, encoder_only: bool) -> list[str]:
+    """Return the names of the weights in an open file, those of the decoder where they are needed."""
+    return [key for key in file.keys() if not (encoder_only and key.startswith("decoder."))]  # noqa: SIM118
 
 
 def _tensors(codec: Codec) -> dict[str, Tensor]:
@@ -140,8 +143,7 @@ def _check_shapes(codec: Codec, shapes: dict[str, list[int]], directory: Path) -
 
 def _read_weights(directory: Path, *, encoder_only: bool = False) -> dict[str, Tensor]:
     with _opened(directory) as file:
-        names = [key for key in file.keys() if not (encoder_only and key.startswith("decoder."))]  # noqa: SIM118
-        state = {key: file.get_tensor(key) for key in names}
+        state = {key: file.get_tensor(key) for key in _names(file, encoder_only=encoder_only)}
     for name, value in state.items():
         if value.is_floating_point() and not value.float().isfinite().all():
             raise ValueError(
@@ -162,9 +164,7 @@ def _opened(directory: Path) -> Iterator[Any]:
         raise ValueError(f"{path} is damaged: {error}; get the codec again") from error
 
 
-def _fill(
-    codec: Codec, state: dict[str, Tensor], directory: Path, *, strict: bool = True, assign: bool = False
-) -> None:
+def _fill(codec: Codec, state: dict[str, Tensor], directory: Path, *, assign: bool = False) -> None:
     """Give a codec its weights, and let its parts check what they were given."""
     from ulcompress.part import Part
     from ulcompress.pretrained.configuration import one_line
@@ -177,9 +177,7 @@ def _fill(
                 f"the weights in {directory} do not fit the codec's parts: {name} is {value.dtype}, not {kind}"
             )
     try:
-        lost = codec.load_state_dict(state, strict=strict, assign=assign).missing_keys
-        if missing := [name for name in lost if not name.startswith("decoder.")]:
-            raise ValueError(f"{missing[0]} is missing")
+        codec.load_state_dict(state, assign=assign)
         for part in codec.modules():
             if isinstance(part, Part):
                 part.check_state()
