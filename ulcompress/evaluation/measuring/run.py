@@ -25,8 +25,8 @@ from ulcompress.evaluation.measuring.groups import groups
 from ulcompress.evaluation.measuring.measuring import Measuring, Outcome
 from ulcompress.evaluation.measuring.plan import Plan
 from ulcompress.evaluation.metrics import build
-from ulcompress.functional import distributed as ranks
 from ulcompress.functional.cores import limited, threads
+from ulcompress.functional.distributed import gathered
 from ulcompress.functional.lines import printable
 
 PATIENCE = timedelta(days=7)
@@ -167,7 +167,7 @@ def _gathered(outcomes: list[Outcome]) -> list[Outcome]:
 
     distributed.init_process_group("gloo", timeout=PATIENCE)
     try:
-        return ranks.gathered(outcomes)
+        return gathered(outcomes)
     finally:
         distributed.destroy_process_group()
 
