@@ -16,7 +16,7 @@ from ulcompress.evaluation.measuring.contestants import rounded
 from ulcompress.evaluation.measuring.measuring import apply
 from ulcompress.evaluation.metrics import FIDELITY, Pair, PairMetric, SetMetric, build, known_names
 from ulcompress.evaluation.results.store import Points
-from ulcompress.functional import distributed as ranks
+from ulcompress.functional import distributed
 from ulcompress.training import CodecModule
 
 TABLE = "rate-distortion-realism"
@@ -113,7 +113,7 @@ class MetricLogger(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the numbers over the images of all processes."""
-        found = ranks.gathered(self._found)
+        found = distributed.gathered(self._found)
         if not found:
             return
         values = {"bpp": float(np.mean([bpp for bpp, _, _ in found]))} | self._values(found)

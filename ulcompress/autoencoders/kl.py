@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ulcompress.autoencoders.base import Autoencoder
 from ulcompress.foundation.stable_diffusion import StableDiffusion, architecture_of, built_again, load_or_build
-from ulcompress.functional import distributed as ranks
+from ulcompress.functional import distributed
 from ulcompress.part import loadable
 
 DECAY = 0.99
@@ -102,7 +102,7 @@ class KLAutoencoder(Autoencoder):
     def observe(self, raw: Tensor) -> None:
         """Take a training batch of posterior values, (B, C, h, w), into the running statistics of the latent."""
         moments = torch.stack([raw.float().mean((0, 2, 3)), raw.float().square().mean((0, 2, 3))])
-        mean, square = ranks.summed(moments) / ranks.world_size()
+        mean, square = distributed.summed(moments) / distributed.world_size()
         old_square = self.latent_std.square() + self.latent_mean.square()
         new_mean = torch.lerp(mean, self.latent_mean, DECAY)
         new_square = torch.lerp(square, old_square, DECAY)

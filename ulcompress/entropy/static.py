@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ulcompress.coding.arithmetic import MAX_ALPHABET, ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.entropy.base import EntropyModel
-from ulcompress.functional import distributed as ranks
+from ulcompress.functional import distributed
 from ulcompress.functional.content_cache import ContentCache
 from ulcompress.part import loadable
 
@@ -51,7 +51,7 @@ class StaticEntropy(EntropyModel):
     def observe(self, symbols: Tensor) -> None:
         """Count symbols of any shape, those of all ranks together when torch.distributed runs."""
         counts = self._built()
-        counts += ranks.summed(self._count(symbols))
+        counts += distributed.summed(self._count(symbols))
         counts.copy_(torch.where(counts.sum() > self.memory, (counts + 1) >> 1, counts))
 
     @torch.no_grad()

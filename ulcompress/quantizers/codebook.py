@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ulcompress.functional import distributed as ranks
+from ulcompress.functional import distributed
 
 LEAST = 1e-3
 """Weight below which an entry that is not chosen no longer fades, since it could vanish in half precision."""
@@ -25,13 +25,13 @@ def members(vectors: Tensor, indices: Tensor, size: int) -> tuple[Tensor, Tensor
     """Return how many vectors chose each of `size` entries, (size,) floats, and their sums, (size, D), over ranks."""
     counts = torch.bincount(indices, minlength=size).to(vectors.dtype)
     sums = vectors.new_zeros(size, vectors.shape[-1]).index_add_(0, indices, vectors)
-    return ranks.summed(counts), ranks.summed(sums)
+    return distributed.summed(counts), distributed.summed(sums)
 
 
 def draw(vectors: Tensor, count: int) -> Tensor:
     """Draw `count` of the first rank's vectors, slightly perturbed."""
     picked = chosen(vectors, count)
-    return ranks.of_first(F.normalize(picked + 0.01 * torch.randn_like(picked), dim=-1))
+    return distributed.of_first(F.normalize(picked + 0.01 * torch.randn_like(picked), dim=-1))
 
 
 def chosen(vectors: Tensor, count: int) -> Tensor:
@@ -69,7 +69,7 @@ def k_means(
 @torch.no_grad()
 def fill(usage: Tensor, sums: Tensor, entries: Tensor, vectors: Tensor) -> None:
     """Set entries, (size, D), in place, each with the weight of an equal share of the vectors, (N, D), of all ranks."""
-    usage.copy_(ranks.summed(vectors.new_tensor(len(vectors))) / len(usage))
+    usage.copy_(distributed.summed(vectors.new_tensor(len(vectors))) / len(usage))
     sums.copy_(entries * usage[:, None])
 
 

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ulcompress.functional import distributed as ranks
+from ulcompress.functional import distributed
 from ulcompress.quantizers.codebook import chosen, fill, k_means, update
 
 SUMS = 1 << 20
@@ -105,4 +105,4 @@ def _nearest(vectors: Tensor, entries: Tensor) -> Tensor:
 
 def _drawn(vectors: Tensor, count: int) -> Tensor:
     picked = chosen(vectors, count)
-    return ranks.of_first(picked + 0.01 * vectors.std() * torch.randn_like(picked))
+    return distributed.of_first(picked + 0.01 * vectors.std() * torch.randn_like(picked))

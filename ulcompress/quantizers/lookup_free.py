@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ulcompress.entropy import EntropyModel
-from ulcompress.functional import distributed as ranks
+from ulcompress.functional import distributed
 from ulcompress.functional.straight_through import straight_through
 from ulcompress.part import loadable
 from ulcompress.quantizers.codebook import ROWS
@@ -86,7 +86,7 @@ class LookupFreeQuantizer(IndexQuantizer):
         log_odds = 4 * self.inverse_temperature * projected.flatten(0, -2)
         mean = _mean_probabilities(log_odds)
         if self.training:
-            mean = ranks.mean_with_gradient(mean)
+            mean = distributed.mean_with_gradient(mean)
         return _bit_entropies(log_odds).sum(-1).mean() - self.diversity * _entropy(mean)
 
 

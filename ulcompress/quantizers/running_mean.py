@@ -6,7 +6,7 @@ A mean that all features share would decide every cosine with a codebook entry, 
 import torch
 from torch import Tensor
 
-from ulcompress.functional import distributed as ranks
+from ulcompress.functional import distributed
 
 MOMENTUM = 0.1
 """Weight of a batch in a running statistic."""
@@ -33,6 +33,6 @@ def running_mean_square(features: Tensor, mean_square: Tensor, *, training: bool
 def _updated(running: Tensor, batch: Tensor, first: bool) -> Tensor:
     """Move a running statistic, in place, towards that of a batch of all ranks; the result has the batch's gradient."""
     with torch.no_grad():
-        common = ranks.summed(batch.clone()) / ranks.world_size()
+        common = distributed.summed(batch.clone()) / distributed.world_size()
         running.copy_(common if first else torch.lerp(running, common, MOMENTUM))
     return running + (batch - batch.detach())

@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
-from ulcompress.functional import distributed as ranks
+from ulcompress.functional import distributed
 from ulcompress.part import Configurable
 from ulcompress.pretrained import read_checkpoint
 from ulcompress.training.optimizer import WarmupAdamW
@@ -96,7 +96,7 @@ class TrainingModule(Configurable, LightningModule):
             raise ValueError(f"all of the terms {', '.join(terms)} have no weight; give one of them a weight")
         # Terms of no weight are only logged: a zero gradient would cost a whole backward pass. DDP, though, waits for
         # the gradients of all parameters, those that learn from such a term alone too.
-        counted = {name: weight for name, weight in weighed.items() if weight or ranks.together()}
+        counted = {name: weight for name, weight in weighed.items() if weight or distributed.together()}
         total = torch.stack([weight * terms[name] for name, weight in counted.items()]).sum()
         values = {f"{stage}/{name}": value.detach() for name, value in terms.items()}
         self.log_dict(values, sync_dist=stage != "train", batch_size=size)

@@ -23,8 +23,8 @@ from torch import multiprocessing
 from ulcompress.evaluation.measuring.evaluation import Evaluation
 from ulcompress.evaluation.measuring.measuring import Measuring, Outcome
 from ulcompress.evaluation.measuring.plan import Plan
-from ulcompress.functional import distributed as ranks
 from ulcompress.functional.cores import limited, threads
+from ulcompress.functional.distributed import gathered
 from ulcompress.functional.lines import printable
 
 PATIENCE = timedelta(days=7)
@@ -173,7 +173,7 @@ def _gathered(outcomes: list[Outcome]) -> list[Outcome]:
 
     distributed.init_process_group("gloo", timeout=PATIENCE)
     try:
-        return ranks.gathered(outcomes)
+        return gathered(outcomes)
     finally:
         distributed.destroy_process_group()
 
