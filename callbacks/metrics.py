@@ -23,7 +23,7 @@ TABLE = "rate-distortion-realism"
 
 
 class MetricLogger(Callback):
-    """Codes validation images to bytes and back every few validation epochs, and logs what `evaluate` would say.
+    """Codes validation images to bytes and back every few validation epochs, and logs what `evaluate` would measure.
 
     `metric/bpp` is that of the bytes, `metric/<name>` that of a metric of the evaluation, FID and KID among them, over
     the images of all processes, the same in each, so that other callbacks can monitor them. W&B gets a table
@@ -44,7 +44,7 @@ class MetricLogger(Callback):
 
         Args:
             metrics: Names, as `ulcompress evaluate --metrics` takes them.
-            weights: Folder with files of the metrics' weights; what is not there is downloaded.
+            weights: Folder with files of the metrics' weights; missing ones are downloaded.
             trust_networks: Read .pt2 files of that folder, which can hold code that runs.
             images: How many, the first ones of each process. FID of few is far from that of many.
             every_n_epochs: Of validation; measuring takes longer than a training step.
@@ -75,7 +75,7 @@ class MetricLogger(Callback):
 
     @property
     def state_key(self) -> str:
-        """Tell several of these, which measure different things, apart in a checkpoint."""
+        """The key of this callback's state in a checkpoint, different for other metrics or images."""
         return self._generate_state_key(metrics=self.names, images=self.images, every_n_epochs=self.every_n_epochs)
 
     def state_dict(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class MetricLogger(Callback):
         self._rows = [list(row) for row in state_dict["rows"]]
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin anew."""
+        """Forget the images of the last validation."""
         self._found = []
         self._epoch += not trainer.sanity_checking
 
@@ -101,7 +101,7 @@ class MetricLogger(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Measure the images of a batch until there are enough."""
+        """Measure the images of a batch, up to the number chosen."""
         if trainer.sanity_checking or self._epoch % self.every_n_epochs:
             return
         wanted = self.images - len(self._found)

@@ -26,11 +26,11 @@ class RateLogger(Callback):
         self._rates: list[dict[str, float]] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse with ValueError what trains no codec."""
+        """Raise ValueError for a module that trains no codec."""
         _module(pl_module)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin anew."""
+        """Forget the images of the last validation."""
         self._rates = []
 
     def on_validation_batch_end(
@@ -42,7 +42,7 @@ class RateLogger(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Compress the images of a batch until there are enough."""
+        """Compress the images of a batch, up to the number chosen."""
         wanted = self.images - len(self._rates)
         with isolate_rng():
             self._rates += [file_rates(coded) for coded in _module(pl_module).coded_images[:wanted]]

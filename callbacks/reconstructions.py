@@ -1,4 +1,4 @@
-"""What restored images look like while a codec or an autoencoder is trained."""
+"""Reconstructions of validation images while a codec or an autoencoder is trained."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class ReconstructionGrid(Callback):
         self._pairs: list[Tensor] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse with ValueError what restores no images."""
+        """Raise ValueError for a module that restores no images."""
         if not isinstance(pl_module, (CodecModule, AutoencoderModule)):
             fitting = "use it with CodecModule or AutoencoderModule, or leave it out"
             raise ValueError(f"ReconstructionGrid got a {type(pl_module).__name__}; {fitting}")
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin anew."""
+        """Forget the images of the last validation."""
         self._pairs = []
 
     def on_validation_batch_end(
@@ -52,7 +52,7 @@ class ReconstructionGrid(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Restore the images of a batch until there are enough."""
+        """Restore the images of a batch, up to the number chosen."""
         wanted = self.images - len(self._pairs)
         # In all processes, since strategies that shard the weights need every one of them to run the network.
         with isolate_rng():

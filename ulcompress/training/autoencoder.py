@@ -16,7 +16,7 @@ DEFAULT_WEIGHTS = {"absolute_error": 1.0, "kl": 1e-4, "perceptual": 0.1, "advers
 
 @loadable(plain=["weights"])
 class AutoencoderModule(TrainingModule):
-    """Trains a KL autoencoder on absolute error, a small KL term and, when given, a perceptual and an adversarial one.
+    """Trains a KL autoencoder on absolute error, a small KL term and, optionally, a perceptual and an adversarial one.
 
     Source: Rombach et al., CVPR 2022, section 3.1 and appendix G; the weight of the adversarial term is constant here.
     """
@@ -45,7 +45,7 @@ class AutoencoderModule(TrainingModule):
             seed: Of the noise in training and validation.
 
         Raises:
-            ValueError: In the first training step: there is no term of a name in `weights`.
+            ValueError: In the first training step: a name in `weights` is no term.
         """
         super().__init__(optimizer=optimizer, seed=seed)
         self.autoencoder = autoencoder

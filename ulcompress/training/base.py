@@ -22,7 +22,7 @@ may leave some out."""
 
 
 class TrainingModule(Configurable, LightningModule):
-    """A training stage in which every step draws its random numbers from its own seed.
+    """A training stage that seeds the random numbers anew in every step.
 
     A step's noise depends on `seed`, the global step, the batch and the rank alone, so a run that was killed at
     any step continues with the numbers that it would have seen.
@@ -80,12 +80,12 @@ class TrainingModule(Configurable, LightningModule):
     on_test_batch_start = on_validation_batch_start
 
     def _seed_step(self, stage: int, step: int, batch: int) -> None:
-        # The batch tells the micro-batches of an accumulated step apart.
+        # The batch distinguishes the micro-batches of an accumulated step.
         state = np.random.SeedSequence([self.seed, stage, step, batch, self.global_rank]).generate_state(2)
         torch.manual_seed(int(state[0]) << 32 | int(state[1]))
 
     def check_names(self, terms: Iterable[str]) -> None:
-        """Raise ValueError where a term that the user has named, in `named`, is none of a training step's."""
+        """Raise ValueError where `named`, the terms in the user's options, has one that is not in `terms`."""
         if unknown := sorted(self.named - set(terms)):
             raise ValueError(f"there is no loss term {unknown[0]!r}; the terms are {', '.join(sorted(terms))}")
 
@@ -117,8 +117,8 @@ def load_stage(module: nn.Module, checkpoint: str, prefix: str) -> None:
         ValueError: The file is missing, unreadable, or does not hold this module.
     """
     state = read_checkpoint(checkpoint)["state_dict"]
-    own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     try:
-        module.load_state_dict(own)
+        module.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"{checkpoint!r} does not hold this {type(module).__name__}: {error}") from error

@@ -1,4 +1,4 @@
-"""What a checkpoint may say about the training that continues it."""
+"""The check of a checkpoint's hyperparameters before a training continues from it."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,7 +20,7 @@ def check_hyperparameters(checkpoint: Mapping[str, Any], asked: Mapping[str, Any
         asked: The model's configuration by the user, defaults included, as nested plain data.
 
     Raises:
-        ValueError: The checkpoint names something else; says its key and value.
+        ValueError: The checkpoint names something else; the message has its key and value.
     """
     hyperparameters = checkpoint.get("hyper_parameters") or {}
     if not isinstance(hyperparameters, Mapping):

@@ -29,7 +29,7 @@ from ulcompress.training.messages import configuration_error
 
 VERBS = ("fit", "validate", "test")
 OTHER_MODEL = "Error(s) in loading state_dict"
-"""How torch begins to tell that weights do not fit."""
+"""The beginning of torch's message where weights do not fit."""
 
 
 class CodecCLI(LightningCLI):
@@ -40,10 +40,10 @@ class CodecCLI(LightningCLI):
         parser.set_defaults({"seed_everything": 0})
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Keep what was asked for, to compare it with what a checkpoint makes of it.
+        """Keep the configuration of the user, to compare it with that of a checkpoint.
 
-        Raises ValueError for a checkpoint that cannot be read, of which Lightning tells in its own way, and for one
-        that leads to what was not asked for.
+        Raises ValueError for a checkpoint that cannot be read, where Lightning would print a traceback, and for one
+        that names code or files which the user's configuration does not name.
         """
         super().parse_arguments(parser, args)
         self.asked = self.config.clone()
@@ -73,7 +73,7 @@ class CodecCLI(LightningCLI):
         return trainer
 
     def before_instantiate_classes(self) -> None:
-        """Tell where a checkpoint's own arguments have replaced those that were asked for, which Lightning does not."""
+        """Print the arguments of the user that a checkpoint has replaced, about which Lightning is silent."""
         asked, taken = (_model_arguments(config) for config in (self.asked, self.config))
         for name, value in asked.items():
             if taken.get(name) != value:
@@ -93,7 +93,7 @@ class CodecCLI(LightningCLI):
 
 
 def _model_arguments(config: Namespace) -> dict[str, Any]:
-    """Return the arguments of the model by their full name, without the sources of weights: a checkpoint has its own.
+    """Return the arguments of the model by their full name, without the sources of weights: a checkpoint holds weights.
 
     Sources are what a part's class declares as such by `ulcompress.part.loadable`.
     """
@@ -127,7 +127,7 @@ def main(arguments: list[str]) -> None:
                 pl.LightningModule,
                 ImageDataModule,
                 subclass_mode_model=True,
-                # Lightning warns when it is given what it would read itself.
+                # Lightning warns when it gets as arguments what it would read from the shell.
                 args=None if from_shell else arguments,
                 auto_configure_optimizers=False,
                 trainer_defaults={"callbacks": [InterruptionCheckpoint()]},

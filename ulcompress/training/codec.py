@@ -73,7 +73,7 @@ class CodecModule(TrainingModule):
                 `squared_error`, of the decoded estimate, where another term on images is taken.
                 One of a stream that the codec does not have counts for nothing, so that an ablation can leave it out.
             delays: Optimiser steps before which a term has no weight. A rate that counts from the first step on empties
-                its stream, before the decoder has learnt what it is good for.
+                its stream before the decoder has learnt to use it.
             codebook_batches: Batches that the encoder and the quantiser alone see before a new training begins, so that
                 codebooks start from more than the vectors of the first batch; takes no gradients.
             optimizer: Of the trained parameters; `WarmupAdamW` with its defaults if None.
@@ -81,7 +81,7 @@ class CodecModule(TrainingModule):
 
         Raises:
             ValueError: A part that is named does not exist, `codebook_batches` is negative, or an entropy model could
-                learn nothing. In the first training step: there is no term of a name in `weights` or `delays`.
+                learn nothing. In the first training step: a name in `weights` or `delays` is no term.
         """
         super().__init__(optimizer=optimizer, seed=seed)
         self.codec = codec
@@ -131,7 +131,7 @@ class CodecModule(TrainingModule):
         self._continued = True
 
     def _begin(self) -> None:
-        """Take weights from earlier stages unless a checkpoint has brought its own."""
+        """Take weights from earlier stages unless a training is continued."""
         if self._continued:
             return
         if self.start:
@@ -236,7 +236,7 @@ class CodecModule(TrainingModule):
         return {f"rate/{name}": 0.0 for name in output.bits} | self.weights | early
 
     def _log_symbols(self, symbols: Any, images: int) -> None:
-        """Log how much of each codebook a batch uses, where there are some."""
+        """Log perplexity and usage of each codebook over a batch."""
         alphabets = self.codec.quantizer.alphabets(symbols)
         for number, (indices, size) in enumerate(alphabets, 1):
             stage = f"-{number}" if len(alphabets) > 1 else ""

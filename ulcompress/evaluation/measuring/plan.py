@@ -1,4 +1,4 @@
-"""What an evaluation is to do, as plain data that any process can take a share of."""
+"""The options of an evaluation as plain data, which processes exchange."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Curve:
     def parse(cls, text: str) -> Curve:
         """Read `mini`, `runs/my-codec` or `NAME=runs/low,runs/high`; ValueError where nothing is named.
 
-        A directory that is there, and a path whose first part has no `=`, is one codec.
+        An existing directory, and a path whose first part has no `=`, is one codec.
         """
         if Path(text).is_dir():
             return cls(printable(Path(text).resolve().name), (text,))
@@ -44,12 +44,12 @@ class Plan:
     """Codecs, images, anchors and metrics of one evaluation."""
 
     images: Mapping[str, Path]
-    """By the name that results have for them."""
+    """Files by the names of the images in the results."""
     curves: tuple[Curve, ...]
     out: Path
     """Folder of the results."""
     captions: Mapping[str, str] = field(default_factory=dict)
-    """By name of the image."""
+    """Captions by name of the image."""
     settings: tuple[Setting, ...] = (Setting(),)
     """Every codec is used at each of them."""
     anchors: tuple[str, ...] = ()
@@ -63,12 +63,12 @@ class Plan:
     trust_networks: bool = False
     """Whether .pt2 files of that folder are read, which can hold code that runs."""
     max_pixels: int = MAX_PIXELS
-    """Most pixels of an image that a codec is given."""
+    """Most pixels of an image; larger ones are refused."""
     device: str = "cpu"
     processes: int = 1
-    """That share the images; `torchrun` has its own number of them."""
+    """How many processes share the images; `torchrun` starts as many as it is called with."""
     threads: int | None = None
-    """Of torch in every process; None divides the cores among the processes."""
+    """Threads of torch in every process; None divides the cores among the processes."""
     batch: int = 1
     """Images of one size, at most, that go through the network of a metric together; they are coded one by one."""
     reference: str | None = None
@@ -78,7 +78,7 @@ class Plan:
     keep: bool = False
     """Whether compressed files and restored images stay."""
     online_variables: tuple[str, ...] | None = None
-    """What a search for better codes varies; None leaves it to `OnlineOptimizer`."""
+    """Variables of a search for better codes; None takes the default of `OnlineOptimizer`."""
     online_perceptual: str | None = None
     """SqueezeNet's weights, where the search is for its features too."""
 
@@ -106,7 +106,7 @@ def name_images(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def refuse_duplicates(what: str, names: Sequence[str]) -> None:
-    """Raise ValueError where a name is there twice; `what` says what the names are of."""
+    """Raise ValueError where a name occurs twice; `what` is the plural of what is named."""
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ValueError(f"got two {what} of the name {twice[0]!r}; give each once, or rename one")

@@ -28,11 +28,11 @@ from ulcompress.functional.distributed import gathered
 from ulcompress.functional.lines import printable
 
 PATIENCE = timedelta(days=7)
-"""Of a process of `torchrun` that has ended, for the others."""
+"""How long a process of `torchrun` that has ended waits for the others."""
 POLL_SECONDS = 0.2
-"""Between two looks at whether a process is still alive."""
+"""Between two checks of whether a process is still alive."""
 
-Tell = Callable[[Outcome], None]
+Report = Callable[[Outcome], None]
 
 
 def prepare(plan: Plan) -> Evaluation:
@@ -68,20 +68,20 @@ def run(evaluation: Evaluation) -> list[Outcome]:
     shared = f"{processes_of(plan)} x {threads_of(plan)} threads"
     with _progress(f"Measuring, {shared}", total, quiet=not is_first()) as advance:
 
-        def tell(outcome: Outcome) -> None:
+        def report(outcome: Outcome) -> None:
             outcomes.append(outcome)
             advance(outcome)
 
         if plan.processes > 1 and world == 1:
-            _spawn(plan, tell)
+            _spawn(plan, report)
         else:
             with limited(threads_of(plan)):
-                measure_share(evaluation, tell)
+                measure_share(evaluation, report)
     return _gathered(outcomes) if world > 1 else outcomes
 
 
 def is_first() -> bool:
-    """Tell whether this is the only process of a run, or the first of `torchrun`, which has all outcomes."""
+    """Return whether this is the only process of a run, or the first of `torchrun`, which has all outcomes."""
     return int(os.environ.get("RANK", 0)) == 0
 
 
@@ -97,12 +97,12 @@ def processes_of(plan: Plan) -> int:
 
 
 def threads_of(plan: Plan) -> int:
-    """Return how many threads every process has: what the plan says, or its part of the cores."""
+    """Return how many threads every process has: the number in the plan, or its part of the cores."""
     here = int(os.environ.get("LOCAL_WORLD_SIZE", processes_of(plan)))
     return plan.threads or threads(here)
 
 
-def measure_share(evaluation: Evaluation, tell: Tell) -> None:
+def measure_share(evaluation: Evaluation, report: Report) -> None:
     """Measure this process's share of the images."""
     plan = evaluation.plan
     content = cache(lambda name: hashlib.sha256(plan.images[name].read_bytes()).hexdigest())
@@ -113,7 +113,7 @@ def measure_share(evaluation: Evaluation, tell: Tell) -> None:
             for outcome in measure(group):
                 if outcome.error is not None:
                     failed.add((outcome.contestant, outcome.image))
-                tell(outcome)
+                report(outcome)
 
 
 def _device(plan: Plan, rank: int, world: int) -> str:
@@ -125,7 +125,7 @@ def _device(plan: Plan, rank: int, world: int) -> str:
     return plan.device
 
 
-def _spawn(plan: Plan, tell: Tell) -> None:
+def _spawn(plan: Plan, report: Report) -> None:
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     processes = plan.processes
@@ -135,7 +135,7 @@ def _spawn(plan: Plan, tell: Tell) -> None:
     try:
         while any(worker.is_alive() for worker in workers) or not queue.empty():
             try:
-                tell(queue.get(timeout=POLL_SECONDS))
+                report(queue.get(timeout=POLL_SECONDS))
             except Empty:
                 continue
     finally:
@@ -147,7 +147,7 @@ def _spawn(plan: Plan, tell: Tell) -> None:
 
 
 def _work(plan: Plan, rank: int, world: int, queue: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the parent tells
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as an exception, which removes what is being written
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -160,7 +160,7 @@ def _work(plan: Plan, rank: int, world: int, queue: Any) -> None:
 
 
 def _end_with_parent() -> None:
-    """Leave nobody at work, and writing to the folder, for a command that was killed."""
+    """End this process when the command that started it was killed, so that it writes no more to the folder."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -168,14 +168,14 @@ def _end_with_parent() -> None:
 
 
 def _gathered(outcomes: list[Outcome]) -> list[Outcome]:
-    """Wait for all processes of `torchrun`, and return what all of them told."""
-    from torch import distributed
+    """Wait for all processes of `torchrun`, and return the outcomes of all."""
+    from torch.distributed import destroy_process_group, init_process_group
 
-    distributed.init_process_group("gloo", timeout=PATIENCE)
+    init_process_group("gloo", timeout=PATIENCE)
     try:
         return gathered(outcomes)
     finally:
-        distributed.destroy_process_group()
+        destroy_process_group()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The answers of an evaluation: all numbers in one file, tables for people, a page."""
+"""The results of an evaluation: all numbers in one file, tables, a page."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ PACKAGES = (
     "ulcompress", "torch", "torchvision", "diffusers", "transformers", "compressai", "torchmetrics", "torch-fidelity",
     "pillow", "numpy",
 )  # fmt: skip
-"""Whose versions are recorded."""
+"""Packages whose versions are recorded."""
 NUMBERS = ("bytes", "bpp", "encode_seconds", "decode_seconds", "working_memory")
-"""What is averaged over images beside the metrics."""
+"""Fields of a record that are averaged over images beside the metrics."""
 DELTA_RESAMPLES = 100
-"""Of Bjøntegaard deltas, which are costly."""
+"""Resamples of Bjøntegaard deltas, which are costly."""
 
 
 def write_results(results: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -73,7 +73,7 @@ def gather(evaluation: Evaluation, outcomes: Sequence[Outcome], *, command: str 
 
 
 class _Gathering:
-    """What is known, on the way to the answers."""
+    """The records of an evaluation, summarised."""
 
     def __init__(self, evaluation: Evaluation, outcomes: Sequence[Outcome]):
         plan = self.plan = evaluation.plan
@@ -94,7 +94,7 @@ class _Gathering:
         self.sizes = {image: (record.width, record.height) for (_, image), record in self.records.items()}
 
     def content(self, command: str) -> dict[str, Any]:
-        """Return the whole."""
+        """Return the content of `results.json`."""
         dataset = self.plan.dataset or recognise({image: self.sizes[image] for image in self.images})
         return {
             "format": FORMAT,
@@ -134,8 +134,14 @@ class _Gathering:
     def _image(self, name: str) -> dict[str, Any]:
         width, height = self.sizes[name]
         caption = self.plan.captions.get(name)
-        told = {"caption": caption and printable(caption), "original": self.store.original_path(name)}
-        return {"name": name, "file": printable(self.plan.images[name].name), "width": width, "height": height, **told}
+        return {
+            "name": name,
+            "file": printable(self.plan.images[name].name),
+            "width": width,
+            "height": height,
+            "caption": caption and printable(caption),
+            "original": self.store.original_path(name),
+        }
 
     def _result(self, contestant: Contestant, image: str) -> dict[str, Any]:
         record = self.records[contestant.name, image]
@@ -144,33 +150,33 @@ class _Gathering:
             "restored": self.store.image_path(contestant.name, image),
         }
         hidden = ("identity", "protocols", "metrics", "width", "height")
-        told = {name: value for name, value in vars(record).items() if name not in hidden}
+        fields = {name: value for name, value in vars(record).items() if name not in hidden}
         numbers = {metric.name: record.metrics.get(metric.name) for metric in self.metrics if metric.scope == "image"}
         place = {"contestant": contestant.name, "image": image, "bpp": record.bpp}
-        return place | told | {"metrics": numbers} | kept
+        return place | fields | {"metrics": numbers} | kept
 
     def _numbers(self, contestant: Contestant, number: str) -> np.ndarray:
-        """Return one number an image, (count,); NaN where it is not known."""
+        """Return one number an image, (count,); NaN where it is missing."""
         records = [self.records[contestant.name, image] for image in self.images]
         found = [getattr(r, number) if number in NUMBERS else r.metrics.get(number) for r in records]
         return np.array([np.nan if value is None else value for value in found], dtype=float)
 
     def _defined(self, metric: Metric) -> np.ndarray:
-        """Tell of each image, (count,), whether all contestants have a number of this metric of pairs."""
+        """Return for each image, (count,), whether all contestants have a number of this metric of pairs."""
         return np.all([np.isfinite(self._numbers(c, metric.name)) for c in self.contestants], axis=0)
 
     def _summary(self, contestant: Contestant) -> dict[str, Any]:
         means = {number: _mean(self._numbers(contestant, number)) for number in NUMBERS}
         metrics = {metric.name: self._value(contestant, metric) for metric in self.metrics}
         over = sum(not self.records[contestant.name, image].fits for image in self.images)
-        told = {"contestant": contestant.name, "images": len(self.images), "over_budget": over}
-        return told | means | {"metrics": metrics}
+        counts = {"contestant": contestant.name, "images": len(self.images), "over_budget": over}
+        return counts | means | {"metrics": metrics}
 
     def _value(self, contestant: Contestant, metric: Metric) -> dict[str, Any] | None:
         """Return a metric's `value`, of how many `images`, with the ends of its interval, `low` and `high`.
 
-        None where there is no value. A metric of sets has no interval: among draws with replacement an image is there
-        twice, which moves such a distance off itself.
+        None where there is no value. A metric of sets has no interval: draws with replacement hold an image
+        twice, which biases such a distance.
         """
         if isinstance(metric, SetMetric):
             points = self._points(contestant, metric)
@@ -225,7 +231,7 @@ class _Gathering:
 
 
 def summary_markdown(results: Mapping[str, Any]) -> str:
-    """Return the table of the contestants, what is missing, and the Bjøntegaard deltas that there are."""
+    """Return the table of the contestants, missing metrics, and the Bjøntegaard deltas."""
     metrics = [metric for metric in results["metrics"] if metric["missing"] is None]
     labels = [metric["label"] for metric in metrics]
     headings = ["codec", "bytes", "bpp", *labels, "encode (s)", "decode (s)", "working memory (MiB)"]
@@ -245,7 +251,7 @@ def summary_markdown(results: Mapping[str, Any]) -> str:
 
 
 def _remarks(results: Mapping[str, Any]) -> list[str]:
-    """Return what a reader of the table has to know beside it, a line each."""
+    """Return the remarks below the table, a line each."""
     rows = results["summary"]
     lines = []
     for metric in results["metrics"]:
