@@ -12,7 +12,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from ulcompress.codec import Codec
 from ulcompress.evaluation.measuring.contestants import rounded
 from ulcompress.evaluation.measuring.measuring import apply
 from ulcompress.evaluation.metrics import FIDELITY, Pair, PairMetric, SetMetric, build, known_names
@@ -67,7 +66,7 @@ class MetricLogger(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Load the metrics' networks; ValueError where that cannot be, or where no codec is trained."""
-        _codec(pl_module)
+        _module(pl_module)
         self._metrics, missing = build(
             self.names, self.folder, str(trainer.strategy.root_device), trust_networks=self.trust_networks
         )
@@ -105,14 +104,11 @@ class MetricLogger(Callback):
         """Measure the images of a batch until there are enough."""
         if trainer.sanity_checking or self._epoch % self.every_n_epochs:
             return
-        codec = _codec(pl_module)
+        wanted = self.images - len(self._found)
         with isolate_rng():
-            for image, caption in list(zip(batch.images, batch.captions, strict=True))[
-                : self.images - len(self._found)
-            ]:
-                data = codec.compress(image, caption if codec.takes_captions else None)
-                pair = Pair(rounded(image), rounded(codec.decompress(data)), caption)
-                bpp = 8 * len(data) / image[0].numel()
+            for coded in _module(pl_module).coded_images[:wanted]:
+                pair = Pair(rounded(coded.image), rounded(coded.restored), coded.caption)
+                bpp = 8 * len(coded.data) / coded.pixels
                 self._found.append((bpp, *apply(self._metrics, pair)))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -139,7 +135,7 @@ class MetricLogger(Callback):
         return values
 
 
-def _codec(module: LightningModule) -> Codec:
+def _module(module: LightningModule) -> CodecModule:
     if not isinstance(module, CodecModule):
         raise ValueError(f"MetricLogger got a {type(module).__name__}; use it with CodecModule, or leave it out")
-    return module.codec
+    return module

@@ -15,8 +15,9 @@ from ulcompress.compatibility import check_parts
 from ulcompress.conditioning import Conditioner
 from ulcompress.decoders import Decoder
 from ulcompress.encoders import Encoder
+from ulcompress.functional.division import ceil_div
 from ulcompress.functional.limits import MAX_PIXELS
-from ulcompress.functional.padding import pad_to_multiple
+from ulcompress.functional.padding import pad_to_minimum, pad_to_multiple
 from ulcompress.part import Part, loadable
 from ulcompress.quantizers import Quantizer
 from ulcompress.records import Code, CodecOutput, Condition, Source, StreamSpec
@@ -203,12 +204,12 @@ class Codec(Part):
         return condition
 
     def _features(self, source: Source, image: Tensor) -> Tensor:
-        rows, columns = (-(-side // self.stride) for side in image.shape[-2:])
+        rows, columns = (ceil_div(side, self.stride) for side in image.shape[-2:])
         return self.encoder(source.image, source.latent)[..., :rows, :columns]
 
     def _enlarged(self, features: Tensor) -> Tensor:
         """Pad the features of a small image to the size that `padded` gives the image itself."""
-        return pad_to_multiple(features, 1, minimum=-(-MINIMUM // self.stride))
+        return pad_to_minimum(features, ceil_div(MINIMUM, self.stride))
 
     def _check_names(self, names: Collection[str]) -> None:
         sending = [name for name, conditioner in self.conditioners.items() if conditioner.sends]
@@ -281,7 +282,7 @@ class Codec(Part):
 
         Features are (1, C, H / stride, W / stride); the image is RGB, (1, 3, H, W), not clamped.
         """
-        rows, columns = (-(-max(side, MINIMUM) // self.stride) for side in size)
+        rows, columns = (ceil_div(max(side, MINIMUM), self.stride) for side in size)
         scale = self.stride // self.autoencoder.stride
         shape = rows * scale, columns * scale
         latent = self.decoder.sample(self.condition(features, sides), shape, seed=seed, steps=steps, guidance=guidance)

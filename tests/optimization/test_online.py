@@ -206,8 +206,8 @@ def test_a_search_keeps_to_the_rate(tiny_staged_codec):
     image = image_of()
     code = tiny_staged_codec.encode(image, rate=1)
     refined = OnlineOptimizer(check_every=2, learning_rate=0.3).refine(tiny_staged_codec, image, code, steps=20)
-    assert len(refined.symbols.stages) == 1
-    assert not torch.equal(refined.symbols.stages[0], code.symbols.stages[0])
+    assert len(refined.symbols.indices) == 1
+    assert not torch.equal(refined.symbols.indices[0], code.symbols.indices[0])
 
 
 @pytest.mark.parametrize("name", ["text", "spatial", "nothing"])

@@ -11,6 +11,8 @@ from math import log2
 
 import numpy as np
 
+from ulcompress.functional.division import ceil_div
+
 TOTAL = 1 << 24
 """Sum of the frequencies of a table made from counts."""
 MAX_ALPHABET = 1 << 18
@@ -64,7 +66,7 @@ class ArithmeticEncoder:
         message = bytearray(self._bytes)
         end = 0
         for unit in (1 << _BITS, 1 << _TOP):
-            end = -(-self._low // unit) * unit
+            end = ceil_div(self._low, unit) * unit
             if end < self._low + self._width:
                 break
         if end > _MASK:

@@ -18,6 +18,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder, BitstreamError, SymbolTable
+from ulcompress.functional.division import ceil_div
 from ulcompress.functional.limits import MAX_PIXELS
 from ulcompress.records import Code, StreamSpec
 
@@ -48,7 +49,7 @@ class Header:
 
     def grid(self, stride: int) -> tuple[int, int]:
         """Return rows and columns of a grid with one position every `stride` pixels, those that stick out included."""
-        return -(-self.height // stride), -(-self.width // stride)
+        return ceil_div(self.height, stride), ceil_div(self.width, stride)
 
     def _pack(self) -> bytes:
         if len(self.fingerprint) != 3:

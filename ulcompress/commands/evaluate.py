@@ -71,16 +71,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _evaluate_to(options: argparse.Namespace, out: Path) -> int:
-    from ulcompress.evaluation.measuring.run import is_first
-    from ulcompress.evaluation.measuring.run import run as run_plan
+    from ulcompress.evaluation.measuring.run import is_first, prepare
+    from ulcompress.evaluation.measuring.run import run as measure
     from ulcompress.evaluation.results.results import gather, summary_markdown, write_results
 
-    plan = _plan(options, out)
-    outcomes = run_plan(plan)
+    evaluation = prepare(_plan(options, out))
+    outcomes = measure(evaluation)
     if not is_first():
         return 0
     command = shlex.join(["ulcompress", *sys.argv[1:]])
-    results = gather(plan, outcomes, command=command)
+    results = gather(evaluation, outcomes, command=command)
     written = write_results(results, out) if options.out is not None else []
     print(summary_markdown(results), *(printable(str(path)) for path in written), sep="\n")
     return 1 if any(outcome.error for outcome in outcomes) else 0

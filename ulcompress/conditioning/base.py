@@ -1,7 +1,7 @@
 """The contract of a conditioner: what the decoder is told, and what that costs."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -27,6 +27,16 @@ class Conditioner(Part, ABC):
     """Pixels a feature position, along each side, that it expects; None takes any."""
     sends: bool = False
     """Whether it has side information; then `encode`, `bits`, `write` and `read` are its own."""
+
+    @classmethod
+    def nominal_cost(cls, arguments: Mapping[str, Any]) -> str | None:
+        """Say in a phrase what the side information can cost, known before anything is trained; None where nothing is.
+
+        Args:
+            arguments: Of the constructor, defaults included, as plain data: no part is built for this, since networks
+                of some are downloaded.
+        """
+        return None
 
     @abstractmethod
     def forward(self, side: Any, features: Tensor, condition: Condition) -> Condition:

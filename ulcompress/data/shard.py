@@ -15,6 +15,7 @@ from tarfile import ReadError, TarInfo
 from typing import BinaryIO, NamedTuple
 
 from ulcompress.data.span import Span
+from ulcompress.functional.division import ceil_div
 
 BLOCK = tarfile.BLOCKSIZE
 LONGEST_EXTENSION = 1 << 20
@@ -142,7 +143,7 @@ class _Archive:
             raise ReadError(f"the size of {name!r} is {size}")
         if start + size > self._length:
             raise ReadError(f"it ends within {name!r}, of {size} bytes")
-        self._next = start + -(-size // BLOCK) * BLOCK
+        self._next = start + ceil_div(size, BLOCK) * BLOCK
 
     def _extension(self, info: TarInfo, start: int) -> dict[str, str]:
         """Return what an extension says of the next member; one of all members says nothing that matters here."""

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from ulcompress.decoders.base import Decoder
 from ulcompress.denoisers import Context, Denoiser
 from ulcompress.diffusion import DDIM, BoundaryControl, Estimate, Objective, Sampler
+from ulcompress.functional.division import ceil_div
 from ulcompress.functional.padding import pad_to_multiple
 from ulcompress.part import loadable
 from ulcompress.records import Condition, Denoised
@@ -124,7 +125,7 @@ class DiffusionDecoder(Decoder):
         if steps == 0 and condition.estimate is not None:
             return condition.estimate[..., : shape[0], : shape[1]]
         schedule = self.objective.schedule
-        height, width = (-(-side // self.denoiser.multiple) * self.denoiser.multiple for side in shape)
+        height, width = (ceil_div(side, self.denoiser.multiple) * self.denoiser.multiple for side in shape)
         noise = self.boundary.noise_of((1, self.channels, height, width), seed).to(condition.device)
         highest = schedule.at(schedule.highest(self.start), noise)
         noisy, known = schedule.noisy(self._begin(condition, noise), noise, highest), self._known(condition, noise)

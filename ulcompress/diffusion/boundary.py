@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ulcompress.diffusion.noise import gaussian_canvas
+from ulcompress.functional.division import ceil_div
 from ulcompress.part import Part, loadable
 
 WINDOWS = ("linear", "uniform", "gaussian")
@@ -88,7 +89,7 @@ class BoundaryControl(Part):
         count, channels, height, width = shape
         period = self.patch - self.overlap
         tile = gaussian_canvas((count, channels, period, period), seed)
-        repeated = tile.repeat(1, 1, -(-height // period), -(-width // period))
+        repeated = tile.repeat(1, 1, ceil_div(height, period), ceil_div(width, period))
         return self.scale * repeated[..., :height, :width]
 
     def merge(self, function: Callable[[slice, slice], Tensor], height: int, width: int) -> Tensor:

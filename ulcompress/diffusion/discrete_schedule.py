@@ -68,7 +68,7 @@ class DiscreteSchedule(Schedule):
         """Draw random levels, (count,) int64; a late start has as many levels, brought into its part of the process."""
         spacing = self.length // self.training_levels
         levels = (torch.randint(self.training_levels, (count,), device=device) + 1) * spacing
-        return -(-levels * (self.highest(start) + 1) // self.length) - 1
+        return (levels * (self.highest(start) + 1) - 1) // self.length
 
     def sampling_levels(self, steps: int, start: float = 1.0) -> list[float]:
         """Return trailing levels, the highest first (Lin et al., WACV 2024, table 2)."""

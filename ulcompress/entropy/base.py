@@ -21,14 +21,14 @@ class EntropyModel(Part, ABC):
     @property
     @abstractmethod
     def table(self) -> "str | int | None":
-        """Name of the buffer of counts, the alphabet of a uniform model, or None where tables do not suffice."""
+        """Name of the buffer of counts, the alphabet of a uniform model, or None for a model that is no table."""
 
     @abstractmethod
     def observe(self, symbols: Tensor) -> None:
         """Take symbols of any shape into the statistics; called in training only, reduced over ranks."""
 
     def fit(self, symbols: Tensor) -> None:
-        """Replace the statistics by those of symbols that are the same on every rank, where there are statistics."""
+        """Replace the statistics by those of symbols that are the same on every rank, if the model has any."""
 
     @abstractmethod
     def bits(self, symbols: Tensor) -> Tensor:

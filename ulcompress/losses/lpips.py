@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from ulcompress.functional.padding import pad_to_multiple
+from ulcompress.functional.padding import pad_to_minimum
 from ulcompress.losses.backbone import load_backbone
 from ulcompress.losses.base import SMALLEST_SIDE, PerceptualDistance
 
@@ -37,7 +37,7 @@ class LPIPS(PerceptualDistance):
 
     def forward(self, image: Tensor, reference: Tensor) -> Tensor:
         """Compare two batches of RGB in [0, 1], (B, 3, H, W); returns (B,), 0 for equal images."""
-        image, reference = (pad_to_multiple(each, 1, minimum=SMALLEST_SIDE) for each in (image, reference))
+        image, reference = (pad_to_minimum(each, SMALLEST_SIDE) for each in (image, reference))
         return self.network(image, reference, normalize=True).flatten()  # takes [0, 1] to the [-1, 1] of LPIPS
 
 

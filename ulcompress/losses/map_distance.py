@@ -5,7 +5,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from ulcompress.functional.padding import pad_to_multiple
+from ulcompress.functional.padding import pad_to_minimum
 from ulcompress.losses.base import PerceptualDistance
 
 
@@ -51,7 +51,7 @@ class MapDistance(PerceptualDistance):
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Return the feature maps of RGB in [0, 1], (B, 3, H, W), of any size, shifted all alike."""
-        images = pad_to_multiple(images, 1, minimum=self.smallest + self.shift)
+        images = pad_to_minimum(images, self.smallest + self.shift)
         top, left = torch.randint(self.shift + 1, (2,)).tolist() if self.shift else (0, 0)
         return self.evaluate(images[..., top:, left:])
 

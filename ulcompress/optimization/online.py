@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ulcompress.coding import bitstream
 from ulcompress.conditioning import AdjustableConditioner
+from ulcompress.functional.division import ceil_div
 from ulcompress.losses import PerceptualDistance
 from ulcompress.part import Part
 from ulcompress.records import Code, Quantized
@@ -179,7 +180,7 @@ class _Search:
         variables = self._variables()
         self.values = {name: self._value(name).requires_grad_() for name in variables if name != FEATURES}
         self.searches_features = FEATURES in variables
-        self.mosaic = _Mosaic(self._features(), side=-(-optimizer.crop // codec.stride))
+        self.mosaic = _Mosaic(self._features(), side=ceil_div(optimizer.crop, codec.stride))
         tiles = self.mosaic.tiles if self.searches_features else []
         self.adam = torch.optim.Adam([*self.values.values(), *tiles], lr=optimizer.learning_rate)
         generator = torch.Generator().manual_seed(optimizer.seed)
@@ -276,8 +277,8 @@ class _Mosaic:
 
     def __init__(self, features: Tensor, side: int):
         """Cut the map into tiles of at most `side` by `side` positions and of nearly one size."""
-        bands = features.chunk(-(-features.shape[-2] // side), -2)
-        rows = [band.chunk(-(-features.shape[-1] // side), -1) for band in bands]
+        bands = features.chunk(ceil_div(features.shape[-2], side), -2)
+        rows = [band.chunk(ceil_div(features.shape[-1], side), -1) for band in bands]
         self.columns = len(rows[0])
         self.tiles = [tile.clone().requires_grad_() for row in rows for tile in row]  # clone: out of inference mode
         heights, widths = [band.shape[-2] for band in bands], [tile.shape[-1] for tile in rows[0]]

@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from ulcompress.part import Recorded, sources_of
+from ulcompress.part import Configurable, sources_of
 
 ROOMS = (
     *("autoencoders", "encoders", "quantizers", "entropy", "conditioning", "denoisers", "decoders", "diffusion"),
@@ -148,7 +148,7 @@ class Checker:
             kind = getattr(import_module(module), name, None)
         except ImportError as error:
             raise ValueError(f"{key}: cannot import {module}: {one_line(error)}") from error
-        if not (isinstance(kind, type) and issubclass(kind, Recorded) and kind.path() == path):
+        if not (isinstance(kind, type) and issubclass(kind, Configurable) and kind.path() == path):
             raise ValueError(f"{key}: {path} does not name a part")
         return kind
 
@@ -189,7 +189,7 @@ class Checker:
             return self._either(value, inner, key)
         if origin is Literal and value in inner:
             return value
-        if isinstance(kind, type) and issubclass(kind, Recorded):
+        if isinstance(kind, type) and issubclass(kind, Configurable):
             return self.part(value, kind, key)
         if (origin or kind) in _SEQUENCES and isinstance(value, list):
             each = inner[0] if inner else Any

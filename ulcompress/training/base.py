@@ -7,18 +7,21 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from ulcompress.functional import distributed as ranks
-from ulcompress.part import Recorded
+from ulcompress.part import Configurable
 from ulcompress.pretrained import read_checkpoint
 from ulcompress.training.optimizer import WarmupAdamW
 
+HIGHEST_PSNR = 100.0
+"""In dB, so that a mean stays finite where a restored image equals its original."""
 WATCHED = 100
 """Batches, in one of which every trained parameter should get a gradient: what is drawn for a batch, such as its rate,
 may leave some out."""
 
 
-class TrainingModule(Recorded, LightningModule):
+class TrainingModule(Configurable, LightningModule):
     """A training stage in which every step draws its random numbers from its own seed.
 
     A step's noise depends on `seed`, the global step, the batch and the rank alone, so a run that was killed at
@@ -99,6 +102,12 @@ class TrainingModule(Recorded, LightningModule):
         self.log_dict(values, sync_dist=stage != "train", batch_size=size)
         self.log(f"{stage}/loss", total.detach(), prog_bar=True, sync_dist=stage != "train", batch_size=size)
         return total
+
+
+def mean_psnr(restored: Tensor, images: Tensor) -> Tensor:
+    """Return the mean over images, RGB (B, 3, H, W) in [0, 1], of each one's PSNR in dB, which counts up to 100."""
+    values = peak_signal_noise_ratio(restored.clamp(0, 1), images, data_range=1.0, dim=(1, 2, 3), reduction="none")
+    return values.clamp_max(HIGHEST_PSNR).mean()
 
 
 def load_stage(module: nn.Module, checkpoint: str, prefix: str) -> None:

@@ -1,11 +1,11 @@
 """What a checkpoint may say about the training that continues it."""
 
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from typing import Any
 
 from lightning.pytorch import LightningModule
 
+from ulcompress.part import class_of
 from ulcompress.pretrained.configuration import ROOMS, Checker, flat
 
 TRAINING_ROOMS = (*ROOMS, "losses", "training")
@@ -45,6 +45,5 @@ def _classes(asked: Mapping[str, Any]) -> Iterator[tuple[str, type]]:
     """Yield the classes that a configuration names, by all of their paths; they were imported when it was read."""
     for key, path in flat(asked, ""):
         if key.endswith(".class_path"):
-            module, _, name = path.rpartition(".")
-            kind = getattr(import_module(module), name)
+            kind = class_of(path)
             yield from ((path, kind), (f"{kind.__module__}.{kind.__qualname__}", kind))

@@ -18,6 +18,7 @@ import callbacks  # noqa: F401  (imported classes can be named without their pat
 from ulcompress import training  # noqa: F401
 from ulcompress.data import ImageDataModule
 from ulcompress.functional.cores import threads
+from ulcompress.part import class_of, sources_of
 from ulcompress.pretrained import read_checkpoint
 from ulcompress.training.checkpoint import check_hyperparameters
 from ulcompress.training.checkpoint_io import WholeCheckpointIO
@@ -75,7 +76,7 @@ class CodecCLI(LightningCLI):
         """Tell where a checkpoint's own arguments have replaced those that were asked for, which Lightning does not."""
         asked, taken = (_model_arguments(config) for config in (self.asked, self.config))
         for name, value in asked.items():
-            if taken.get(name) != value and not _is_source(name):
+            if taken.get(name) != value:
                 print(
                     f"ulcompress: {name} is {taken.get(name)}, as in the checkpoint, not {value}; to go on with "
                     "other values, export the checkpoint and give the codec as --model.start",
@@ -91,13 +92,11 @@ class CodecCLI(LightningCLI):
         rank_zero_info(f"{processes} x {count} threads.")
 
 
-def _is_source(name: str) -> bool:
-    """Whether an argument says where weights were taken from, which a checkpoint brings itself."""
-    return ".pretrained." in name or name.endswith((".model.init_args.quality", ".model.init_args.weights"))
-
-
 def _model_arguments(config: Namespace) -> dict[str, Any]:
-    """Return the arguments of the model by their full name."""
+    """Return the arguments of the model by their full name, without the sources of weights: a checkpoint has its own.
+
+    Sources are what a part's class declares as such by `ulcompress.part.loadable`.
+    """
     return dict(_flat("model", config[config.subcommand].model.as_dict()))
 
 
@@ -105,7 +104,10 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     if not isinstance(value, dict):
         yield name, value
         return
+    sources = sources_of(class_of(value["class_path"])) or () if "class_path" in value else ()
     for key, inner in value.items():
+        if key == "init_args" and sources:
+            inner = {argument: each for argument, each in inner.items() if argument not in sources}
         yield from _flat(f"{name}.{key}", inner)
 
 

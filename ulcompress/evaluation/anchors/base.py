@@ -13,6 +13,7 @@ from PIL import Image
 
 from ulcompress.evaluation.measuring.timing import timed
 from ulcompress.evaluation.metrics import psnr
+from ulcompress.functional.division import ceil_div
 from ulcompress.images import from_pil, to_rgb
 
 FACTORS = (2, 3, 4, 6, 8, 12, 16, 24, 32)
@@ -102,7 +103,7 @@ def _within(anchor: Anchor, image: Image.Image, budget: int, factor: int) -> Mat
     width, height = image.size
     small = image
     if factor > 1:
-        small = image.resize((-(-width // factor), -(-height // factor)), Image.Resampling.LANCZOS)
+        small = image.resize((ceil_div(width, factor), ceil_div(height, factor)), Image.Resampling.LANCZOS)
 
     @cache
     def code(quality: Any) -> tuple[bytes, float]:

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,7 +22,7 @@ from ulcompress.functional.limits import MAX_PIXELS
 from ulcompress.functional.lines import printable
 from ulcompress.images import from_pil, to_pil
 from ulcompress.optimization import OnlineOptimizer
-from ulcompress.pretrained import load
+from ulcompress.pretrained import load, locate, metadata
 
 
 @dataclass(frozen=True)
@@ -181,10 +181,10 @@ class CodecContestant(Contestant):
         """The codec, loaded when it is asked for."""
         return _loaded(self.source, self.device, self.trust)
 
-    @property
-    def fingerprint(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Of the codec, in hexadecimal."""
-        return self.codec.fingerprint.hex()
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the codec, in hexadecimal; the codec is loaded for it only where its file does not state it."""
+        return metadata(locate(self.source)).get("fingerprint") or self.codec.fingerprint.hex()
 
     @property
     def identity(self) -> Mapping[str, Any]:

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from ulcompress.evaluation.measuring.contestants import Contestant
+from ulcompress.evaluation.measuring.evaluation import Evaluation
 from ulcompress.evaluation.measuring.plan import Plan
 from ulcompress.evaluation.measuring.run import Outcome, processes_of, threads_of
-from ulcompress.evaluation.metrics import Metric, Missing, SetMetric, build
+from ulcompress.evaluation.metrics import Metric, Missing, SetMetric
 from ulcompress.evaluation.page import write_page
 from ulcompress.evaluation.results.bjontegaard import METHOD, rate_delta
 from ulcompress.evaluation.results.bootstrap import interval, mean_interval
@@ -53,33 +54,32 @@ def write_results(results: Mapping[str, Any], folder: Path) -> list[Path]:
     return [*(folder / name for name in texts), write_page(results, folder)]
 
 
-def gather(plan: Plan, outcomes: Sequence[Outcome], *, command: str = "") -> dict[str, Any]:
-    """Collect what the store of a plan holds into the content of `results.json`: plain data, no NaN.
+def gather(evaluation: Evaluation, outcomes: Sequence[Outcome], *, command: str = "") -> dict[str, Any]:
+    """Collect what an evaluation's folder holds into the content of `results.json`: plain data, no NaN.
 
     Means are over the images that every contestant has coded, so that all are of the same images; those that a metric
     of pairs is not defined for, through any contestant, are left out of it for all. A contestant that has coded none
-    is only told.
+    is listed under `failed` alone.
 
     Args:
-        plan: As it was run.
-        outcomes: Of the run; the failures among them are told.
+        evaluation: As it was run.
+        outcomes: What `run` returned; the failures among them are listed.
         command: What the user typed.
 
     Raises:
-        ValueError: No image was coded by all contestants that coded any, or the plan cannot be.
+        ValueError: No image was coded by all contestants that coded any.
     """
-    plan.check()
-    return _Gathering(plan, outcomes).content(command)
+    return _Gathering(evaluation, outcomes).content(command)
 
 
 class _Gathering:
     """What is known, on the way to the answers."""
 
-    def __init__(self, plan: Plan, outcomes: Sequence[Outcome]):
-        self.plan = plan
+    def __init__(self, evaluation: Evaluation, outcomes: Sequence[Outcome]):
+        plan = self.plan = evaluation.plan
         self.store = Store(plan.out)
-        contestants = plan.contestants()
-        self.metrics, self.missing = build(plan.metrics, plan.weights, "cpu", trust_networks=plan.trust_networks)
+        contestants = evaluation.contestants
+        self.metrics, self.missing = evaluation.metrics, evaluation.missing
         self.failures = [outcome for outcome in outcomes if outcome.error is not None]
         failed = {(outcome.contestant, outcome.image) for outcome in self.failures}
         found = {(c.name, image): self.store.record(c.name, image) for c in contestants for image in plan.images}
