@@ -33,7 +33,7 @@ def check_conditioner(conditioner: Conditioner, *, channels: Mapping[str, int] |
     - `forward` sets the fields that `provides` names, in training too, with the `channels` that it tells, and leaves
       other fields as they are;
     - side information that is written and read back is equal and gives the same condition, at the estimated bits, up to
-      1; what sends nothing (`sends` is False) writes nothing and has no bits;
+      1 and a thousandth; what sends nothing (`sends` is False) writes nothing and has no bits;
     - `nothing()` is side information too, of one image: it is written, read back and used;
     - the estimated bits are finite, not negative, one number an image;
     - an image's fields and bits do not depend on its batch, and in evaluation mode nothing is drawn;

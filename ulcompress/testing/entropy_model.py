@@ -18,7 +18,7 @@ def check_entropy_model(model: EntropyModel) -> None:
     """Check that an entropy model keeps its contract; it must not be built yet, and is left as it is.
 
     - it is refused with ValueError before `build`, and an alphabet needs a symbol;
-    - symbols that are written and read back are equal, int64, at the estimated bits, up to 1;
+    - symbols that are written and read back are equal, int64, at the estimated bits, up to 1 and a thousandth;
     - the estimated bits are finite, not negative, one number an image that does not depend on the batch;
     - a copy, and a model built from `config()` with the same weights, write the same bytes;
     - `fit` takes symbols in place of what was observed; `build` again forgets them.

@@ -35,7 +35,8 @@ def check_quantizer(quantizer: Quantizer) -> None:
     - features keep their shape, symbols hold no floats, and different features give different symbols;
     - `dequantize` returns exactly the features of the forward pass in evaluation mode;
     - symbols that are written and read back are equal, at every rate, on grids of one position and more;
-    - the estimated bits are finite, not negative, one number an image, and those of what is written, up to 1;
+    - the estimated bits are finite, not negative, one number an image, and those that are written, up to 1 and a
+      thousandth;
     - an image's features and bits do not depend on the batch;
     - gradients reach all positions of the features, and in training all parameters; loss terms are finite scalars;
     - evaluation changes no state;
