@@ -146,7 +146,7 @@ class SymbolTable:
             raise ValueError(f"counts have shape {counts.shape}; give a vector of 1 to {MAX_ALPHABET} counts")
         if counts.dtype != np.int64 or counts.min() < 0:
             raise ValueError(f"counts are {counts.dtype} from {counts.min()}; give int64, none below 0")
-        # Summed in halves: int64 would overflow. Counts are then cut to 38 bits: times the total they are below 2**63.
+        # Summed in halves: int64 would overflow. The sum is then cut to 38 bits: times the total it stays below 2**63.
         total = (int((counts >> 32).sum()) << 32) + int((counts & 0xFFFFFFFF).sum())
         if total == 0:
             return cls.uniform(n)
