@@ -1,4 +1,4 @@
-"""The codec: its parts, and the three verbs forward, compress, decompress."""
+"""The codec: its parts, their training step, and compression and decompression with them."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 MINIMUM = 64
-"""Pixels: smaller images are padded before the networks see them, which have nothing to normalise by otherwise. The
+"""Side in pixels to which smaller images are padded, since networks cannot normalise over too few positions. The
 padding is not coded; the decoder pads the features instead."""
 
 
@@ -57,15 +57,15 @@ class Codec(Part):
         """Take the parts and refuse those that do not fit together.
 
         Args:
-            autoencoder: Pixels to and from the space in which the decoder works.
-            encoder: Image or latent to features.
-            quantizer: Features to symbols and back.
-            conditioning: What the decoder is told; the name is that of the stream. The order matters: each sees
-                what the earlier ones provided.
-            decoder: Condition to latent; None for a codec that encodes only.
+            autoencoder: Transform from pixels to the latent space of the decoder, and back.
+            encoder: Transform from the image or the latent to features.
+            quantizer: Transform from features to symbols, and back.
+            conditioning: Conditioners of the decoder, by the names of their streams. The order matters: each uses the
+                fields that the earlier ones provide.
+            decoder: Sampler of the latent from the condition; None for a codec that only encodes.
 
         Raises:
-            ValueError: Two parts do not fit; both are named.
+            ValueError: Two parts do not fit; the message names both.
         """
         super().__init__()
         check_parts(autoencoder, encoder, quantizer, conditioning, decoder)
@@ -83,25 +83,25 @@ class Codec(Part):
 
     @property
     def stride(self) -> int:
-        """Images are padded to multiples of this many pixels before they are coded."""
+        """Pixels per feature position, along each side, to multiples of which images are padded."""
         return self.encoder.stride
 
     @property
     def takes_captions(self) -> bool:
-        """Whether a caption can be sent."""
+        """Whether the codec can send a caption."""
         return any("text" in conditioner.provides for conditioner in self.conditioners.values())
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Torch device of the weights."""
         return next(self.parameters()).device
 
     def forward(self, images: Tensor, captions: Sequence[str | None] | None = None) -> CodecOutput:
         """Run one training step on images, (B, 3, H, W) in [0, 1], with sides that are multiples of the stride."""
-        if self.training:  # the weights are about to change, by fused optimisers without a trace that `_changes` sees
+        if self.training:  # the weights will change, by fused optimisers in a way that `_changes` does not detect
             self._fingerprint = None
         source = self._source(images, captions)
-        # In half precision the common part of the features would drown the differences that decide the symbols.
+        # Half precision would round away the small differences between features that decide the symbols.
         with torch.autocast(images.device.type, enabled=False):
             quantize = self.quantizer.mixed if self.training else self.quantizer
             quantized = quantize(self.encoder(source.image, source.latent))
@@ -130,22 +130,21 @@ class Codec(Part):
 
         Args:
             image: A PIL image, or RGB in [0, 1], (3, H, W), sides of 1 to 16384 pixels.
-            caption: What the image shows, for codecs with a text conditioner; None sends no text.
+            caption: Caption of the image, for codecs with a text conditioner; None sends no text.
             rate: One of the quantiser's `rates`, 1 the lowest; None takes the highest.
             without: Names of conditioners whose side information is not sent.
             header: False leaves out everything but payload and check; size and codec must then reach the decoder
                 by other means.
-            max_pixels: Most pixels of the image, whose memory and time grow with it.
+            max_pixels: The most pixels that the image may have; memory and time grow with them.
 
         Raises:
-            ValueError: The image is of another shape or size, a caption is given to a codec without text, or the codec
-                has no such rate.
+            ValueError: The image has another shape or size, the codec cannot send the caption, or it has no such rate.
         """
         code = self.encode(image, caption, rate=rate, without=without, max_pixels=max_pixels)
         return self.write(code, header=header)
 
     def write(self, code: Code, *, header: bool = True) -> bytes:
-        """Turn what `encode` returned into the bytes of a file."""
+        """Turn the code that `encode` returns into the bytes of a file."""
         return bitstream.write(
             code,
             conditioning=self.conditioners,
@@ -164,7 +163,7 @@ class Codec(Part):
         without: Collection[str] = (),
         max_pixels: int = MAX_PIXELS,
     ) -> Code:
-        """Return what `compress` would write, before it is turned into bytes."""
+        """Return the code of one image, which `write` turns into bytes; the arguments are those of `compress`."""
         if self.training:
             raise ValueError("the codec is in training mode, in which coding would change it; call codec.eval() first")
         if caption and not self.takes_captions:
@@ -173,31 +172,31 @@ class Codec(Part):
         pixels = _pixels(image, max_pixels).to(self.device)
         source = self._source(self.padded(pixels), [caption])
         rate = self.quantizer.rates if rate is None else rate
-        given = self._features(source, pixels)
-        if not given.isfinite().all():
-            raise ValueError("the encoder made features that are not finite; its weights are damaged")
-        quantized = self.quantizer.at_rate(given, rate)
+        features = self._features(source, pixels)
+        if not features.isfinite().all():
+            raise ValueError("the encoder's features are not finite; its weights are damaged")
+        quantized = self.quantizer.at_rate(features, rate)
         features = self._enlarged(quantized.features)
         condition, sides = Condition(), {}
         sending = sum(conditioner.sends for conditioner in self.conditioners.values())
         for name, conditioner in self.conditioners.items():
             sides[name] = conditioner.nothing() if name in without else conditioner.encode(source, condition)
             sending -= conditioner.sends
-            if sending:  # those after it may look at what it provides; the encoder itself needs none of it
+            if sending:  # later conditioners with side information may use its fields; nothing else here does
                 condition = conditioner(sides[name], features, condition)
         return Code(pixels.shape[-2], pixels.shape[-1], quantized.symbols, sides)
 
     @torch.no_grad()
     def features(self, image: Tensor) -> Tensor:
-        """Return what the quantiser is given for RGB in [0, 1], (3, H, W): (1, C, H / stride, W / stride)."""
+        """Return the quantiser's input, (1, C, H / stride, W / stride), for RGB in [0, 1], (3, H, W)."""
         return self._features(self._source(self.padded(image), None), image)
 
     def padded(self, image: Tensor) -> Tensor:
-        """Bring RGB, (3, H, W), to a size that the networks can take, (1, 3, H', W')."""
+        """Pad RGB, (3, H, W), to a size that the networks can take, (1, 3, H', W')."""
         return pad_to_multiple(image[None], self.stride, minimum=MINIMUM)
 
     def condition(self, features: Tensor, sides: Mapping[str, Any]) -> Condition:
-        """Return what the decoder knows, given the quantised features of one image and its side information."""
+        """Return the decoder's condition from the quantised features of one image and its side information."""
         features = self._enlarged(features)
         condition = Condition()
         for name, conditioner in self.conditioners.items():
@@ -209,7 +208,7 @@ class Codec(Part):
         return self.encoder(source.image, source.latent)[..., :rows, :columns]
 
     def _enlarged(self, features: Tensor) -> Tensor:
-        """Pad the features of a small image to the size that `padded` gives the image itself."""
+        """Pad the features of a small image to the size of the features of the padded image."""
         return pad_to_minimum(features, ceil_div(MINIMUM, self.stride))
 
     def _check_names(self, names: Collection[str]) -> None:
@@ -235,14 +234,14 @@ class Codec(Part):
 
         Args:
             data: The bytes of the file.
-            seed: Of the decoder's noise; None takes it from the payload.
-            steps: Of the sampler; None takes the decoder's default.
-            guidance: Scale of the guidance on text; None takes the decoder's default.
+            seed: Seed of the decoder's noise; None takes it from the payload.
+            steps: Steps of the sampler; None takes the decoder's default.
+            guidance: Guidance scale of the text; None takes the decoder's default.
             size: Height and width, for data without a header.
-            max_pixels: Most pixels of the image: a few bytes can ask for very many.
+            max_pixels: The most pixels that the image may have, which a file of a few bytes could make very many.
 
         Raises:
-            BitstreamError: The data is no file of this codec, damaged, or of too large an image.
+            BitstreamError: The data is no file of this codec, is damaged, or its image is too large.
         """
         code = bitstream.read(
             data,
@@ -288,17 +287,17 @@ class Codec(Part):
         return self.autoencoder.decode(latent)[..., : size[0], : size[1]]
 
     def _source(self, images: Tensor, captions: Sequence[str | None] | None) -> Source:
-        given = [None] * len(images) if captions is None else captions
-        return Source(images, self.autoencoder.encode(images).float(), list(given))
+        captions = [None] * len(images) if captions is None else captions
+        return Source(images, self.autoencoder.encode(images).float(), list(captions))
 
     def prepare(self, captions: list[str]) -> None:
-        """Let the conditioners learn their tables from the captions of the training set, once."""
+        """Let the conditioners compute their tables from the captions of the training set, once."""
         self._fingerprint = None
         for conditioner in self.conditioners.values():
             conditioner.prepare(captions)
 
     def streams(self) -> list[StreamSpec | None]:
-        """Tell how each stream can be read with tables alone, in the order of the payload; None where it cannot."""
+        """Return how to read each stream with tables alone, in the order of the payload; None where networks must."""
         specs = []
         for name, conditioner in self.conditioners.items():
             if conditioner.sends:
@@ -320,9 +319,9 @@ class Codec(Part):
 
     @property
     def fingerprint(self) -> bytes:
-        """Three bytes by which a file names its codec: of the streams and of the weights in half precision.
+        """Three bytes that identify the codec in a file: a hash of the streams and of the weights in half precision.
 
-        Other arguments are left out: a new default, or another number of steps, does not orphan the files.
+        Other arguments are not hashed: with a new default, or another number of steps, files stay readable.
         """
         if self._fingerprint is None or self._fingerprint[1] != self._changes():
             streams = [asdict(spec) if spec is not None else None for spec in self.streams()]
@@ -335,9 +334,9 @@ class Codec(Part):
         return self._fingerprint[0]
 
     def named(self, fingerprint: str) -> "Codec":
-        """Set the fingerprint, in hexadecimal, which stays for as long as the weights do; return the codec.
+        """Set the fingerprint, in hexadecimal, which is valid until the weights change; return the codec.
 
-        What a saved codec states is its fingerprint, whatever the code makes of its parts' names later.
+        A saved codec keeps the fingerprint that its file states, even if parameters are renamed later.
         """
         self._fingerprint = bytes.fromhex(fingerprint), self._changes()
         return self
@@ -347,7 +346,7 @@ class Codec(Part):
         return [-1 if value.is_inference() else value._version for value in self.state_dict(keep_vars=True).values()]
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Take weights as every module does; the fingerprint changes with them."""
+        """Load weights as every module does; the fingerprint is then computed again."""
         self._fingerprint = None
         return super().load_state_dict(*args, **kwargs)
 

@@ -218,7 +218,7 @@ def test_networks_that_do_not_fit_are_refused():
         "ConsistencyEncoder has channels=3 but the GuidedUNet that it guides needs channels=5",
         denoiser={"consistency": ConsistencyEncoder(widths=(8, 8), patch_size=2), "maps": {"estimate": 3, "edges": 2}},
     )
-    refused("GuidedUNet sees an estimate of its target, but the decoder has none", estimate=None)
+    refused("GuidedUNet takes an estimate of its target, but the decoder has none", estimate=None)
     refused("multiple of 4, which GuidedUNet halves.*got 10", boundary=BoundaryControl(patch=10, overlap=2))
 
 

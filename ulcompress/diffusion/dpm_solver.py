@@ -1,4 +1,4 @@
-"""The sampler that looks back at every step."""
+"""The second-order sampler that uses the estimate of the step before."""
 
 from torch import Tensor
 
@@ -11,13 +11,13 @@ from ulcompress.part import loadable
 class DPMSolver(Sampler):
     """DPM-Solver++(2M), second order, one call of the network a step.
 
-    A step of DDIM through an estimate that the one before extrapolates to the middle of the step in log-SNR. The first
-    and the last step, and one after pure noise, whose log-SNR is minus infinity, are DDIM's. Source: Lu et al.,
-    DPM-Solver++, arXiv 2211.01095, algorithm 2.
+    Each step is a step of DDIM whose estimate is extrapolated from this and the previous one to the middle of the step
+    in log-SNR. The first and the last step, and one after pure noise, whose log-SNR is minus infinity, are DDIM's.
+    Source: Lu et al., DPM-Solver++, arXiv 2211.01095, algorithm 2.
     """
 
     def sample(self, schedule: Schedule, denoise: Denoise, noisy: Tensor, steps: int, *, start: float = 1.0) -> Tensor:
-        """Go from x_t, (B, C, h, w), to a sample in as many steps as the schedule has levels for."""
+        """Return the sample of x_t, (B, C, h, w), with a step for each of the schedule's sampling levels."""
         sampled = schedule.sampling_levels(steps, start)
         levels, log_snr = (
             [schedule.at(level, noisy) for level in sampled],

@@ -1,4 +1,4 @@
-"""The learned perceptual distance of the literature, LPIPS."""
+"""LPIPS, the learned perceptual distance of the literature."""
 
 from torch import Tensor, nn
 
@@ -14,7 +14,7 @@ class LPIPS(PerceptualDistance):
     """Learned perceptual image patch similarity, version 0.1: torchmetrics' network and learned weights of channels.
 
     Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, CVPR 2018, equation 1. With
-    torchvision's weights the values are those of the literature: `alex` where papers measure, `vgg` where they train.
+    torchvision's weights the values are those of the literature; papers measure with `alex` and train with `vgg`.
     """
 
     def __init__(self, *, net: str = "vgg", weights: str | None = None):
@@ -23,10 +23,10 @@ class LPIPS(PerceptualDistance):
         Args:
             net: One of `BACKBONES`.
             weights: A safetensors file of the state dictionary of torchvision's vgg16, alexnet or squeezenet1_1; None
-                downloads torchvision's own file. The weights of the channels come with torchmetrics.
+                downloads torchvision's file. The weights of the channels come with torchmetrics.
 
         Raises:
-            ValueError: The network is unknown, or the weights are not there.
+            ValueError: The network is unknown, or its weights are missing.
         """
         super().__init__()
         if net not in BACKBONES:
