@@ -39,7 +39,7 @@ def test_a_codec_imports_torch_and_what_its_own_parts_need(statement, tmp_path):
 
 def test_a_codec_is_built_without_the_compiler_of_torch(tmp_path):
     code = "import sys, ulcompress; ulcompress.load('mini', encoder_only=True); print(*sys.modules)"
-    assert "torch._dynamo" not in run(code, tmp_path).split()
+    assert not {"torch._dynamo", "sympy"} & set(run(code, tmp_path).split())
 
 
 LAZY = [

@@ -255,6 +255,16 @@ def test_a_context_model_is_saved_and_reads_what_the_codec_in_memory_wrote(tiny_
     assert load(tmp_path, encoder_only=True).compress(image()) == data
 
 
+def test_a_codec_without_decoder_is_saved_as_one(tiny_codec, saved, tmp_path):
+    encoder = load(saved, encoder_only=True)
+    save(encoder, tmp_path / "encoder")
+    again = load(tmp_path / "encoder")
+    assert again.fingerprint == tiny_codec.fingerprint and again.arguments()["decoder"] is None
+    assert again.compress(image()) == encoder.compress(image())
+    with pytest.raises(ValueError, match="loaded without its decoder"):
+        again.decompress(again.compress(image()))
+
+
 @pytest.mark.parametrize("content", [b"encoder:\n  width: 3\n", b"RIFF\x24\x00\x00\x00WEBPVP8 ", b"\x80\x02}q\x00."])
 def test_any_other_file_is_no_checkpoint(content, tmp_path):
     (tmp_path / "other").write_bytes(content)

@@ -17,7 +17,15 @@ from ulcompress.pretrained import build, save
 from ulcompress.pretrained.configuration import ROOMS, Checker
 from ulcompress.training.checkpoint import TRAINING_ROOMS
 
-UNDECLARED = {"StableDiffusion", "BlipCaptioner", "OnlineOptimizer", "LPIPS", "FeatureDistance", "ExportedDistance"}
+UNDECLARED = {
+    "AbsentDecoder",
+    "StableDiffusion",
+    "BlipCaptioner",
+    "OnlineOptimizer",
+    "LPIPS",
+    "FeatureDistance",
+    "ExportedDistance",
+}
 """Parts that no saved codec has: they fetch weights by default, read a file, or search."""
 PACKAGE = """
 import pathlib

@@ -1,5 +1,6 @@
 """A limit on the memory that is allocated while networks are built from an untrusted configuration."""
 
+from math import prod
 from typing import Any
 
 from torch import Tensor
@@ -27,9 +28,16 @@ class TensorBudget(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if "device" in kwargs and not any(isinstance(leaf, Tensor) for leaf in tree_leaves([args, kwargs])):
-            planned = func(*args, **kwargs | {"device": "meta", "pin_memory": None})
             self.tensors -= 1
-            self.elements -= planned.numel()
+            self.elements -= _elements(func, args, kwargs)
             if min(self.tensors, self.elements) < 0:
                 raise ValueError("it asks for networks that are many times larger than its weights")
         return func(*args, **kwargs)
+
+
+def _elements(func: Any, args: Any, kwargs: dict[str, Any]) -> int:
+    """Return how many elements a function returns that makes a tensor from nothing."""
+    if args and isinstance(args[0], (list, tuple)):
+        return prod(args[0])
+    # As `arange`: some of these are written in Python for the device "meta", and take a second to import.
+    return func(*args, **kwargs | {"device": "meta", "pin_memory": None}).numel()
