@@ -56,7 +56,8 @@ def test_codec_commands_run(tmp_path, monkeypatch):
         words = re.findall(r'"[^"]*"|\S+', command)[1:]
         assert run([word.strip('"') for word in words]) == 0, command
     for image in ("photo.png", "restored.png", "small.jpg"):
-        assert Image.open(image).size == (64, 48)
+        with Image.open(image) as opened:
+            assert opened.size == (64, 48)
 
 
 def test_every_verb_is_known():
