@@ -297,7 +297,7 @@ class Codec(Part):
             conditioner.prepare(captions)
 
     def streams(self) -> list[StreamSpec | None]:
-        """Return how to read each stream with tables alone, in the order of the payload; None where networks must."""
+        """Return how each stream is read by tables, in the order of the payload; None where these do not suffice."""
         specs = []
         for name, conditioner in self.conditioners.items():
             if conditioner.sends:
