@@ -20,7 +20,7 @@ from ulcompress.foundation.stable_diffusion import DEFAULT, StableDiffusion
 from ulcompress.records import Condition
 from ulcompress.training import CodecModule
 
-RECIPE = str(Path(__file__).parents[1] / "experiments/perco/sd.yaml")
+RECIPE = str(Path(__file__).parents[2] / "experiments/perco/sd.yaml")
 SMALL = [
     *("--data.crop", "64", "--data.batch_size", "2", "--data.num_workers", "0", "--trainer.strategy", "auto"),
     *("--trainer.devices", "1", "--trainer.accelerator", "cpu", "--trainer.precision", "32-true"),

@@ -90,7 +90,7 @@ def test_a_configuration_names_the_model():
     def part(path, **arguments):
         return {"class_path": f"ulcompress.{path}", "init_args": arguments}
 
-    model = part("hyperprior.CompressAIModel", sizes=[8, 12])
+    model = part("learned.compressai.CompressAIModel", sizes=[8, 12])
     codec = build(
         {
             "autoencoder": part("autoencoders.PixelSpace"),

@@ -87,7 +87,8 @@ class ImageDataModule(LightningDataModule):
         captions, captioned, guessed = source.survey()
         rank_zero_info(f"{captioned} of {len(source)} training images have captions.")
         if guessed:
-            rank_zero_warn(f"the caption file of {guessed[0]} {GUESSED}; so for {len(guessed) - 1} more")
+            more = f"; so for {len(guessed) - 1} more" if len(guessed) > 1 else ""
+            rank_zero_warn(f"the caption file of {guessed[0]} {GUESSED}{more}")
         return captions
 
     def train_dataloader(self) -> ResumableLoader:
