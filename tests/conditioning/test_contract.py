@@ -103,7 +103,6 @@ def test_the_bytes_give_the_same_condition(conditioner, caption):
 
 def test_spatial_features_are_handed_on():
     assert SpatialFeatures()(None, FEATURES, Condition()).spatial is FEATURES
-    assert SpatialFeatures().stream() is None
 
 
 def test_the_base_is_clamped_but_for_training():

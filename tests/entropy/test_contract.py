@@ -55,10 +55,6 @@ def test_a_copy_and_a_rebuilt_model_write_the_same_bytes(model):
     assert len(messages) == 1
 
 
-def test_table_tells_where_the_probabilities_are(model):
-    assert model.table == 100 or model.state_dict()[model.table].dtype == torch.int64
-
-
 def test_building_again_forgets(model):
     model.build(3)
     assert float(model.bits(torch.tensor([[2]]))) == pytest.approx(1.585, abs=1e-3)

@@ -37,11 +37,6 @@ class StaticEntropy(EntropyModel):
         # One of each to begin with: what was never seen stays possible at a fair price.
         self.counts = torch.ones(alphabet, dtype=torch.int64)
 
-    @property
-    def table(self) -> str:
-        """Name of the buffer of counts."""
-        return "counts"
-
     def check_state(self) -> None:
         """Raise ValueError for counts that are no probabilities."""
         if self.counts is not None:
