@@ -12,19 +12,18 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from ulcompress.codec import Codec
 from ulcompress.evaluation.measuring.contestants import rounded
 from ulcompress.evaluation.measuring.measuring import apply
 from ulcompress.evaluation.metrics import FIDELITY, Pair, PairMetric, SetMetric, build, known_names
 from ulcompress.evaluation.results.store import Points
-from ulcompress.functional import distributed as ranks
+from ulcompress.functional import distributed
 from ulcompress.training import CodecModule
 
 TABLE = "rate-distortion-realism"
 
 
 class MetricLogger(Callback):
-    """Codes validation images to bytes and back every few validation epochs, and logs what `evaluate` would say.
+    """Codes validation images to bytes and back every few validation epochs, and logs what `evaluate` would measure.
 
     `metric/bpp` is that of the bytes, `metric/<name>` that of a metric of the evaluation, FID and KID among them, over
     the images of all processes, the same in each, so that other callbacks can monitor them. W&B gets a table
@@ -45,7 +44,7 @@ class MetricLogger(Callback):
 
         Args:
             metrics: Names, as `ulcompress evaluate --metrics` takes them.
-            weights: Folder with files of the metrics' weights; what is not there is downloaded.
+            weights: Folder with files of the metrics' weights; missing ones are downloaded.
             trust_networks: Read .pt2 files of that folder, which can hold code that runs.
             images: How many, the first ones of each process. FID of few is far from that of many.
             every_n_epochs: Of validation; measuring takes longer than a training step.
@@ -67,7 +66,7 @@ class MetricLogger(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Load the metrics' networks; ValueError where that cannot be, or where no codec is trained."""
-        _codec(pl_module)
+        _module(pl_module)
         self._metrics, missing = build(
             self.names, self.folder, str(trainer.strategy.root_device), trust_networks=self.trust_networks
         )
@@ -76,7 +75,7 @@ class MetricLogger(Callback):
 
     @property
     def state_key(self) -> str:
-        """Tell several of these, which measure different things, apart in a checkpoint."""
+        """The key of this callback's state in a checkpoint, different for other metrics or images."""
         return self._generate_state_key(metrics=self.names, images=self.images, every_n_epochs=self.every_n_epochs)
 
     def state_dict(self) -> dict[str, Any]:
@@ -89,7 +88,7 @@ class MetricLogger(Callback):
         self._rows = [list(row) for row in state_dict["rows"]]
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin anew."""
+        """Forget the images of the last validation."""
         self._found = []
         self._epoch += not trainer.sanity_checking
 
@@ -102,22 +101,19 @@ class MetricLogger(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Measure the images of a batch until there are enough."""
+        """Measure the images of a batch, up to the number chosen."""
         if trainer.sanity_checking or self._epoch % self.every_n_epochs:
             return
-        codec = _codec(pl_module)
+        wanted = self.images - len(self._found)
         with isolate_rng():
-            for image, caption in list(zip(batch.images, batch.captions, strict=True))[
-                : self.images - len(self._found)
-            ]:
-                data = codec.compress(image, caption if codec.takes_captions else None)
-                pair = Pair(rounded(image), rounded(codec.decompress(data)), caption)
-                bpp = 8 * len(data) / image[0].numel()
+            for coded in _module(pl_module).coded_images[:wanted]:
+                pair = Pair(rounded(coded.image), rounded(coded.restored), coded.caption)
+                bpp = 8 * len(coded.data) / coded.pixels
                 self._found.append((bpp, *apply(self._metrics, pair)))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the numbers over the images of all processes."""
-        found = ranks.gathered(self._found)
+        found = distributed.gathered(self._found)
         if not found:
             return
         values = {"bpp": float(np.mean([bpp for bpp, _, _ in found]))} | self._values(found)
@@ -139,7 +135,7 @@ class MetricLogger(Callback):
         return values
 
 
-def _codec(module: LightningModule) -> Codec:
+def _module(module: LightningModule) -> CodecModule:
     if not isinstance(module, CodecModule):
         raise ValueError(f"MetricLogger got a {type(module).__name__}; use it with CodecModule, or leave it out")
-    return module.codec
+    return module

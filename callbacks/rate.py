@@ -6,10 +6,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch import Tensor
 
-from ulcompress.codec import Codec
-from ulcompress.training import CodecModule
+from ulcompress.training import CodecModule, CodedImage
 
 
 class RateLogger(Callback):
@@ -28,11 +26,11 @@ class RateLogger(Callback):
         self._rates: list[dict[str, float]] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse with ValueError what trains no codec."""
-        _codec(pl_module)
+        """Raise ValueError for a module that trains no codec."""
+        _module(pl_module)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin anew."""
+        """Forget the images of the last validation."""
         self._rates = []
 
     def on_validation_batch_end(
@@ -44,11 +42,10 @@ class RateLogger(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Compress the images of a batch until there are enough."""
+        """Compress the images of a batch, up to the number chosen."""
         wanted = self.images - len(self._rates)
-        pairs = list(zip(batch.images, batch.captions, strict=True))[:wanted]
         with isolate_rng():
-            self._rates += [file_rates(_codec(pl_module), image, caption) for image, caption in pairs]
+            self._rates += [file_rates(coded) for coded in _module(pl_module).coded_images[:wanted]]
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the means over the images, and over the processes."""
@@ -57,15 +54,13 @@ class RateLogger(Callback):
         pl_module.log_dict(means, sync_dist=True)
 
 
-def file_rates(codec: Codec, image: Tensor, caption: str | None) -> dict[str, float]:
-    """Compress an image, RGB (3, H, W) in [0, 1]; return the bits a pixel of the `file` and of each stream in it."""
-    data = codec.compress(image, caption if codec.takes_captions else None)
-    bits = {"file": 8.0 * len(data), **codec.stream_bits(data)}
-    pixels = image.shape[-2] * image.shape[-1]
-    return {name: value / pixels for name, value in bits.items()}
+def file_rates(coded: CodedImage) -> dict[str, float]:
+    """Return the bits a pixel of the `file` and of each stream in it."""
+    bits = {"file": 8.0 * len(coded.data), **coded.codec.stream_bits(coded.data)}
+    return {name: value / coded.pixels for name, value in bits.items()}
 
 
-def _codec(module: LightningModule) -> Codec:
+def _module(module: LightningModule) -> CodecModule:
     if not isinstance(module, CodecModule):
         raise ValueError(f"RateLogger got a {type(module).__name__}; use it with CodecModule, or leave it out")
-    return module.codec
+    return module

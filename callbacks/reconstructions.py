@@ -1,4 +1,4 @@
-"""What restored images look like while a codec or an autoencoder is trained."""
+"""Reconstructions of validation images while a codec or an autoencoder is trained."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class ReconstructionGrid(Callback):
         self._pairs: list[Tensor] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse with ValueError what restores no images."""
+        """Raise ValueError for a module that restores no images."""
         if not isinstance(pl_module, (CodecModule, AutoencoderModule)):
             fitting = "use it with CodecModule or AutoencoderModule, or leave it out"
             raise ValueError(f"ReconstructionGrid got a {type(pl_module).__name__}; {fitting}")
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin anew."""
+        """Forget the images of the last validation."""
         self._pairs = []
 
     def on_validation_batch_end(
@@ -52,12 +52,13 @@ class ReconstructionGrid(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Restore the images of a batch until there are enough."""
+        """Restore the images of a batch, up to the number chosen."""
         wanted = self.images - len(self._pairs)
         # In all processes, since strategies that shard the weights need every one of them to run the network.
         with isolate_rng():
-            for image, caption in list(zip(batch.images, batch.captions, strict=True))[:wanted]:
-                self._pairs.append(torch.stack([image.float().cpu(), _restore(pl_module, image, caption)]))
+            restored = _restored(pl_module, batch.images[:wanted])
+            originals = batch.images[:wanted].float().cpu()
+            self._pairs += [torch.stack(pair) for pair in zip(originals, restored, strict=True)]
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Hand the grid to the loggers."""
@@ -71,15 +72,15 @@ class ReconstructionGrid(Callback):
                 _show(logger, grid, trainer.global_step)
 
 
-def _restore(module: LightningModule, image: Tensor, caption: str | None) -> Tensor:
-    """Return what is restored of an image, RGB (3, H, W) in [0, 1], on the CPU."""
+def _restored(module: LightningModule, images: Tensor) -> list[Tensor]:
+    """Return the reconstructions of a validation batch's first images, each RGB (3, H, W) in [0, 1], on the CPU."""
     if isinstance(module, CodecModule):
-        codec = module.codec
-        return codec.decompress(codec.compress(image, caption if codec.takes_captions else None))
+        return [coded.restored for coded in module.coded_images[: len(images)]]
     assert isinstance(module, AutoencoderModule)
+    autoencoder = module.autoencoder
     with torch.no_grad():
-        restored = module.autoencoder.decode(module.autoencoder.encode(image[None]))[0]
-    return restored.clamp(0, 1).float().cpu()
+        restored = [autoencoder.decode(autoencoder.encode(image[None]))[0] for image in images]
+    return [image.clamp(0, 1).float().cpu() for image in restored]
 
 
 def _show(logger: Logger, grid: Tensor, step: int) -> None:

@@ -261,6 +261,17 @@ def test_fingerprint_follows_the_weights(tiny_codec):
     assert tiny_codec.eval().fingerprint not in (before, changed)
 
 
+@pytest.mark.parametrize("options", [{}, {"fused": True}, {"foreach": True}], ids=str)
+def test_a_training_step_changes_the_fingerprint_and_a_switch_of_mode_does_not(tiny_codec, options):
+    codec = tiny_codec.named("abcdef")
+    optimizer = torch.optim.AdamW([p for p in codec.parameters() if p.requires_grad], lr=1e-2, **options)
+    assert codec.train().eval().fingerprint.hex() == "abcdef"
+    codec.train()
+    sum(codec(torch.rand(2, 3, 64, 64)).losses.values()).backward()
+    optimizer.step()
+    assert codec.eval().fingerprint.hex() != "abcdef"
+
+
 def test_fingerprint_follows_the_tables(tiny_codec):
     before = tiny_codec.fingerprint
     other = copy.deepcopy(tiny_codec)

@@ -1,4 +1,4 @@
-"""The codec: its parts, and the three verbs forward, compress, decompress."""
+"""The codec: its parts, their training step, and compression and decompression with them."""
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
@@ -14,8 +14,9 @@ from ulcompress.conditioning import Conditioner
 from ulcompress.decoders import Decoder
 from ulcompress.decoders.absent import AbsentDecoder
 from ulcompress.encoders import Encoder
+from ulcompress.functional.division import ceil_div
 from ulcompress.functional.limits import MAX_PIXELS
-from ulcompress.functional.padding import pad_to_multiple
+from ulcompress.functional.padding import pad_to_minimum, pad_to_multiple
 from ulcompress.part import Part, loadable
 from ulcompress.quantizers import Quantizer
 from ulcompress.records import Code, CodecOutput, Condition, Source
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 MINIMUM = 64
-"""Pixels: smaller images are padded before the networks see them, which have nothing to normalise by otherwise. The
+"""Side in pixels to which smaller images are padded, since networks cannot normalise over too few positions. The
 padding is not coded; the decoder pads the features instead."""
 
 
@@ -54,15 +55,15 @@ class Codec(Part):
         """Take the parts and refuse those that do not fit together.
 
         Args:
-            autoencoder: Pixels to and from the space in which the decoder works.
-            encoder: Image or latent to features.
-            quantizer: Features to symbols and back.
-            conditioning: What the decoder is told; the name is that of the stream. The order matters: each sees
-                what the earlier ones provided.
-            decoder: Condition to latent; None for a codec that encodes only.
+            autoencoder: Transform from pixels to the latent space of the decoder, and back.
+            encoder: Transform from the image or the latent to features.
+            quantizer: Transform from features to symbols, and back.
+            conditioning: Conditioners of the decoder, by the names of their streams. The order matters: each uses the
+                fields that the earlier ones provide.
+            decoder: Sampler of the latent from the condition; None for a codec that only encodes.
 
         Raises:
-            ValueError: Two parts do not fit; both are named.
+            ValueError: Two parts do not fit; the message names both.
         """
         super().__init__()
         check_parts(autoencoder, encoder, quantizer, conditioning, decoder)
@@ -80,23 +81,25 @@ class Codec(Part):
 
     @property
     def stride(self) -> int:
-        """Images are padded to multiples of this many pixels before they are coded."""
+        """Pixels per feature position, along each side, to multiples of which images are padded."""
         return self.encoder.stride
 
     @property
     def takes_captions(self) -> bool:
-        """Whether a caption can be sent."""
+        """Whether the codec can send a caption."""
         return any("text" in conditioner.provides for conditioner in self.conditioners.values())
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Torch device of the weights."""
         return next(self.parameters()).device
 
     def forward(self, images: Tensor, captions: Sequence[str | None] | None = None) -> CodecOutput:
         """Run one training step on images, (B, 3, H, W) in [0, 1], with sides that are multiples of the stride."""
+        if self.training:  # the weights will change, by fused optimisers in a way that `_changes` does not detect
+            self._fingerprint = None
         source = self._source(images, captions)
-        # In half precision the common part of the features would drown the differences that decide the symbols.
+        # Half precision would round away the small differences between features that decide the symbols.
         with torch.autocast(images.device.type, enabled=False):
             quantize = self.quantizer.mixed if self.training else self.quantizer
             quantized = quantize(self.encoder(source.image, source.latent))
@@ -125,22 +128,21 @@ class Codec(Part):
 
         Args:
             image: A PIL image, or RGB in [0, 1], (3, H, W), sides of 1 to 16384 pixels.
-            caption: What the image shows, for codecs with a text conditioner; None sends no text.
+            caption: Caption of the image, for codecs with a text conditioner; None sends no text.
             rate: One of the quantiser's `rates`, 1 the lowest; None takes the highest.
             without: Names of conditioners whose side information is not sent.
             header: False leaves out everything but payload and check; size and codec must then reach the decoder
                 by other means.
-            max_pixels: Most pixels of the image, whose memory and time grow with it.
+            max_pixels: The most pixels that the image may have; memory and time grow with them.
 
         Raises:
-            ValueError: The image is of another shape or size, a caption is given to a codec without text, or the codec
-                has no such rate.
+            ValueError: The image has another shape or size, the codec cannot send the caption, or it has no such rate.
         """
         code = self.encode(image, caption, rate=rate, without=without, max_pixels=max_pixels)
         return self.write(code, header=header)
 
     def write(self, code: Code, *, header: bool = True) -> bytes:
-        """Turn what `encode` returned into the bytes of a file."""
+        """Turn the code that `encode` returns into the bytes of a file."""
         return bitstream.write(
             code,
             conditioning=self.conditioners,
@@ -159,7 +161,7 @@ class Codec(Part):
         without: Collection[str] = (),
         max_pixels: int = MAX_PIXELS,
     ) -> Code:
-        """Return what `compress` would write, before it is turned into bytes."""
+        """Return the code of one image, which `write` turns into bytes; the arguments are those of `compress`."""
         if self.training:
             raise ValueError("the codec is in training mode, in which coding would change it; call codec.eval() first")
         if caption and not self.takes_captions:
@@ -168,31 +170,31 @@ class Codec(Part):
         pixels = _pixels(image, max_pixels).to(self.device)
         source = self._source(self.padded(pixels), [caption])
         rate = self.quantizer.rates if rate is None else rate
-        given = self._features(source, pixels)
-        if not given.isfinite().all():
-            raise ValueError("the encoder made features that are not finite; its weights are damaged")
-        quantized = self.quantizer.at_rate(given, rate)
+        features = self._features(source, pixels)
+        if not features.isfinite().all():
+            raise ValueError("the encoder's features are not finite; its weights are damaged")
+        quantized = self.quantizer.at_rate(features, rate)
         features = self._enlarged(quantized.features)
         condition, sides = Condition(), {}
         sending = sum(conditioner.sends for conditioner in self.conditioners.values())
         for name, conditioner in self.conditioners.items():
             sides[name] = conditioner.nothing() if name in without else conditioner.encode(source, condition)
             sending -= conditioner.sends
-            if sending:  # those after it may look at what it provides; the encoder itself needs none of it
+            if sending:  # later conditioners with side information may use its fields; nothing else here does
                 condition = conditioner(sides[name], features, condition)
         return Code(pixels.shape[-2], pixels.shape[-1], quantized.symbols, sides)
 
     @torch.no_grad()
     def features(self, image: Tensor) -> Tensor:
-        """Return what the quantiser is given for RGB in [0, 1], (3, H, W): (1, C, H / stride, W / stride)."""
+        """Return the quantiser's input, (1, C, H / stride, W / stride), for RGB in [0, 1], (3, H, W)."""
         return self._features(self._source(self.padded(image), None), image)
 
     def padded(self, image: Tensor) -> Tensor:
-        """Bring RGB, (3, H, W), to a size that the networks can take, (1, 3, H', W')."""
+        """Pad RGB, (3, H, W), to a size that the networks can take, (1, 3, H', W')."""
         return pad_to_multiple(image[None], self.stride, minimum=MINIMUM)
 
     def condition(self, features: Tensor, sides: Mapping[str, Any]) -> Condition:
-        """Return what the decoder knows, given the quantised features of one image and its side information."""
+        """Return the decoder's condition from the quantised features of one image and its side information."""
         features = self._enlarged(features)
         condition = Condition()
         for name, conditioner in self.conditioners.items():
@@ -200,12 +202,12 @@ class Codec(Part):
         return condition
 
     def _features(self, source: Source, image: Tensor) -> Tensor:
-        rows, columns = (-(-side // self.stride) for side in image.shape[-2:])
+        rows, columns = (ceil_div(side, self.stride) for side in image.shape[-2:])
         return self.encoder(source.image, source.latent)[..., :rows, :columns]
 
     def _enlarged(self, features: Tensor) -> Tensor:
-        """Pad the features of a small image to the size that `padded` gives the image itself."""
-        return pad_to_multiple(features, 1, minimum=-(-MINIMUM // self.stride))
+        """Pad the features of a small image to the size of the features of the padded image."""
+        return pad_to_minimum(features, ceil_div(MINIMUM, self.stride))
 
     def _check_names(self, names: Collection[str]) -> None:
         sending = [name for name, conditioner in self.conditioners.items() if conditioner.sends]
@@ -230,14 +232,14 @@ class Codec(Part):
 
         Args:
             data: The bytes of the file.
-            seed: Of the decoder's noise; None takes it from the payload.
-            steps: Of the sampler; None takes the decoder's default.
-            guidance: Scale of the guidance on text; None takes the decoder's default.
+            seed: Seed of the decoder's noise; None takes it from the payload.
+            steps: Steps of the sampler; None takes the decoder's default.
+            guidance: Guidance scale of the text; None takes the decoder's default.
             size: Height and width, for data without a header.
-            max_pixels: Most pixels of the image: a few bytes can ask for very many.
+            max_pixels: The most pixels that the image may have, which a file of a few bytes could make very many.
 
         Raises:
-            BitstreamError: The data is no file of this codec, damaged, or of too large an image.
+            BitstreamError: The data is no file of this codec, is damaged, or its image is too large.
         """
         code = bitstream.read(
             data,
@@ -276,18 +278,18 @@ class Codec(Part):
 
         Features are (1, C, H / stride, W / stride); the image is RGB, (1, 3, H, W), not clamped.
         """
-        rows, columns = (-(-max(side, MINIMUM) // self.stride) for side in size)
+        rows, columns = (ceil_div(max(side, MINIMUM), self.stride) for side in size)
         scale = self.stride // self.autoencoder.stride
         shape = rows * scale, columns * scale
         latent = self.decoder.sample(self.condition(features, sides), shape, seed=seed, steps=steps, guidance=guidance)
         return self.autoencoder.decode(latent)[..., : size[0], : size[1]]
 
     def _source(self, images: Tensor, captions: Sequence[str | None] | None) -> Source:
-        given = [None] * len(images) if captions is None else captions
-        return Source(images, self.autoencoder.encode(images).float(), list(given))
+        captions = [None] * len(images) if captions is None else captions
+        return Source(images, self.autoencoder.encode(images).float(), list(captions))
 
     def prepare(self, captions: list[str]) -> None:
-        """Let the conditioners learn their tables from the captions of the training set, once."""
+        """Let the conditioners compute their tables from the captions of the training set, once."""
         self._fingerprint = None
         for conditioner in self.conditioners.values():
             conditioner.prepare(captions)
@@ -320,9 +322,9 @@ class Codec(Part):
         return self._fingerprint[0]
 
     def named(self, fingerprint: str) -> "Codec":
-        """Set the fingerprint, in hexadecimal, which stays for as long as the weights do; return the codec.
+        """Set the fingerprint, in hexadecimal, which is valid until the weights change; return the codec.
 
-        What a saved codec states is its fingerprint, whatever the code makes of its parts' names later.
+        A saved codec keeps the fingerprint that its file states, even if parameters are renamed later.
         """
         self._fingerprint = bytes.fromhex(fingerprint), self._changes()
         return self
@@ -332,7 +334,7 @@ class Codec(Part):
         return [-1 if value.is_inference() else value._version for value in self.state_dict(keep_vars=True).values()]
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Take weights as every module does; the fingerprint changes with them."""
+        """Load weights as every module does; the fingerprint is then computed again."""
         self._fingerprint = None
         return super().load_state_dict(*args, **kwargs)
 

@@ -1,4 +1,4 @@
-"""Do the parts of a codec fit together? Asked once, when it is built."""
+"""Checks that the parts of a codec fit together, once, when it is built."""
 
 from collections.abc import Iterable, Mapping
 
@@ -47,7 +47,7 @@ def _check_decoder(
 
 
 def _check_latent(autoencoder: Autoencoder, encoder: Encoder) -> None:
-    """Compare with what an encoder that works on the latent was built for."""
+    """Compare the latent with the one for which an encoder on the latent was built."""
     if encoder.stride % autoencoder.stride:
         raise ValueError(
             f"the stride {encoder.stride} of {_name(encoder)} must be a multiple of the stride {autoencoder.stride} "
@@ -67,13 +67,13 @@ def _check_latent(autoencoder: Autoencoder, encoder: Encoder) -> None:
 
 
 def _check_features(encoder: Encoder, quantizer: Quantizer, conditioner: Conditioner) -> None:
-    """Compare the features with those that a conditioner was built for."""
+    """Compare the features with those for which a conditioner was built."""
     _expect("channels", quantizer.channels, quantizer, conditioner.feature_channels, conditioner)
     _expect("pixels a feature position", encoder.stride, encoder, conditioner.feature_stride, conditioner)
 
 
 def _check_order(conditioning: Mapping[str, Conditioner]) -> None:
-    """Look for what each conditioner needs among what earlier ones provide."""
+    """Raise ValueError where a conditioner needs a field that no earlier one provides."""
     before: list[Conditioner] = []
     for conditioner in conditioning.values():
         missing = conditioner.requires - _provided(before)
@@ -102,16 +102,17 @@ def _check_fields(conditioning: Mapping[str, Conditioner], decoder: Decoder) -> 
             )
 
 
-def _expect(what: str, given: int, giver: nn.Module, expected: int | None, taker: nn.Module) -> None:
-    """Compare where the taker expects a number; None takes any."""
+def _expect(quantity: str, output: int, producer: nn.Module, expected: int | None, consumer: nn.Module) -> None:
+    """Compare two numbers, where the consumer expects one; None takes any."""
     if expected is not None:
-        _equal(what, given, giver, expected, taker)
+        _equal(quantity, output, producer, expected, consumer)
 
 
-def _equal(what: str, given: int, giver: nn.Module, taken: int, taker: nn.Module) -> None:
-    if given != taken:
+def _equal(quantity: str, output: int, producer: nn.Module, expected: int, consumer: nn.Module) -> None:
+    if output != expected:
         raise ValueError(
-            f"{_name(giver)} gives {given} {what} but {_name(taker)} takes {taken}; set both to the same number"
+            f"{_name(producer)} gives {output} {quantity} but {_name(consumer)} takes {expected}; set both to the same "
+            "number"
         )
 
 

@@ -1,4 +1,4 @@
-"""Files: written as a whole or not at all, read with one clear line where they are wrong."""
+"""Files: written as a whole or not at all, and read with a one-line error where they are damaged."""
 
 import os
 import secrets
@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 STALE = 24 * 3600
-"""Seconds without a write after which a temporary file belongs to no process that is still at work."""
+"""Seconds without a write after which a temporary file counts as left behind by a killed process."""
 
 
 def write_whole(path: str | Path, data: bytes) -> None:
@@ -26,14 +26,14 @@ def write_whole(path: str | Path, data: bytes) -> None:
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of an older one when the block ends, and leaves no trace when it fails.
+    """Open a file that replaces an older one when the block ends, and that is removed where the block fails.
 
-    What is written lies until then beside the target, hidden, as `.ulcompress-<random>.partial`; only a killed process
-    leaves that behind, and a later writer to the folder removes it after a day. The permissions of an older file stay.
-    A link is followed, so that the file which it leads to is replaced. Devices and pipes are written directly.
+    Until then it is hidden beside the target, as `.ulcompress-<random>.partial`; only a killed process leaves it
+    behind, and a later writer to the folder removes it after a day. The permissions of an older file stay. A link is
+    followed, so that its target is replaced. Devices and pipes are written directly.
 
     Raises:
-        OSError: It cannot be written; one line names the path and says why.
+        OSError: The file cannot be written; one line names the path and says why.
     """
     try:
         if is_stream(path):
@@ -47,7 +47,7 @@ def whole_file(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def is_stream(path: str | Path) -> bool:
-    """Say whether a path is there and is neither a file nor a folder, but a device, a pipe or a socket."""
+    """Say whether a path exists and is neither a file nor a folder, but a device, a pipe or a socket."""
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
@@ -60,10 +60,10 @@ def _replacing(target: Path) -> Iterator[BinaryIO]:
     _remove_stale(target.parent)
     partial = target.with_name(f".ulcompress-{secrets.token_hex(8)}.partial")
     try:
-        with open(partial, "xb") as file:  # exclusive: neither a file nor a link that somebody has laid there
+        with open(partial, "xb") as file:  # exclusive: it opens no existing file or link
             yield file
             file.flush()
-            os.fsync(file.fileno())  # the folder is not: after a power cut the old file is there or the new one
+            os.fsync(file.fileno())  # the folder needs none: after a power cut the path has the old file or the new one
         if target.exists():
             partial.chmod(stat.S_IMODE(target.stat().st_mode))
         partial.replace(target)
@@ -74,20 +74,20 @@ def _replacing(target: Path) -> Iterator[BinaryIO]:
 
 @cache
 def _remove_stale(folder: Path) -> None:
-    """Remove what killed processes have left in a folder, once in the life of a process."""
+    """Remove the temporary files of killed processes from a folder, once per process."""
     for partial in folder.glob(".ulcompress-*.partial"):
-        with suppress(OSError):  # another process may be as quick
+        with suppress(OSError):  # another process may have removed it
             if time.time() - partial.stat().st_mtime > STALE:
                 partial.unlink()
 
 
 def read_torch(path: str | Path) -> Any:
-    """Return what torch.save wrote, of which nothing is executed; ValueError says why it cannot be read."""
+    """Return the content of a file of torch.save without executing anything in it; ValueError says why it cannot."""
     import torch
 
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever other files do to its reader
+    except Exception as error:  # torch raises anything on other files
         raise ValueError(next(iter(str(error).splitlines()), type(error).__name__)) from error
 
 
@@ -95,12 +95,12 @@ def read_yaml(path: Path, *, kind: str, section: str) -> dict[str, Any]:
     """Read a YAML file of named sections, `${...}` resolved as OmegaConf does.
 
     Args:
-        path: The file.
-        kind: What it should be, for the error: `experiment`.
-        section: A name that one expects in it, for the error: `model`.
+        path: Path of the file.
+        kind: Kind of file for the error, `experiment` for instance.
+        section: Name of an expected section for the error, `model` for instance.
 
     Raises:
-        ValueError: It cannot be read, or holds something else.
+        ValueError: The file cannot be read, or holds something else.
     """
     try:
         content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)

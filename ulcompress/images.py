@@ -1,4 +1,4 @@
-"""Image files to and from tensors; the only place that knows what a file of pixels can look like."""
+"""Image files to and from tensors; no other module depends on the formats of image files."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ FORMATS = (
     *("PNG", "JPEG", "WEBP", "AVIF", "JXL", "JPEG2000", "TIFF", "GIF", "BMP", "DIB", "PPM", "QOI", "PSD"),
     *("SGI", "PCX", "TGA"),  # the last has no signature
 )
-"""The formats that are read, by their names in Pillow. Not among them are those for which it starts another program
-(EPS), opens files of any format within (IPTC, icons), unpacks without a limit (FITS), or has no decoder of its own."""
+"""The formats that are read, by their names in Pillow. Left out are those for which it starts another program (EPS),
+opens embedded files of any format (IPTC, icons), unpacks without a limit (FITS), or has no decoder itself."""
 LOSSLESS = {"PNG": {}, "WEBP": {"lossless": True}, "JXL": {"lossless": True}}
 LOSSLESS |= {"JPEG2000": {}, "TIFF": {}, "BMP": {}, "DIB": {}, "PPM": {}, "SGI": {}, "PCX": {}, "TGA": {}}
-"""How Pillow writes pixels as they are."""
+"""The formats that are written without loss, and Pillow's options for that."""
 LOSSY = ("JPEG", "WEBP", "AVIF", "JXL")
 """The formats that are written with a quality."""
 LARGER = "if you trust it, allow more (max_pixels), or make it smaller"
@@ -75,11 +75,11 @@ def open_image(
 
     Args:
         file: A path, or a file that is open for reading; it is read from its beginning.
-        name: Stands for the file in errors and warnings.
-        max_pixels: The most pixels that it may have; nothing of a larger one is decoded.
+        name: Name of the file in errors and warnings; None takes the path.
+        max_pixels: The most pixels that the image may have; a larger one is not decoded.
 
     Raises:
-        ImageError: It cannot be read, has too many pixels, or is of a high dynamic range.
+        ImageError: The file cannot be read, or its image has too many pixels or a high dynamic range.
     """
     label = name or (os.fspath(file) if isinstance(file, (str, os.PathLike)) else "image")
     try:
@@ -103,7 +103,7 @@ def open_image(
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Return width and height in the head of an image file, before any rotation; raises what Pillow does."""
+    """Return width and height from the head of an image file, before any rotation; raises Pillow's exceptions."""
     with open(path, "rb") as file:
         pixels, info = set_apart(file)
         if size := info.get("size"):
@@ -115,7 +115,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 def to_rgb(image: Image.Image, name: str = "image") -> Image.Image:
     """Convert an image of any mode to 8-bit RGB as a viewer would show it on a white page.
 
-    Colours are converted to sRGB from what the image says of them (`pixels.to_srgb`), the EXIF orientation is applied,
+    Colours are converted to sRGB from the image's colour space (`pixels.to_srgb`), the EXIF orientation is applied,
     alpha is composited on white. Deep pixels are scaled by the range of their type, not by their values
     (`pixels.to_8_bits`). Of an animation the first frame is taken. `name` is for errors and warnings.
     """
@@ -131,7 +131,7 @@ def to_rgb(image: Image.Image, name: str = "image") -> Image.Image:
     else:
         image = to_srgb(image, source, name)
     image = image if image.mode == "RGB" else image.convert("RGB")
-    image.info = {}  # what it said is done, and must not be done once more
+    image.info = {}  # the metadata have been applied, and must not be applied again
     return image
 
 
@@ -163,12 +163,13 @@ def image_bytes(tensor: Tensor, suffix: str, *, quality: int | None = None) -> b
     """Return the file of an RGB tensor (3, H, W) in [0, 1].
 
     Args:
-        tensor: Clamped and rounded to 8 bits.
-        suffix: Tells the format: `.png`, `.webp`, `.jxl`...
-        quality: From 0 to 100, of a lossy file; None for a lossless one.
+        tensor: The image; it is clamped and rounded to 8 bits.
+        suffix: Suffix of the format: `.png`, `.webp`, `.jxl`...
+        quality: Quality of a lossy file, from 0 to 100; None writes a lossless one.
 
     Raises:
-        ImageError: There is no such format, or not lossless or lossy as is asked for, or it is too small for the image.
+        ImageError: There is no such format, it is not lossless, or has no quality, as `quality` requires, or it cannot
+            hold an image of this size.
     """
     name = Image.registered_extensions().get(suffix.lower(), "")
     options = _options(name, suffix, quality)
@@ -186,11 +187,11 @@ def _options(name: str, suffix: str, quality: int | None) -> dict[str, object]:
     if quality is None:
         if name not in LOSSLESS:
             raise ImageError(
-                f"{suffix} would lose some of the image; use .png, .webp or .jxl, or give a quality (--quality)"
+                f"{suffix} is lossy; use .png, .webp or .jxl for a lossless image, or give a quality (--quality)"
             )
         return LOSSLESS[name]
     if name not in LOSSY:
-        raise ImageError(f"{suffix} has no quality; leave that out, or use .jpg, .webp, .avif or .jxl")
+        raise ImageError(f"{suffix} has no quality; leave the quality out, or use .jpg, .webp, .avif or .jxl")
     if not 0 <= quality <= 100:
         raise ImageError(f"got quality {quality}; give 0 to 100")
     return {"quality": quality}
@@ -203,13 +204,13 @@ def image_suffixes() -> set[str]:
 
 
 def readable_formats() -> tuple[str, ...]:
-    """Return those of `FORMATS` that Pillow can read here."""
+    """Return those of `FORMATS` that the installed Pillow can read."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def find_images(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """Return the given files, and of the given folders all images below them, as `folders.find_files` does.
+    """Return all paths that are files, and all images below those that are folders, as `folders.find_files` does.
 
     Raises ImageError for a path that is missing, and for a folder without images.
     """
@@ -229,7 +230,7 @@ def _decoded(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
     except (ImageError, ColourWarning, MemoryError, Image.DecompressionBombError):
         raise
     except Exception:
-        # The tags of a TIFF lie among those of its pixels, and Pillow reads all of them.
+        # A TIFF has its metadata among the tags of its pixels, and Pillow reads all of them.
         bare = without_metadata(pixels)
         if bare is None:
             raise
@@ -251,7 +252,7 @@ def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
 
 @contextmanager
 def _pillow_allows(pixels: int) -> Iterator[None]:
-    """Lift Pillow's own limit, which is one for the whole process, where it is the lower one."""
+    """Lift Pillow's limit, a variable of the whole process, where it is lower than `pixels`."""
     if Image.MAX_IMAGE_PIXELS is None or pixels <= Image.MAX_IMAGE_PIXELS:
         yield
         return
@@ -267,5 +268,5 @@ def _upright(image: Image.Image) -> Image.Image:
     image.load()
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # damaged EXIF data is no reason to refuse good pixels
+    except Exception:  # damaged EXIF data do not make the pixels unusable
         return image.copy()

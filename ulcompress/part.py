@@ -1,8 +1,9 @@
-"""What can be built again: parts of a codec, and trainings, which remember their constructor arguments."""
+"""Objects that a configuration builds and that return it again: the parts of a codec, and training modules."""
 
 import inspect
 import re
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,16 +12,16 @@ from torch import nn
 Class = TypeVar("Class", bound=type)
 
 
-class Recorded:
-    """Remembers the arguments that an object was built with.
+class Configurable:
+    """Remembers its constructor arguments, from which an equal object can be built.
 
-    They are recorded when the constructor is called, so that what was composed in Python, by a YAML file or by a
-    checkpoint is saved the same way. Arguments must be numbers, strings, booleans, None, parts, or lists and
+    The arguments are stored when the constructor is called, so that an object is saved the same way whether Python, a
+    YAML file or a checkpoint built it. Arguments must be numbers, strings, booleans, None, parts, or lists and
     dictionaries of these.
     """
 
     def __new__(cls, *args: Any, **kwargs: Any):
-        """Record the arguments; copying and unpickling come here without any and bring their record later."""
+        """Store the arguments; copying and unpickling call this without any and restore the stored ones later."""
         self = super().__new__(cls)
         bound = inspect.signature(cls.__init__).bind_partial(self, *args, **kwargs).arguments
         self.__dict__["_arguments"] = dict(list(bound.items())[1:])
@@ -30,8 +31,8 @@ class Recorded:
         """Return all constructor arguments, defaults included, as plain data; parts become `class_path` entries."""
         parameters = list(inspect.signature(type(self).__init__).parameters.values())[1:]
         named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-        given = self.__dict__["_arguments"]
-        return {p.name: _plain(given.get(p.name, p.default), p.name) for p in named}
+        stored = self.__dict__["_arguments"]
+        return {p.name: _plain(stored.get(p.name, p.default), p.name) for p in named}
 
     @classmethod
     def path(cls) -> str:
@@ -40,7 +41,7 @@ class Recorded:
         return f"{package}.{cls.__qualname__}"
 
 
-class Part(Recorded, nn.Module):
+class Part(Configurable, nn.Module):
     """A swappable part of a codec."""
 
     def config(self) -> dict[str, Any]:
@@ -48,7 +49,7 @@ class Part(Recorded, nn.Module):
         return {"class_path": self.path(), "init_args": self.arguments()}
 
     def check_state(self) -> None:
-        """Raise ValueError where buffers that were just loaded hold what training cannot have put there."""
+        """Raise ValueError where buffers that were just loaded hold values that no training produces."""
 
 
 def loadable(*, sources: Sequence[str] = (), plain: Sequence[str] = ()) -> Callable[[Class], Class]:
@@ -77,6 +78,12 @@ def loadable(*, sources: Sequence[str] = (), plain: Sequence[str] = ()) -> Calla
 def sources_of(kind: type) -> frozenset[str] | None:
     """Return the `sources` of a class that is declared `loadable`; None of any other."""
     return vars(kind).get("_loadable")
+
+
+def class_of(path: str) -> type:
+    """Return the class that a configuration's `class_path` names, which is imported for it."""
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)
 
 
 def _takes_strings(argument: inspect.Parameter) -> bool:

@@ -22,7 +22,7 @@ class Source:
     latent: Tensor
     """The autoencoder's latent of the image, (B, C, h, w)."""
     captions: list[str | None]
-    """One caption an image; None where there is none."""
+    """One caption for each image, or None."""
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,18 @@ class Condition:
     """What the decoder knows of the image, field by field; a field that no conditioner provides is None.
 
     The fields below are those of the parts that come with the package. A conditioner from elsewhere may provide others
-    by any name, `edges` for instance; its tensor tells the kind: a map (B, C, h, w), a vector (B, C) or tokens
-    (B, L, C).
+    by any name, `edges` for instance. The shape of its tensor says of which kind it is: a map (B, C, h, w), a vector
+    (B, C) or tokens (B, L, C).
     """
 
     spatial: Tensor | None = None
-    """Features on a grid that the decoder's own grid is a multiple of, (B, C, h, w)."""
+    """Features on a grid whose multiple is the grid of the decoder, (B, C, h, w)."""
     text: Tensor | None = None
     """Token embeddings, (B, L, C)."""
     text_mask: Tensor | None = None
     """True where a text token counts, (B, L)."""
     text_null: Tensor | None = None
-    """Embeddings of the empty caption, all of which count, (B, L', C); what guidance leads away from."""
+    """Embeddings of the empty caption, none of them masked, (B, L', C); guidance leads away from these."""
     base: Tensor | None = None
     """A first reconstruction, RGB in [0, 1], (B, 3, H, W)."""
     syntax: Tensor | None = None
@@ -93,7 +93,7 @@ WELL_KNOWN = frozenset(f.name for f in fields(Condition)) - {"others"}
 
 @dataclass(frozen=True)
 class HyperSymbols:
-    """The symbols of a latent whose probabilities another one tells."""
+    """The symbols of a latent and of the hyper-latent that predicts its probabilities."""
 
     latent: Tensor
     """Rounded differences from the means, int32, (B, C, h, w)."""
@@ -106,19 +106,19 @@ class HyperSymbols:
 
 
 @dataclass(frozen=True)
-class StagedSymbols:
-    """The symbols of features that were quantised in stages."""
+class ResidualIndices:
+    """Codebook indices of residual quantisation, one tensor a stage."""
 
-    stages: tuple[Tensor, ...]
-    """The indices of each stage that is sent, int64, (B, h', w') on its own grid."""
+    indices: tuple[Tensor, ...]
+    """The indices of each stage that is sent, int64, (B, h', w') on the grid of the stage."""
     rows: int
-    """Of the features: h."""
+    """Rows of the features, h."""
     columns: int
-    """w."""
+    """Columns of the features, w."""
 
-    def to(self, device: Any) -> StagedSymbols:
+    def to(self, device: Any) -> ResidualIndices:
         """Return a copy on a device."""
-        return replace(self, stages=tuple(stage.to(device) for stage in self.stages))
+        return replace(self, indices=tuple(stage.to(device) for stage in self.indices))
 
 
 @dataclass(frozen=True)
@@ -140,10 +140,11 @@ class Code:
     """All that a file holds of one image, before it is turned into bytes."""
 
     height: int
-    """Of the image, in pixels."""
+    """Height of the image in pixels."""
     width: int
+    """Width of the image in pixels."""
     symbols: Any
-    """Of the quantiser: a tensor (1, ...) or a record of such tensors; it has `to(device)`."""
+    """Symbols of the quantiser: a tensor (1, ...) or a record of such tensors; it has `to(device)`."""
     sides: dict[str, Any]
     """Side information by the name of its conditioner; None where a conditioner sends nothing."""
 

@@ -5,6 +5,7 @@ import torch
 
 from ulcompress import autoencoders
 from ulcompress.autoencoders import Autoencoder, CosineAutoencoder, KLAutoencoder, PixelSpace, kl
+from ulcompress.testing import check_autoencoder
 
 
 def cosine():
@@ -38,31 +39,8 @@ def test_every_class_is_here():
     assert {c for c in classes if not inspect.isabstract(c)} == set(MAKERS)
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("rows, columns", [(1, 1), (1, 5), (4, 3), (67, 1)])
-def test_shapes(autoencoder, rows, columns):
-    image = images(autoencoder, rows, columns)
-    latent = autoencoder.encode(image)
-    assert latent.shape == (2, autoencoder.channels, rows, columns)
-    restored = autoencoder.decode(latent)
-    assert restored.shape == image.shape
-    assert restored.isfinite().all()
-
-
-@torch.no_grad()
-def test_deterministic_and_apart_for_every_image(autoencoder):
-    image = images(autoencoder, 3, 2)
-    latent = autoencoder.encode(image)
-    assert torch.equal(autoencoder.encode(image), latent)
-    assert torch.equal(autoencoder.decode(latent), autoencoder.decode(latent))
-    torch.testing.assert_close(autoencoder.encode(image[1:]), latent[1:])
-
-
-def test_gradients_reach_the_image(autoencoder):
-    image = images(autoencoder, 2, 2).requires_grad_()
-    autoencoder.decode(autoencoder.encode(image)).square().sum().backward()
-    assert image.grad.isfinite().all()
-    assert image.grad.abs().max() > 0
+def test_it_keeps_the_contract(autoencoder):
+    check_autoencoder(autoencoder)
 
 
 @torch.no_grad()

@@ -3,11 +3,12 @@ import torch
 
 from callbacks import RateLogger
 from callbacks.rate import file_rates
+from ulcompress.training import CodedImage
 
 
 def test_rates_are_those_of_a_file(tiny_codec):
     image = torch.rand(3, 40, 56, generator=torch.Generator().manual_seed(0))
-    rates = file_rates(tiny_codec, image, "a red cup")
+    rates = file_rates(CodedImage(tiny_codec, image, "a red cup"))
     data = tiny_codec.compress(image, "a red cup")
     assert set(rates) == {"file", "text", "spatial"}
     assert rates["file"] == 8 * len(data) / (40 * 56)
@@ -18,7 +19,7 @@ def test_rates_are_those_of_a_file(tiny_codec):
 
 def test_streams_that_need_a_network_are_counted_too(tiny_guided_codec):
     image = torch.rand(3, 40, 56, generator=torch.Generator().manual_seed(0))
-    rates = file_rates(tiny_guided_codec, image, None)
+    rates = file_rates(CodedImage(tiny_guided_codec, image, None))
     code = tiny_guided_codec.encode(image)
     with torch.no_grad():
         syntax = float(tiny_guided_codec.conditioning["syntax"].bits(code.sides["syntax"]))
@@ -30,8 +31,8 @@ def test_streams_that_need_a_network_are_counted_too(tiny_guided_codec):
 def test_the_mean_is_over_as_many_images_as_asked_for(fit, codec_module, monkeypatch):
     seen = []
 
-    def rates(codec, image, caption):
-        seen.append(caption)
+    def rates(coded):
+        seen.append(coded.caption)
         return {"file": float(len(seen))}
 
     monkeypatch.setattr("callbacks.rate.file_rates", rates)

@@ -123,7 +123,7 @@ def test_the_command(folder, monkeypatch, capsys):
     monkeypatch.setattr("ulcompress.captioning.captioner.BlipCaptioner", lambda **options: SizeCaptioner())
     (folder / "2.png").write_bytes(b"broken")
     assert run(["caption", str(folder)]) == 1
-    assert "4 captions made, 0 were there, 1 images unreadable" in capsys.readouterr().out
+    assert "4 captions made, 0 existed, 1 images unreadable" in capsys.readouterr().out
     assert (folder / "3.txt").read_text() == "4 pixels wide\n"
 
 

@@ -18,7 +18,7 @@ from ulcompress.encoders import HyperEncoder
 from ulcompress.entropy import UniformEntropy
 from ulcompress.quantizers import VectorQuantizer
 
-RATES = Path(__file__).parents[1] / "experiments/perco/rates"
+RATES = Path(__file__).parents[2] / "experiments/perco/rates"
 RECIPE = RATES.parent / "sd.yaml"
 POINTS = {
     "0.1250": (8, 256, 32_768),
@@ -101,3 +101,13 @@ def test_info_tells_every_rate_of_a_codec_with_several(capsys):
     shown = capsys.readouterr().out
     third = math.log2(3) + 24 * 16 * 10 + 48 * 32 * (7 + 10)
     assert f"rate 3, 768 x 512: {third:g} bits" in shown and "rate 1, 768 x 512: 3841.58 bits" in shown
+
+
+def test_info_asks_every_conditioner_what_it_costs(capsys, monkeypatch):
+    asked = []
+    cost = classmethod(lambda cls, arguments: asked.append(arguments) or "a map of two colours")
+    monkeypatch.setattr(SpatialFeatures, "nominal_cost", cost)
+    assert run(["info", str(RECIPE)]) == 0
+    shown = capsys.readouterr().out
+    assert "  spatial  a map of two colours" in shown and asked == [{}]
+    assert "  text     a caption of up to 32 tokens, coded by learnt frequencies" in shown

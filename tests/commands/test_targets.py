@@ -77,11 +77,12 @@ def test_two_for_one_file_are_refused_before_anything_is_made(here, inputs, outp
 
 def test_files_that_are_there(here, capsys):
     Path("b.ulc").touch()
-    with pytest.raises(ValueError, match=r"b\.ulc exists; use --force to overwrite, --skip-existing to do the others"):
+    advice = "use --force to overwrite, --skip-existing to write the others"
+    with pytest.raises(ValueError, match=rf"b\.ulc exists; {advice}"):
         jobs("a.png b.png")
     assert targets("a.png b.png", force=True) == ["a.ulc", "b.ulc"]
     assert targets("a.png b.png", skip_existing=True) == ["a.ulc"]
-    assert capsys.readouterr().err == "ulcompress: 1 of 2 are there already and skipped\n"
+    assert capsys.readouterr().err == "ulcompress: 1 of 2 exist already and are skipped\n"
 
 
 def test_a_link_that_leads_nowhere_is_there(here):

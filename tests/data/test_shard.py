@@ -163,7 +163,7 @@ def test_huge_attributes_are_refused(shard):
 
 
 def test_what_follows_the_end_marker_is_told(shard):
-    with pytest.warns(UserWarning, match=r"x\.tar goes on behind its end marker, with what was not read"):
+    with pytest.warns(UserWarning, match=r"x\.tar has data behind its end marker, which were not read"):
         assert set(images_of(shard(archive(*ORDINARY[:1]) + archive(*ORDINARY[1:])))) == {"a.png"}
 
 

@@ -129,10 +129,10 @@ def test_an_estimate_that_does_not_fit_is_refused(one_thread):
     sizes = {"channels": 4, "text_channels": 8, "widths": (32, 32), "head_channels": 8}
     unet = UNet(**sizes, maps={"estimate": 3})
     with pytest.raises(
-        ValueError, match="LinearEstimate has 4 channels, but UNet predicts 4 and sees an estimate of 3"
+        ValueError, match="LinearEstimate has 4 channels, but UNet predicts 4 and takes an estimate of 3"
     ):
         DiffusionDecoder(denoiser=unet, estimate=LinearEstimate(channels=4))
-    with pytest.raises(ValueError, match="UNet sees an estimate of its target, but the decoder has none"):
+    with pytest.raises(ValueError, match="UNet takes an estimate of its target, but the decoder has none"):
         DiffusionDecoder(denoiser=unet)
     with pytest.raises(ValueError, match="the residual to an estimate is diffused, but there is none"):
         DiffusionDecoder(denoiser=UNet(**sizes, maps={"spatial": 3}), objective=Objective(diffused="residual"))

@@ -1,6 +1,5 @@
 import inspect
 
-import jsonargparse
 import pytest
 import torch
 
@@ -9,6 +8,7 @@ from ulcompress.autoencoders import CosineAutoencoder
 from ulcompress.diffusion import BaseEstimate, Estimate, LinearEstimate
 from ulcompress.encoders import CosineEncoder, HyperEncoder
 from ulcompress.records import Condition
+from ulcompress.testing import check_estimate
 
 ESTIMATES = {
     "linear": lambda: LinearEstimate(spatial_channels=12, spatial_stride=16, channels=5, stride=8),
@@ -23,60 +23,14 @@ def estimate(request, one_thread):
     return ESTIMATES[request.param]()
 
 
-def condition_for(estimate, *, count=2, height=4, width=6):
-    """Return the fields that an estimate requires, for targets of height x width positions."""
-    scale = 1 if estimate.feature_stride is None else estimate.feature_stride // estimate.target_stride
-    shape = height // scale, width // scale
-    return Condition(
-        **{name: torch.rand(count, estimate.condition_channels[name], *shape) for name in estimate.requires}
-    )
-
-
 def test_every_class_is_here():
     exported = (getattr(diffusion, name) for name in diffusion.__all__)
     classes = {c for c in exported if inspect.isclass(c) and issubclass(c, Estimate)}
     assert {c for c in classes if not inspect.isabstract(c)} == {type(make()) for make in ESTIMATES.values()}
 
 
-def test_it_expects_channels_of_all_that_it_requires(estimate):
-    assert estimate.requires == estimate.condition_channels.keys()
-
-
-def test_it_is_on_the_grid_of_the_target(estimate):
-    assert estimate(condition_for(estimate)).shape == (2, estimate.channels, 4, 6)
-
-
-def test_it_depends_on_the_condition_alone(estimate):
-    condition = condition_for(estimate)
-    once = estimate(condition)
-    torch.manual_seed(7)
-    assert torch.equal(estimate(condition), once)
-    (name,) = estimate.requires
-    assert not torch.allclose(estimate(condition.with_(**{name: condition[name].flip(1)})), once)
-
-
-def test_nothing_depends_on_the_batch(estimate):
-    condition = condition_for(estimate, count=3)
-    together = estimate(condition)
-    for row in range(3):
-        torch.testing.assert_close(estimate(condition.of(torch.tensor([row])))[0], together[row])
-
-
-def test_the_condition_gets_a_gradient(estimate):
-    condition = condition_for(estimate)
-    (name,) = estimate.requires
-    condition[name].requires_grad_()
-    estimate(condition).square().sum().backward()
-    assert condition[name].grad.isfinite().all() and condition[name].grad.any()
-
-
-def test_a_configuration_builds_an_equal_estimate(estimate):
-    parser = jsonargparse.ArgumentParser()
-    parser.add_argument("--estimate", type=Estimate)
-    again = parser.instantiate(parser.parse_object({"estimate": estimate.config()})).estimate
-    assert again.config() == estimate.config() and again.added == estimate.added
-    condition = condition_for(estimate)
-    torch.testing.assert_close(again(condition), estimate(condition))
+def test_it_keeps_the_contract(estimate):
+    check_estimate(estimate)
 
 
 @torch.no_grad()

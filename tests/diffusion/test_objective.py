@@ -13,7 +13,7 @@ CASES = [
     for prediction in PREDICTIONS
     if prediction != "epsilon" or schedule == "signal_left"
 ]
-"""Epsilon says nothing of the image at pure noise."""
+"""Epsilon does not determine x_0 at pure noise."""
 PAIRS = [(schedule, one, other) for schedule, one in CASES for other in PREDICTIONS if (schedule, other) in CASES]
 WEIGHTINGS = [(schedule, one, {"error": other}) for schedule, one, other in PAIRS]
 WEIGHTINGS += [(*case, weighting) for case in CASES for weighting in ({}, {"min_snr": 5.0})]
@@ -158,7 +158,7 @@ def test_what_is_diffused_comes_back(diffused):
         ({"prediction": "x0"}, "prediction must be one of v_prediction, epsilon, sample, velocity, got 'x0'"),
         ({"error": "x0"}, "error must be one of v_prediction, epsilon, sample, velocity, got 'x0'"),
         ({"prediction": "epsilon"}, "at pure noise; .* set the schedule's zero_terminal_snr to false"),
-        ({"error": "epsilon"}, "epsilon says nothing of the image at pure noise"),
+        ({"error": "epsilon"}, "epsilon does not determine x_0 at pure noise"),
         ({"min_snr": 5.0, "error": "sample"}, "leave min_snr or error out"),
         ({"min_snr": 0.0}, "min_snr must be above 0, got 0.0"),
         ({"terminal_share": 7.0}, "terminal_share is a share of the training samples, 0 to 1, got 7.0"),

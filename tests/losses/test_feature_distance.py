@@ -72,7 +72,7 @@ def test_the_file_is_the_one_that_counts(distance, random_backbone, tmp_path):
 
 
 def test_unknown_backbone_is_refused():
-    with pytest.raises(ValueError, match=r"backbone 'resnet9' is unknown; give a classifier of torchvision's"):
+    with pytest.raises(ValueError, match=r"backbone 'resnet9' is unknown; name a torchvision classifier"):
         FeatureDistance(backbone="resnet9")
 
 

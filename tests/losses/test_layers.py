@@ -81,7 +81,7 @@ JOINED = [{"name": f"j{n}", "kind": "join", "inputs": [f"j{n - 1}" if n else "im
         (None, "0 layers and 0 maps"),
         ({"layers": [], "maps": ["image"]}, "0 layers"),
         ({"layers": [CONV], "maps": []}, "0 maps"),
-        ({"layers": [CONV], "maps": ["b"]}, "not all of them layers"),
+        ({"layers": [CONV], "maps": ["b"]}, "not all names of layers"),
         ({"layers": [CONV | {"kind": "os.system"}], "maps": ["a"]}, "of the kind 'os.system'; known are conv"),
         ({"layers": [CONV | {"inputs": ["b"]}], "maps": ["a"]}, "which are not before it"),
         ({"layers": [CONV, CONV], "maps": ["a"]}, "the layer 'a'"),

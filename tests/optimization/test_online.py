@@ -195,7 +195,7 @@ def test_a_syntax_that_was_left_out_is_not_searched(tiny_guided_codec):
     assert code.sides["syntax"] is None
     refined = OnlineOptimizer(check_every=2).refine(tiny_guided_codec, image, code, steps=4)
     assert refined.sides["syntax"] is None
-    with pytest.raises(ValueError, match="nothing can be searched by the name 'syntax' here, only features"):
+    with pytest.raises(ValueError, match="the code has no variable 'syntax' to search; it has features"):
         OnlineOptimizer(variables=["syntax"]).refine(tiny_guided_codec, image, code)
 
 
@@ -206,14 +206,14 @@ def test_a_search_keeps_to_the_rate(tiny_staged_codec):
     image = image_of()
     code = tiny_staged_codec.encode(image, rate=1)
     refined = OnlineOptimizer(check_every=2, learning_rate=0.3).refine(tiny_staged_codec, image, code, steps=20)
-    assert len(refined.symbols.stages) == 1
-    assert not torch.equal(refined.symbols.stages[0], code.symbols.stages[0])
+    assert len(refined.symbols.indices) == 1
+    assert not torch.equal(refined.symbols.indices[0], code.symbols.indices[0])
 
 
 @pytest.mark.parametrize("name", ["text", "spatial", "nothing"])
 def test_what_cannot_be_searched_is_refused(filled_codec, name):
     code = filled_codec.encode(image_of(), "a red cup")
-    with pytest.raises(ValueError, match=f"by the name '{name}' here, only features"):
+    with pytest.raises(ValueError, match=f"no variable '{name}' to search; it has features"):
         OnlineOptimizer(variables=[name]).refine(filled_codec, image_of(), code)
 
 
@@ -222,7 +222,7 @@ def test_what_cannot_be_searched_is_refused(filled_codec, name):
     [
         ({"objective": "best"}, "objective must be one of sampler, training, got 'best'"),
         ({"variables": []}, "variables is empty"),
-        ({"weights": {"lpips": 1.0}}, "weights are of distortion, rate, perceptual, got one of 'lpips'"),
+        ({"weights": {"lpips": 1.0}}, "weights has the keys distortion, rate, perceptual, got 'lpips'"),
         ({"crop": 0}, "must be at least 1"),
         ({"sampler_steps": 0}, "must be at least 1"),
     ],

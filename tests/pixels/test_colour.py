@@ -279,7 +279,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_statement_is_a_warning(shown, name):
-    with pytest.warns(ColourWarning, match="^photo: colours are taken as sRGB, for what it says of them is damaged"):
+    with pytest.warns(ColourWarning, match="^photo: colours are taken as sRGB, as the description of its colour"):
         assert (read(png(Image.fromarray(shown), BROKEN[name])) == shown).all()
 
 

@@ -272,6 +272,18 @@ def test_any_other_file_is_no_checkpoint(content, tmp_path):
         read_checkpoint(tmp_path / "other")
 
 
+def test_an_encoder_alone_keeps_its_fingerprint_in_any_mode(tiny_codec, saved):
+    codec = load(saved, encoder_only=True)
+    assert codec.train().eval().fingerprint == codec.eval().fingerprint == tiny_codec.fingerprint
+
+
+def test_what_a_directory_states_is_the_fingerprint_of_its_codec(saved):
+    """Whatever the code computes of the names that its parameters have by now."""
+    weights = saved / "model.safetensors"
+    save_file(load_file(weights), weights, metadata={"fingerprint": "abcdef"})
+    assert load(saved).fingerprint == load(saved, encoder_only=True).fingerprint == bytes.fromhex("abcdef")
+
+
 def test_a_codec_whose_file_does_not_tell_its_fingerprint_compresses(tiny_codec, saved):
     path = saved / "model.safetensors"
     save_file(load_file(path), path)

@@ -268,9 +268,9 @@ def test_an_image_that_is_not_finite_is_an_error(tiny_codec):
     ("merges", "message"),
     [
         ([[255 + n, 255 + n] for n in range(44)], "they make more than 16777216 bytes"),
-        ([[97, 256]] + [[-1, -1]] * 43, "joins tokens that are not there before it"),
-        ([[97, -2]] + [[-1, -1]] * 43, "joins tokens that are not there before it"),
-        ([[-1, -1], [97, 98]] + [[-1, -1]] * 42, "joins tokens that are not there before it"),
+        ([[97, 256]] + [[-1, -1]] * 43, "joins tokens that no earlier row defines"),
+        ([[97, -2]] + [[-1, -1]] * 43, "joins tokens that no earlier row defines"),
+        ([[-1, -1], [97, 98]] + [[-1, -1]] * 42, "joins tokens that no earlier row defines"),
     ],
 )
 def test_a_vocabulary_that_no_training_makes_is_refused(merges, message, saved):

@@ -234,5 +234,5 @@ def test_training_lowers_rate_and_distortion(name):
 
 
 def test_models_without_an_independent_latent_are_refused(one_thread):
-    with pytest.raises(ValueError, match="mbt2018 codes its latent in another way; use StringQuantizer, or one of"):
+    with pytest.raises(ValueError, match="mbt2018 has another entropy model; use StringQuantizer, or one of"):
         HyperpriorQuantizer(model=CompressAIModel(name="mbt2018", sizes=SIZES))

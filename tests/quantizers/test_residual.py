@@ -62,15 +62,15 @@ def test_each_stage_quantises_what_the_others_have_left():
 def test_every_rate_comes_back(build, rate_weight, rate, candidates):
     quantizer, features = build(rate_weight=rate_weight, candidates=candidates), torch.randn(1, 6, 3, 5)
     whole, part = quantizer(features), quantizer.at_rate(features, rate)
-    assert quantizer.rate_of(part.symbols) == len(part.symbols.stages) == rate
+    assert quantizer.rate_of(part.symbols) == len(part.symbols.indices) == rate
     if candidates == 1:  # nothing is chosen for the sake of a later stage
-        assert all(map(torch.equal, part.symbols.stages, whole.symbols.stages))
-    assert [tuple(stage.shape) for stage in part.symbols.stages] == [(1, 2, 3), (1, 3, 5), (1, 3, 5)][:rate]
+        assert all(map(torch.equal, part.symbols.indices, whole.symbols.indices))
+    assert [tuple(stage.shape) for stage in part.symbols.indices] == [(1, 2, 3), (1, 3, 5), (1, 3, 5)][:rate]
     coder = ArithmeticEncoder()
     quantizer.write(part.symbols, coder)
     data = coder.finish()
     again = quantizer.read(ArithmeticDecoder(data), (3, 5))
-    assert all(map(torch.equal, again.stages, part.symbols.stages))
+    assert all(map(torch.equal, again.indices, part.symbols.indices))
     assert torch.equal(quantizer.dequantize(again), part.features)
     assert abs(8 * len(data) - float(part.bits)) <= 9
     assert (rate == 3) == (float(part.bits) == float(whole.bits))
@@ -86,7 +86,7 @@ def test_an_entry_is_chosen_for_what_the_next_stage_makes_of_it():
     found = {}
     for candidates in (1, 2):
         quantizer = plain(*GREEDY, candidates=candidates)
-        found[candidates] = [[int(i) for i in quantizer.at_rate(features, r).symbols.stages] for r in (1, 2)]
+        found[candidates] = [[int(i) for i in quantizer.at_rate(features, r).symbols.indices] for r in (1, 2)]
     assert found == {1: [[0], [0, 0]], 2: [[0], [1, 0]]}
 
 
@@ -99,7 +99,7 @@ def test_in_a_mixed_batch_only_images_with_a_next_stage_look_ahead():
     quantized = quantizer.mixed(torch.tensor([3.0, 4.0]).view(1, 2, 1, 1).expand(6, 2, 1, 1))
     sent = quantized.features[:, :, 0, 0]
     assert sorted([round(float(value), 3) for value in row] for row in sent) == 3 * [[0.5, 0.8]] + 3 * [[0.6, 0.8]]
-    assert sorted(quantized.symbols.stages[0].flatten().tolist()) == [0, 0, 0, 1, 1, 1]
+    assert sorted(quantized.symbols.indices[0].flatten().tolist()) == [0, 0, 0, 1, 1, 1]
 
 
 @torch.no_grad()
@@ -125,7 +125,7 @@ def test_with_all_candidates_two_stages_are_as_good_as_a_search_through_all_pair
                 each = (smaller[:, None] - second).square().sum(-1) + costs[1]
                 sums.append(cost + each.min(1).values.sum())
             where = row // side, column // side
-            assert int(quantized.symbols.stages[0][0][where]) == int(torch.stack(sums).argmin()), where
+            assert int(quantized.symbols.indices[0][0][where]) == int(torch.stack(sums).argmin()), where
 
 
 @torch.no_grad()
@@ -135,7 +135,7 @@ def test_entries_follow_what_is_nearest_to_them_whatever_is_sent():
     for stage in quantizer.stages:
         stage.decay = 0.5  # from a weight of 2 for each
     features = torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)
-    assert [int(indices) for indices in quantizer(features).symbols.stages] == [1, 0]
+    assert [int(indices) for indices in quantizer(features).symbols.indices] == [1, 0]
     first, second = (stage.entries for stage in quantizer.stages)
     torch.testing.assert_close(first, torch.tensor([[1.6 / 3, 0.8], [0.6, 0.2]]))
     torch.testing.assert_close(second, torch.tensor([[0.0, 0.6], [-0.6, 0.0]]))
@@ -151,7 +151,7 @@ def test_blocks_that_do_not_nest_are_quantised_stage_by_stage():
             codebook_sizes=[6, 6], blocks=[3, 2], channels=6, dimension=4, candidates=candidates
         )
         quantizer(torch.randn(6, 6, 6, 6))
-        symbols.append(quantizer.eval()(features).symbols.stages)
+        symbols.append(quantizer.eval()(features).symbols.indices)
     assert all(map(torch.equal, *symbols))
 
 
@@ -168,7 +168,7 @@ def test_training_lowers_the_distortion_of_every_rate():
         vectors = F.normalize(quantizer.project_in(given.movedim(1, -1)) - quantizer.mean, dim=-1).movedim(-1, 1)
         found = []
         for rate in (1, 2):
-            symbols = quantizer.eval().at_rate(given, rate).symbols.stages
+            symbols = quantizer.eval().at_rate(given, rate).symbols.indices
             codes = [stage.entries[indices] for stage, indices in zip(quantizer.stages, symbols, strict=False)]
             found.append((vectors - sum(codes).movedim(-1, 1)).square().sum(1).mean())
         return torch.stack(found)
@@ -224,7 +224,7 @@ def test_weights_in_half_precision_read_what_those_in_memory_wrote():
     coder = ArithmeticEncoder()
     quantizer.write(symbols, coder)
     again = loaded.read(ArithmeticDecoder(coder.finish()), (5, 4))
-    assert all(map(torch.equal, again.stages, symbols.stages))
+    assert all(map(torch.equal, again.indices, symbols.indices))
 
 
 def test_in_a_mixed_batch_images_with_all_stages_alone_move_the_encoder():
@@ -274,7 +274,7 @@ def test_a_mixed_batch_is_shared_evenly_by_the_rates():
     quantized = quantizer.mixed(features)
     sums = sorted(round(float(value), 3) for value in quantized.features[:, 1])
     assert sums[0] == sums[1] < sums[2] == sums[3] < sums[4] == sums[5]
-    assert len(quantized.symbols.stages) == 3
+    assert len(quantized.symbols.indices) == 3
     bits = quantized.bits.sort().values
     assert bits[0] == bits[1] < bits[2] == bits[3] < bits[4] == bits[5]
     alone = {round(float(quantizer.mixed(features[:1]).features[0, 1]), 1) for _ in range(60)}

@@ -128,8 +128,8 @@ def drift(hold: bool) -> float:
     encoder = nn.Linear(4, 4)
     quantizer = VectorQuantizer(codebook_size=32, channels=4, dimension=3, centred=True)
     if not hold:
-        centre = quantizer._centre
-        quantizer._centre = lambda projected: centre(projected).detach()
+        running_mean = quantizer._running_mean
+        quantizer._running_mean = lambda projected: running_mean(projected).detach()
     optimizer = torch.optim.Adam(encoder.parameters(), lr=0.05)
     start = None
     for _ in range(200):

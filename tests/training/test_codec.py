@@ -9,7 +9,7 @@ import ulcompress
 from ulcompress.commands.main import run
 from ulcompress.data import Batch
 from ulcompress.entropy import ContextModel
-from ulcompress.functional import distributed as ranks
+from ulcompress.functional import distributed
 from ulcompress.images import read_image
 from ulcompress.pretrained import save
 from ulcompress.quantizers import FiniteScalarQuantizer, HyperpriorQuantizer, ResidualQuantizer, StringQuantizer
@@ -266,7 +266,7 @@ def test_a_term_of_no_weight_has_gradients_where_processes_wait_for_them(tiny_co
     monkeypatch.setattr(module, "log", lambda *_, **__: None)
     monkeypatch.setattr(module, "log_dict", lambda *_, **__: None)
     for together in (False, True):
-        monkeypatch.setattr(ranks, "together", lambda: together)  # noqa: B023
+        monkeypatch.setattr(distributed, "together", lambda: together)  # noqa: B023
         used, alone = torch.ones((), requires_grad=True), torch.ones((), requires_grad=True)
         terms = {"used": 3 * used, "alone": 2 * alone}
         total = module.weighted_sum(terms, {"alone": 0.0}, "train", 1)

@@ -12,6 +12,7 @@ import torch
 
 from ulcompress.commands.main import run
 from ulcompress.pretrained import save
+from ulcompress.training.cli import _flat
 
 TINY = str(Path(__file__).parent / "tiny.yaml")
 
@@ -189,3 +190,19 @@ def test_a_validation_takes_the_weights_that_are_named(images, tiny_codec, tmp_p
         assert run([verb, *arguments(images)[1:], "--model.start", "start"]) == 0
         row = next(line for line in capsys.readouterr().out.splitlines() if "val/diffusion" in line)
         assert float(row.strip("│ ").split("│")[-1].strip()) > 1000
+
+
+def test_sources_of_weights_are_those_that_classes_declare():
+    """What a checkpoint brings itself is not compared with it; an argument of the same name in another class is."""
+    model = {
+        "class_path": "ulcompress.learned.compressai.CompressAIModel",
+        "init_args": {"quality": 3, "metric": "mse"},
+    }
+    denoiser = {"class_path": "ulcompress.denoisers.UNet", "init_args": {"pretrained": {"model": "sd"}, "widths": [32]}}
+    sampler = {"class_path": "ulcompress.diffusion.DDIM", "init_args": {"quality": 3}}
+    named = dict(_flat("model", {"encoder": model, "denoiser": denoiser, "sampler": sampler}))
+    assert {name: value for name, value in named.items() if not name.endswith("class_path")} == {
+        "model.encoder.init_args.metric": "mse",
+        "model.denoiser.init_args.widths": [32],
+        "model.sampler.init_args.quality": 3,
+    }

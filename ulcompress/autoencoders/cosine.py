@@ -34,7 +34,7 @@ class CosineAutoencoder(Autoencoder):
 
         Args:
             stride: Side of the blocks in pixels.
-            channels: Of the latent: how many of a block's coefficients are kept, those that images use most.
+            channels: Channels of the latent: how many coefficients of a block are kept, the most used by images first.
             widths: Channels of the network's levels, finest first; each but the last halves the resolution.
             layers: Residual blocks a level, less one.
 

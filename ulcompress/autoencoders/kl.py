@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ulcompress.autoencoders.base import Autoencoder
 from ulcompress.foundation.stable_diffusion import StableDiffusion, architecture_of, built_again, load_or_build
-from ulcompress.functional import distributed as ranks
+from ulcompress.functional import distributed
 from ulcompress.part import loadable
 
 DECAY = 0.99
@@ -40,7 +40,7 @@ class KLAutoencoder(Autoencoder):
         pretrained: StableDiffusion | None = None,
         architecture: dict[str, Any] | None = None,
     ):
-        """Build a small autoencoder with random weights, or take a pretrained one, which has its own sizes.
+        """Build a small autoencoder with random weights, or take a pretrained one, whose sizes replace those below.
 
         Args:
             channels: Channels of the latent.
@@ -52,15 +52,15 @@ class KLAutoencoder(Autoencoder):
                 it once took from `pretrained`, so that it needs that model no more.
 
         Raises:
-            ValueError: The widths cannot be used, both `pretrained` and `architecture` are given, or the pretrained
-                weights are not there.
+            ValueError: The widths cannot be used, `pretrained` and `architecture` are both set, or the pretrained
+                weights cannot be found.
         """
         super().__init__()
-        given = load_or_build(AutoencoderKL, "vae", pretrained, architecture)
-        self._given = given is not None
-        self.network = _small(channels, widths, layers, patch_size) if given is None else given
+        foreign = load_or_build(AutoencoderKL, "vae", pretrained, architecture)
+        self._is_foreign = foreign is not None
+        self.network = _small(channels, widths, layers, patch_size) if foreign is None else foreign
         options: Any = self.network.config
-        self.patch_size = 1 if self._given else patch_size
+        self.patch_size = 1 if self._is_foreign else patch_size
         self.channels = options.latent_channels
         self.stride = self.patch_size * 2 ** (len(options.block_out_channels) - 1)
         self.network.enable_tiling()
@@ -69,13 +69,13 @@ class KLAutoencoder(Autoencoder):
         self.network.tile_latent_min_size = TILE // self.stride
         self.latent_mean: Tensor
         self.latent_std: Tensor
-        scale = options.scaling_factor if self._given else 1.0
+        scale = options.scaling_factor if self._is_foreign else 1.0
         self.register_buffer("latent_mean", torch.zeros(self.channels))
         self.register_buffer("latent_std", torch.full((self.channels,), 1 / scale))
 
     def arguments(self) -> dict[str, Any]:
         """Return the constructor arguments; a pretrained network by its architecture."""
-        return built_again(architecture_of(self.network)) if self._given else super().arguments()
+        return built_again(architecture_of(self.network)) if self._is_foreign else super().arguments()
 
     def posterior(self, image: Tensor) -> DiagonalGaussianDistribution:
         """Return diffusers' diagonal Gaussian of the latent before normalisation, for training."""
@@ -102,7 +102,7 @@ class KLAutoencoder(Autoencoder):
     def observe(self, raw: Tensor) -> None:
         """Take a training batch of posterior values, (B, C, h, w), into the running statistics of the latent."""
         moments = torch.stack([raw.float().mean((0, 2, 3)), raw.float().square().mean((0, 2, 3))])
-        mean, square = ranks.summed(moments) / ranks.world_size()
+        mean, square = distributed.summed(moments) / distributed.world_size()
         old_square = self.latent_std.square() + self.latent_mean.square()
         new_mean = torch.lerp(mean, self.latent_mean, DECAY)
         new_square = torch.lerp(square, old_square, DECAY)

@@ -8,7 +8,7 @@ from ulcompress.part import loadable
 
 @loadable()
 class PixelSpace(Autoencoder):
-    """Takes the image as its own latent, scaled to [-1, 1]."""
+    """Uses the image itself, scaled to [-1, 1], as the latent."""
 
     stride = 1
     channels = 3

@@ -1,4 +1,4 @@
-"""Images to captions."""
+"""Networks that caption images."""
 
 import json
 from abc import ABC, abstractmethod
@@ -20,7 +20,7 @@ DEFAULT = "Salesforce/blip2-opt-2.7b-coco"
 
 
 class Captioner(Part, ABC):
-    """Says in a sentence what images show."""
+    """Describes the content of an image in one sentence."""
 
     @abstractmethod
     def caption(self, images: "Sequence[Image.Image]") -> list[str]:
@@ -47,13 +47,13 @@ class BlipCaptioner(Captioner):
 
         Args:
             model: Id on the model hub, or a directory.
-            revision: Commit, tag or branch on the hub; None takes the one in `hub.PINNED`, else the newest.
+            revision: Commit, tag or branch on the hub; None takes the one in `hub.PINNED`, else the newest commit.
             dtype: Precision of the weights: float32, float16 or bfloat16.
             device: Torch device.
-            max_tokens: Longest caption, in tokens of the model.
+            max_tokens: Length of the longest caption, in tokens of the model.
 
         Raises:
-            ValueError: The weights are not there, or are no BLIP-2; says what would do.
+            ValueError: The weights are missing, or are not those of a BLIP-2.
         """
         super().__init__()
         precision = dtype_of(dtype)
@@ -70,7 +70,7 @@ class BlipCaptioner(Captioner):
                 directory, dtype=precision, use_safetensors=True, output_loading_info=True
             )
             self.network, loading = loaded
-            if missing := sorted(loading["missing_keys"]):  # transformers would make them up at random
+            if missing := sorted(loading["missing_keys"]):  # transformers would initialise them at random
                 raise ValueError(f"the weights lack {missing[0]} and {len(missing) - 1} more")
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split()).partition(". ")[0]
@@ -84,7 +84,7 @@ class BlipCaptioner(Captioner):
 
     @torch.inference_mode()
     def caption(self, images: "Sequence[Image.Image]") -> list[str]:
-        """Return one caption for each RGB image, white space tidied, without the lines that may follow the first."""
+        """Return one caption for each RGB image: the first line, with its white space normalised."""
         inputs = self.processor(images=list(images), return_tensors="pt")
         pixels = inputs.pixel_values.to(self.network.device, self.network.dtype)
         tokens = self.network.generate(

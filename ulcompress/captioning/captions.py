@@ -1,4 +1,4 @@
-"""Captions of a folder of images: made once, in batches, kept where training finds them, and read by one reader."""
+"""Captions of a folder of images: made once, in batches, and stored where training reads them."""
 
 import codecs
 import itertools
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ulcompress.captioning.captioner import Captioner
 
 TEXT_SUFFIXES = (".txt", ".TXT")
-"""Of a caption file beside an image; the first one is what is written."""
+"""Suffixes of a caption file beside an image; new files get the first one."""
 GUESSED = "is not UTF-8 and was read as Windows-1252 (Latin-1); save it as UTF-8"
 # UTF-32 first: its mark in little-endian order begins with that of UTF-16.
 _MARKS = {
@@ -36,11 +36,11 @@ _LEGACY = "windows-1252"  # what files that are called Latin-1 hold
 
 
 class CaptionStore(ABC):
-    """Where captions are kept; what is added stays, whatever happens next."""
+    """Stores captions on disk, each as soon as it is added."""
 
     @abstractmethod
     def key(self, image: Path) -> str:
-        """Return under which name the caption of an image is kept."""
+        """Return the name under which the caption of an image is stored."""
 
     @abstractmethod
     def has(self, image: Path) -> bool:
@@ -48,7 +48,7 @@ class CaptionStore(ABC):
 
     @abstractmethod
     def add(self, image: Path, caption: str) -> None:
-        """Keep the caption of an image in place of an older one."""
+        """Store the caption of an image in place of an older one."""
 
 
 class BesideImages(CaptionStore):
@@ -59,7 +59,7 @@ class BesideImages(CaptionStore):
         return str(image.with_suffix(".txt"))
 
     def has(self, image: Path) -> bool:
-        """Say whether the text file is there and not blank."""
+        """Say whether the text file exists and is not blank."""
         return first_caption(image) is not None
 
     def add(self, image: Path, caption: str) -> None:
@@ -71,16 +71,16 @@ class CaptionFile(CaptionStore):
     """One file of JSON lines, `{"image": "folder/name.png", "captions": ["..."]}`, which grows line by line."""
 
     def __init__(self, path: Path, folders: Sequence[Path] = ()):
-        """Open a file that may be there already; a last line that an interruption cut is dropped.
+        """Open a file, which may exist already; a last line that an interruption cut is dropped.
 
         A file in another encoding than UTF-8 is written again in UTF-8, in which lines are appended.
 
         Args:
-            path: Of the file; its folder is made.
+            path: Path of the file; its folder is created.
             folders: An image below one of them is named from this folder on, any other by its file name alone.
 
         Raises:
-            ValueError: The file holds something else; it is left as it is.
+            ValueError: The file holds something else; it is not changed.
         """
         self.path = path
         self._folders = [folder.resolve() for folder in folders]
@@ -101,7 +101,7 @@ class CaptionFile(CaptionStore):
         self._known = {image for image, captions in known.items() if captions}
 
     def key(self, image: Path) -> str:
-        """Return the image's path from the given folder on, `folder/name.png`, wherever the command is run."""
+        """Return the image's path from its folder on, `folder/name.png`, independent of the working directory."""
         path = image.resolve()
         folder = next((folder for folder in self._folders if path.is_relative_to(folder)), None)
         return image.name if folder is None else (PurePosixPath(folder.name) / path.relative_to(folder)).as_posix()
@@ -120,12 +120,12 @@ class CaptionFile(CaptionStore):
 
 @dataclass(frozen=True)
 class Captioned:
-    """What a run over a folder did."""
+    """Result of captioning a folder."""
 
     made: int
-    """Captions that are new."""
+    """Number of new captions."""
     kept: int
-    """Images that had one."""
+    """Number of images that already had a caption."""
     unreadable: tuple[str, ...]
     """One line for each image that cannot be read."""
 
@@ -135,13 +135,13 @@ def caption_images(
 ) -> Captioned:
     """Caption the images that have none, or all with `force`, in batches under a progress bar.
 
-    Each batch is kept before the next one starts, so an interrupted run continues where it stopped. Raises ValueError
-    for two images whose captions would be kept under one name.
+    Each batch is stored before the next one starts, so an interrupted run continues where it stopped. Raises ValueError
+    for two images whose captions would be stored under one name.
     """
     if batch_size < 1:
         raise ValueError(f"the batch size is {batch_size}; give at least 1")
     images = list(dict.fromkeys(images))
-    _refuse_twins(images, store)
+    _check_keys(images, store)
     wanted = [image for image in images if force or not store.has(image)]
     unreadable: list[str] = []
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
@@ -186,19 +186,19 @@ def captions_of(text: bytes) -> list[str]:
 
 
 def decode_text(text: bytes) -> str:
-    """Return a file's content as text, without a byte order mark, a blank for every NUL."""
+    """Return a file's content as text, without a byte order mark, and with a blank for every NUL."""
     return text.decode(text_encoding(text), errors="replace").replace("\0", " ")
 
 
 def is_unicode(text: bytes) -> bool:
-    """Say whether a file's content is in an encoding of Unicode, or had to be guessed."""
+    """Say whether a file's content is in an encoding of Unicode; otherwise its encoding is a guess."""
     return text_encoding(text) != _LEGACY
 
 
 def text_encoding(text: bytes) -> str:
     """Return the encoding of a file's content by its byte order mark, its NULs, or by whether it is UTF-8.
 
-    What is no Unicode counts as Windows-1252, which agrees with Latin-1 in all that is printed.
+    Anything else counts as Windows-1252, which has all printable characters of Latin-1.
     """
     for mark, encoding in _MARKS.items():
         if text.startswith(mark):
@@ -225,14 +225,14 @@ def parse_captions(text: bytes, name: str) -> dict[str, list[str]]:
             continue
         try:
             entry = json.loads(line)
-            image, given = entry["image"], entry["captions"]
-            valid = isinstance(image, str) and isinstance(given, list) and all(isinstance(c, str) for c in given)
+            image, texts = entry["image"], entry["captions"]
+            valid = isinstance(image, str) and isinstance(texts, list) and all(isinstance(text, str) for text in texts)
         except (ValueError, KeyError, TypeError):
             valid = False
         if not valid:
             example = '{"image": "folder/name.png", "captions": ["what it shows"]}'
             raise ValueError(f"{name}, line {number}: not a caption; a line is {example}")
-        captions[image] = [caption.strip() for caption in given if caption.strip()]
+        captions[image] = [caption.strip() for caption in texts if caption.strip()]
     return captions
 
 
@@ -242,7 +242,8 @@ def _is_cut(line: bytes) -> bool:
     return line[: len(opening)] == opening[: len(line)] and not line.rstrip().endswith(b"}")
 
 
-def _refuse_twins(images: Sequence[Path], store: CaptionStore) -> None:
+def _check_keys(images: Sequence[Path], store: CaptionStore) -> None:
+    """Raise ValueError for two images with one key."""
     owners: dict[str, Path] = {}
     for image in images:
         if (other := owners.setdefault(store.key(image), image)) != image:

@@ -1,7 +1,7 @@
 """Exact arithmetic coding with integer probabilities; the same bytes on every machine.
 
 Method: the interval of a message is narrowed symbol by symbol (Witten, Neal and Cleary, "Arithmetic coding for data
-compression", CACM 1987), kept as a low end and a width of 64 bits, carries running back into the bytes already put out.
+compression", CACM 1987). It is kept as a lower bound and a width of 64 bits; carries propagate into the bytes written.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from math import log2
 
 import numpy as np
 
+from ulcompress.functional.division import ceil_div
+
 TOTAL = 1 << 24
 """Sum of the frequencies of a table made from counts."""
 MAX_ALPHABET = 1 << 18
-"""Most symbols of a table made from counts: the floor of one then costs the others at most 1/64 of the interval."""
+"""Most symbols of a table made from counts: the minimum of one each then takes at most 1/64 of the interval."""
 
 SPARE = 256
-"""Most zero bytes that a message leaves out at its end; symbols that need more are not in it."""
+"""Most zero bytes that a message leaves out at its end; a message that would need more is damaged."""
 
 _BITS = 64
 _TOP = _BITS - 8
@@ -28,16 +30,16 @@ def _narrow(width: int, start: int, frequency: int, total: int) -> tuple[int, in
     """Return offset and width of a symbol's part of an interval."""
     assert 0 <= start < start + frequency <= total <= 1 << 32
     step = width // total
-    # The last symbol takes what the division leaves, so that every point of the interval belongs to a symbol.
+    # The last symbol takes the remainder of the division, so that every point of the interval belongs to a symbol.
     return step * start, (width - step * start if start + frequency == total else step * frequency)
 
 
 class BitstreamError(ValueError):
-    """The bytes are not a file that this codec can decode; the message says what they are instead."""
+    """The bytes are no file that this codec can decode; the message says why."""
 
 
 class ArithmeticEncoder:
-    """Turns a sequence of symbols, each given as its part of an integer total, into the shortest bytes."""
+    """Turns a sequence of symbols, each of which is a part of an integer total, into the shortest message."""
 
     def __init__(self):
         self._low = 0
@@ -57,14 +59,14 @@ class ArithmeticEncoder:
             self._width <<= 8
 
     def finish(self) -> bytes:
-        """Return the shortest message inside the interval; the coder is left as it is, more symbols may follow.
+        """Return the shortest message inside the interval; the coder is not changed, and more symbols may follow.
 
         The decoder reads zeros past the end, so up to `SPARE` zeros at the end are not part of the message.
         """
         message = bytearray(self._bytes)
         end = 0
         for unit in (1 << _BITS, 1 << _TOP):
-            end = -(-self._low // unit) * unit
+            end = ceil_div(self._low, unit) * unit
             if end < self._low + self._width:
                 break
         if end > _MASK:
@@ -74,7 +76,7 @@ class ArithmeticEncoder:
 
 
 def _carry(message: bytearray) -> None:
-    """Add one to the last byte; each byte is passed about once in all, since a passed one becomes zero."""
+    """Add one to the last byte, with carries; each byte carries about once in all, since it becomes zero."""
     last = len(message) - 1
     while message[last] == 255:
         message[last] = 0
@@ -83,7 +85,7 @@ def _carry(message: bytearray) -> None:
 
 
 class ArithmeticDecoder:
-    """Reads back what `ArithmeticEncoder` wrote; any bytes are the message of some symbols, until they run out."""
+    """Reads the message of an `ArithmeticEncoder`; any bytes decode to some symbols until they are used up."""
 
     def __init__(self, data: bytes):
         self._data = data
@@ -98,7 +100,7 @@ class ArithmeticDecoder:
 
     @property
     def bits(self) -> float:
-        """Ideal bits of the symbols that were read so far."""
+        """Ideal bits of the symbols read so far."""
         return 8 * (self._position - 8) + _BITS - log2(self._width)
 
     def target(self, total: int) -> int:
@@ -106,7 +108,7 @@ class ArithmeticDecoder:
         return min(self._value // (self._width // total), total - 1)
 
     def consume(self, start: int, frequency: int, total: int) -> None:
-        """Step over the symbol that owns the target, with the numbers that `encode` was given.
+        """Step over the symbol that owns the target; the arguments are those of its `encode`.
 
         Raises:
             BitstreamError: The message is too short to hold this symbol.
@@ -119,7 +121,7 @@ class ArithmeticDecoder:
             self._value = self._value << 8 | byte
             self._width <<= 8
             self._position += 1
-        # The encoder has put out a byte for each that was read beyond the first eight, and one at its end.
+        # The encoder has written a byte for each that is read after the first eight, and one at its end.
         if self._position - 8 >= self.size + SPARE:
             raise BitstreamError(f"the file is damaged: its payload of {self.size} bytes cannot hold the image")
 
@@ -127,7 +129,7 @@ class ArithmeticDecoder:
 class SymbolTable:
     """Integer probabilities of the symbols 0..n-1.
 
-    `bounds` are n + 1 increasing int64 that start at 0: symbol s owns the integers from bounds[s] to bounds[s + 1].
+    `bounds` are n + 1 increasing int64 that begin with 0: symbol s owns the integers from bounds[s] to bounds[s + 1].
     """
 
     def __init__(self, bounds: np.ndarray):
@@ -139,7 +141,7 @@ class SymbolTable:
     def from_counts(cls, counts: np.ndarray) -> SymbolTable:
         """Make probabilities in proportion to counts, none of them zero, by integer arithmetic alone.
 
-        `counts` is (n,), int64, not negative, 1 <= n <= 2**18; all zero means equally likely. ValueError otherwise.
+        `counts` is (n,), int64, not negative, 1 <= n <= 2**18, else ValueError; all zero means equally likely.
         """
         n = counts.size
         if counts.ndim != 1 or not 1 <= n <= MAX_ALPHABET:

@@ -6,7 +6,7 @@
     2 bytes     CRC-16 of everything else
     the rest    payload: all streams in one arithmetic code
 
-Without header only check and payload remain; the check still covers the header that the channel stands for.
+Without header only check and payload are stored; the check still covers the header, which the channel then implies.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder, BitstreamError
+from ulcompress.functional.division import ceil_div
 from ulcompress.functional.limits import MAX_PIXELS
 from ulcompress.records import Code
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:  # so that a file can be inspected without torch
     from ulcompress.quantizers.base import Quantizer
 
 VERSION = 1
-"""Of the format, 1..15."""
+"""Version of the format, 1..15."""
 MAX_SIDE = 1 << 14
 """Largest width and height, in pixels."""
 _MAGIC = 0xB0
@@ -34,19 +35,20 @@ _MAGIC = 0xB0
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself before the payload."""
+    """The header of a file, before the payload."""
 
     version: int
-    """Of the format."""
+    """Version of the format."""
     fingerprint: bytes
-    """Of the codec that wrote the file, 3 bytes."""
+    """Fingerprint of the codec that wrote the file, 3 bytes."""
     width: int
-    """Of the image, in pixels."""
+    """Width of the image, in pixels."""
     height: int
+    """Height of the image, in pixels."""
 
     def grid(self, stride: int) -> tuple[int, int]:
-        """Return rows and columns of a grid with one position every `stride` pixels, those that stick out included."""
-        return -(-self.height // stride), -(-self.width // stride)
+        """Return rows and columns of a grid with one position every `stride` pixels, rounded up."""
+        return ceil_div(self.height, stride), ceil_div(self.width, stride)
 
     def _pack(self) -> bytes:
         if len(self.fingerprint) != 3:
@@ -82,7 +84,7 @@ def parse(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[Header, bytes]:
     """Return header and payload of a file.
 
     Raises:
-        BitstreamError: It is not a whole one of this format, or has more than `max_pixels`.
+        BitstreamError: It is no whole file of this format, or its image has more than `max_pixels`.
     """
     if not data:
         raise BitstreamError("the file is empty")
@@ -116,10 +118,10 @@ def read(
 ) -> Code:
     """Return the code of a file, which has one symbol position every `stride` pixels.
 
-    `size`, (height, width), is given for data that was written without header.
+    `size`, (height, width), is for data that was written without header.
 
     Raises:
-        BitstreamError: The file is not one of this codec, damaged, or has more than `max_pixels`.
+        BitstreamError: The file is not one of this codec, is damaged, or its image has more than `max_pixels`.
     """
     if size is None:
         header, payload = parse(data, max_pixels=max_pixels)
@@ -137,7 +139,7 @@ def read(
 
 
 def payload_of(data: bytes, *, header: bool = True) -> bytes:
-    """Return the payload of a good file, or of good data without header."""
+    """Return the payload of a valid file, or of valid data without header."""
     return parse(data, max_pixels=MAX_SIDE**2)[1] if header else bytes(data[2:])
 
 

@@ -1,4 +1,4 @@
-"""Many files through one verb, with a report for each."""
+"""One verb on many files, with a report for each."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ulcompress.functional.lines import one_line
 
 
 def each_file(jobs: Sequence[Job], one: Callable[[Path, Path], str]) -> int:
-    """Do the work on each file; a bad one is reported and does not stop the others. Return the exit status.
+    """Call `one` on each file and print its line; return the exit status.
 
-    `one` does it from a source to a target and returns a line on it; ValueError, OSError and failed allocations
-    are of this file alone.
+    `one` takes source and target and returns a line. Where it raises ValueError or OSError, or an allocation fails, the
+    error is printed and the other files are done.
     """
     failures = 0
     for source, target in jobs:
         try:
             with allocating(str(source)):
                 line = one(source, target)
-        except BrokenPipeError:  # of standard output, for which nothing more need be done
+        except BrokenPipeError:  # nobody reads standard output any more
             raise
         except (ValueError, OSError, MemoryError) as error:
             failures += 1
@@ -45,7 +45,7 @@ def read(source: Path) -> bytes:
 
 
 def write(target: Path, data: bytes) -> None:
-    """Write a file as a whole, or to standard output, which is no place for it if people look at it."""
+    """Write a file as a whole, or to standard output; ValueError where that is a terminal."""
     if target != STDOUT:
         write_whole(target, data)
     elif sys.stdout.isatty():

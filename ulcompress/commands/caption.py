@@ -15,11 +15,11 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="images and folders of images")
     parser.add_argument("--out", type=Path, help="one file of JSON lines (default: <name>.txt beside each image)")
     parser.add_argument("--model", default="", help="hub id or directory of a BLIP-2 (default: opt-2.7b-coco)")
-    parser.add_argument("--revision", help="of the model on the hub")
+    parser.add_argument("--revision", help="commit, tag or branch of the model on the hub")
     parser.add_argument("--dtype", default="float32", help="float32, float16 or bfloat16 (default: float32)")
     parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
-    parser.add_argument("--batch-size", type=int, default=8, help="images at once (default: 8)")
-    parser.add_argument("--force", action="store_true", help="make captions anew that are there")
+    parser.add_argument("--batch-size", type=int, default=8, help="images captioned at once (default: 8)")
+    parser.add_argument("--force", action="store_true", help="replace existing captions")
     parser.set_defaults(action=run)
 
 
@@ -37,5 +37,5 @@ def run(options: argparse.Namespace) -> int:
         model=options.model or DEFAULT, revision=options.revision, dtype=options.dtype, device=options.device
     )
     result = caption_images(captioner, images, store, batch_size=options.batch_size, force=options.force)
-    report(f"{result.made} captions made, {result.kept} were there, {len(result.unreadable)} images unreadable")
+    report(f"{result.made} captions made, {result.kept} existed, {len(result.unreadable)} images unreadable")
     return 1 if result.unreadable else 0

@@ -1,4 +1,4 @@
-"""`ulcompress choose-seed`: the noise that restores reference images best."""
+"""`ulcompress choose-seed`: store the seed whose noise restores reference images best in a codec."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ulcompress.commands.streams import report
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command line."""
-    parser = verbs.add_parser("choose-seed", help="give a codec the noise that restores reference images best")
+    parser = verbs.add_parser("choose-seed", help="store in a codec the seed that restores reference images best")
     parser.add_argument("codec", help="bundled name, directory or hub:org/name")
     parser.add_argument("inputs", nargs="+", type=Path, metavar="IMAGE", help="images and folders of images")
     parser.add_argument("--candidates", type=int, default=16, help="seeds to try, from 0 (default: 16)")
-    parser.add_argument("--squeezenet", metavar="FILE", help="compare by its features, not by squared errors")
-    parser.add_argument("--out", type=Path, required=True, help="directory of the codec with the seed")
+    parser.add_argument("--squeezenet", metavar="FILE", help="its weights, to compare features, not squared errors")
+    parser.add_argument("--out", type=Path, required=True, help="directory for the codec with the seed")
     parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
     add_trust(parser)
     parser.add_argument("--force", action="store_true", help="overwrite an existing codec")
@@ -39,10 +39,10 @@ def run(options: argparse.Namespace) -> int:
     distance = FeatureDistance(weights=options.squeezenet) if options.squeezenet else mse_loss
     codec = load_codec(options)
     seed = choose_seed(codec, images, range(options.candidates), distance, max_pixels=options.max_pixels)
-    told = f"seed {seed}, chosen of {options.candidates} by the {getattr(distance, 'name', 'squared error')} "
-    told += f"of {len(images)} images"
+    choice = f"seed {seed}, chosen of {options.candidates} by the {getattr(distance, 'name', 'squared error')} "
+    choice += f"of {len(images)} images"
     card = locate(options.codec) / "README.md"
     text = card.read_text() if card.is_file() else f"# A codec of ulcompress, after {options.codec}\n"
-    save(with_seed(codec, seed), options.out, card=f"{text.rstrip()}\n\nNoise: {told}.\n")
-    report(f"{options.codec} -> {options.out}: {told}")
+    save(with_seed(codec, seed), options.out, card=f"{text.rstrip()}\n\nNoise: {choice}.\n")
+    report(f"{options.codec} -> {options.out}: {choice}")
     return 0

@@ -21,15 +21,15 @@ def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command line."""
     parser = verbs.add_parser("compress", help="images to .ulc files")
     add_inputs(parser, "images and folders of images")
-    text = parser.add_argument_group("caption, from at most one of")
-    text.add_argument("--caption", help="what the image shows (one image)")
-    text.add_argument("--captions", action="store_true", help="first line of <name>.txt beside each image, where it is")
+    text = parser.add_argument_group("caption of each image, by at most one of these options")
+    text.add_argument("--caption", help="caption of the one image")
+    text.add_argument("--captions", action="store_true", help="first line of <name>.txt beside each image, if any")
     text.add_argument(
         "--captioner",
         nargs="?",
         const="",
         metavar="MODEL",
-        help="let BLIP-2 caption (hub id, directory); give it after the images",
+        help="caption by a BLIP-2 (hub id or directory); write this option after the images",
     )
     add_coding(parser)
     add_limit(parser)
@@ -57,18 +57,18 @@ def run(options: argparse.Namespace) -> int:
         caption = describe(source, image)
         start = time.perf_counter()
         code = codec.encode(image, caption, rate=options.rate, without=options.without, max_pixels=options.max_pixels)
-        said = ""
+        details = ""
         if optimizer is not None:
             from ulcompress.optimization import refine_visibly
 
             code, best = refine_visibly(optimizer, codec, from_pil(image), code, steps=options.online, name=str(source))
-            said = f", measure {best[0]:.4f} -> {best[-1]:.4f} in {len(best) - 1} steps" if best else ""
+            details = f", measure {best[0]:.4f} -> {best[-1]:.4f} in {len(best) - 1} steps" if best else ""
         data = codec.write(code)
         seconds = time.perf_counter() - start
         write(target, data)
         bpp = 8 * len(data) / (image.width * image.height)
-        said += f", {caption!r}" if caption else ""
-        return f"{source} -> {target}: {len(data)} bytes, {bpp:.4f} bpp, {seconds:.2f} s{said}"
+        details += f", {caption!r}" if caption else ""
+        return f"{source} -> {target}: {len(data)} bytes, {bpp:.4f} bpp, {seconds:.2f} s{details}"
 
     return each_file(jobs, one)
 
@@ -83,7 +83,7 @@ def image_of(source: Path, max_pixels: int) -> Image.Image:
 
 
 def optimizer_of(options: argparse.Namespace):
-    """Return what searches better codes, or None where no search was asked for."""
+    """Return the optimiser of the codes, or None without `--online`."""
     check_search(options, options.online is not None)
     if options.online is None:
         return None
@@ -95,7 +95,7 @@ def optimizer_of(options: argparse.Namespace):
 
 
 def describer(options: argparse.Namespace) -> Callable[[Path, Image.Image], str | None]:
-    """Return what gives an image its caption: the user, a file beside it, BLIP-2, or nobody."""
+    """Return the function from an image's path and pixels to its caption: the option's, a text file's, or BLIP-2's."""
     from ulcompress.captioning.captions import first_caption
 
     if options.captions:

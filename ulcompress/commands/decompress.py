@@ -23,9 +23,9 @@ def add_parser(verbs: Verbs) -> None:
     add_inputs(parser, ".ulc files and folders of them")
     add_sampling(parser)
     add_limit(parser)
-    parser.add_argument("--seed", type=natural, help="of the noise, if the codec has none (default: the file's)")
+    parser.add_argument("--seed", type=natural, help="seed of the noise, if the codec has none (default: the file's)")
     parser.add_argument(
-        "--quality", type=int, metavar="N", help="write a lossy .jpg or .webp, 100 the best (default: lossless)"
+        "--quality", type=int, metavar="N", help="write a lossy .jpg or .webp; 100 is the best (default: lossless)"
     )
     parser.set_defaults(action=run)
 
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check_format(target: Path, quality: int | None) -> None:
-    """Refuse before any work what cannot be written, by writing a single pixel."""
+    """Raise ValueError before any work for a format that cannot be written, by encoding a single pixel."""
     import torch
 
     try:
@@ -66,7 +66,7 @@ def _check_format(target: Path, quality: int | None) -> None:
 
 
 def _encoded(image: Tensor, target: Path, quality: int | None) -> bytes:
-    """Return the image file for a target; of a device or a pipe PNG."""
+    """Return the image file for a target; PNG for a device or a pipe."""
     from ulcompress.images import image_bytes
 
     return image_bytes(image, target.suffix or ".png", quality=quality)

@@ -12,9 +12,9 @@ from ulcompress.commands.streams import report
 def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command line."""
     parser = verbs.add_parser("demo", help="compress a photograph and draw it beside AVIF and JPEG")
-    parser.add_argument("image", nargs="?", type=Path, help="default: scikit-image's photograph `coffee`")
+    parser.add_argument("image", nargs="?", type=Path, help="photograph (default: scikit-image's `coffee`)")
     add_codec(parser, "mini-cgdm")
-    parser.add_argument("--caption", help="what the image shows")
+    parser.add_argument("--caption", help="caption of the image")
     add_rate(parser)
     add_limit(parser)
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for the results (default: demo)")

@@ -1,4 +1,4 @@
-"""How a command ends before its work is done: by a signal, by the user, by a lost reader, by a library."""
+"""How a command ends before its work is done: by a signal, by the user, by a closed pipe, by a library."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from ulcompress.commands.streams import complain, silence
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Those that ask a process to end; Python itself turns SIGINT into KeyboardInterrupt."""
+"""Signals that ask a process to end; Python itself turns SIGINT into KeyboardInterrupt."""
 SIGPIPE = 13
-"""Of which a process dies that writes for a reader who is gone; Python raises BrokenPipeError instead."""
+"""Signal that ends a process which writes to a closed pipe; Python raises BrokenPipeError instead."""
 
 
 class Signalled(SystemExit):
-    """A signal asks to end; what is being written is removed on the way out."""
+    """A signal asked the process to end; as an exception it removes unfinished files on its way out."""
 
     def __init__(self, number: int):
         super().__init__(128 + number)
@@ -25,7 +25,7 @@ class Signalled(SystemExit):
 
 
 def complete(action: Callable[[], int | None]) -> int:
-    """Return the exit status of an action; that of one which ends early is never 0, and one line says why."""
+    """Return the exit status of an action; where it ends early that is never 0, and one line says why."""
     try:
         with signals_as_exceptions():
             return interruptible(action)
@@ -38,7 +38,7 @@ def complete(action: Callable[[], int | None]) -> int:
 
 
 def interruptible(action: Callable[[], int | None]) -> int:
-    """Return the exit status of an action that the user may interrupt, or stop to read."""
+    """Return the exit status of an action that Ctrl-C or a closed standard output may end."""
     try:
         status = action() or 0
         sys.stdout.flush()
@@ -46,7 +46,7 @@ def interruptible(action: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         complain("interrupted")
         return 128 + signal.SIGINT
-    except BrokenPipeError:  # of standard output: what is written to other pipes reports its own errors
+    except BrokenPipeError:  # of standard output: writing to other pipes raises other errors
         silence(sys.stdout)
         return 128 + SIGPIPE
 
@@ -57,16 +57,16 @@ def signals_as_exceptions() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # signals go to the main thread
         return
-    taken = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
-    for number in taken:
+    handled = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+    for number in handled:
         signal.signal(number, _raise)
     try:
         yield
     finally:
-        for number in taken:
+        for number in handled:
             signal.signal(number, signal.SIG_DFL)
 
 
 def _raise(number: int, _) -> None:
-    signal.signal(number, signal.SIG_IGN)  # a second one must not disturb the way out
+    signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the clean-up
     raise Signalled(number)

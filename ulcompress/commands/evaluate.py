@@ -23,7 +23,7 @@ def add_parser(verbs: Verbs) -> None:
         "--codec",
         action="append",
         metavar="CODEC",
-        help="bundled name, directory or hub:org/name, or CURVE=CODEC,CODEC; again for more (default: mini)",
+        help="bundled name, directory or hub:org/name, or CURVE=CODEC,CODEC; repeat for more (default: mini)",
     )
     add_trust(parser)
     parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
@@ -32,14 +32,16 @@ def add_parser(verbs: Verbs) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE,...",
-        help="steps, guidance, rate, online, without; again for more points of every codec's curve",
+        help="steps, guidance, rate, online, without; repeat for more points of every codec's curve",
     )
     parser.add_argument("--anchor", action="append", default=[], metavar="NAME", help="jpeg, webp, avif, jxl, ...")
-    parser.add_argument("--reference", metavar="CURVE", help="of Bjøntegaard deltas (default: the first anchor)")
     parser.add_argument(
-        "--metrics", nargs="+", action="extend", metavar="NAME", help="default: psnr ms-ssim; all for all"
+        "--reference", metavar="CURVE", help="reference of Bjøntegaard deltas (default: the first anchor)"
     )
-    parser.add_argument("--weights", type=Path, metavar="DIR", help="folder with files of the metrics' weights")
+    parser.add_argument(
+        "--metrics", nargs="+", action="extend", metavar="NAME", help="metrics, or all (default: psnr ms-ssim)"
+    )
+    parser.add_argument("--weights", type=Path, metavar="DIR", help="folder of the metrics' weights")
     parser.add_argument(
         "--trust-networks", action="store_true", help="read .pt2 files of --weights, which can hold code that runs"
     )
@@ -47,21 +49,23 @@ def add_parser(verbs: Verbs) -> None:
     add_sampling(parser)
     add_limit(parser)
     parser.add_argument("--captions", action="store_true", help="first line of <name>.txt beside each image")
-    parser.add_argument("--out", type=Path, help="folder of the results; what is there already is not done again")
-    parser.add_argument("--keep", action="store_true", help="keep compressed files and restored images there")
+    parser.add_argument("--out", type=Path, help="folder of the results; existing measurements are not repeated")
+    parser.add_argument("--keep", action="store_true", help="keep compressed files and restored images in --out")
     parser.add_argument("--devices", type=positive, default=1, metavar="N", help="processes that share the images")
     parser.add_argument(
-        "--threads", type=positive, metavar="N", help="of torch in every process (default: cores by processes)"
+        "--threads", type=positive, metavar="N", help="torch's threads per process (default: cores / processes)"
     )
     parser.add_argument(
-        "--batch", type=positive, default=1, metavar="N", help="images of one size in a metric's network (default: 1)"
+        "--batch", type=positive, default=1, metavar="N", help="images of one size per call of a metric (default: 1)"
     )
-    parser.add_argument("--dataset", metavar="NAME", help="whose published points are shown (default: recognised)")
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="dataset whose published points are shown (default: recognised)"
+    )
     parser.set_defaults(action=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure, print the table, and write the results where a folder is named; return the exit status."""
+    """Measure, print the table, and write the results to `--out` if set; return the exit status."""
     if options.keep and options.out is None:
         raise ValueError("--keep needs a folder to keep files in; give --out")
     if options.out is None and int(os.environ.get("WORLD_SIZE", 1)) > 1:
@@ -71,23 +75,23 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _evaluate_to(options: argparse.Namespace, out: Path) -> int:
-    from ulcompress.evaluation.measuring.run import is_first
-    from ulcompress.evaluation.measuring.run import run as run_plan
+    from ulcompress.evaluation.measuring.run import is_first, prepare
+    from ulcompress.evaluation.measuring.run import run as measure
     from ulcompress.evaluation.results.results import gather, summary_markdown, write_results
 
-    plan = _plan(options, out)
-    outcomes = run_plan(plan)
+    evaluation = prepare(_plan(options, out))
+    outcomes = measure(evaluation)
     if not is_first():
         return 0
     command = shlex.join(["ulcompress", *sys.argv[1:]])
-    results = gather(plan, outcomes, command=command)
+    results = gather(evaluation, outcomes, command=command)
     written = write_results(results, out) if options.out is not None else []
     print(summary_markdown(results), *(printable(str(path)) for path in written), sep="\n")
     return 1 if any(outcome.error for outcome in outcomes) else 0
 
 
 def _plan(options: argparse.Namespace, out: Path):
-    """Turn the options of `evaluate` into what is to be done."""
+    """Turn the options of `evaluate` into a plan."""
     from ulcompress.evaluation.measuring.contestants import Setting
     from ulcompress.evaluation.measuring.plan import Curve, Plan, name_images
     from ulcompress.evaluation.metrics import FIDELITY

@@ -12,10 +12,10 @@ from ulcompress.commands.streams import report
 def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command line."""
     parser = verbs.add_parser("export", help="a training checkpoint to a codec directory")
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("directory", type=Path)
-    parser.add_argument("--card", type=Path, help="model card to put into the directory as README.md")
-    parser.add_argument("--last", action="store_true", help="weights of the last step, not their moving average")
+    parser.add_argument("checkpoint", type=Path, help="Lightning checkpoint of `ulcompress fit`")
+    parser.add_argument("directory", type=Path, help="codec directory to write")
+    parser.add_argument("--card", type=Path, help="model card, written into the directory as README.md")
+    parser.add_argument("--last", action="store_true", help="take the last step's weights, not their moving average")
     add_trust(parser)
     parser.add_argument("--force", action="store_true", help="overwrite an existing codec")
     parser.set_defaults(action=run)

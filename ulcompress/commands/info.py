@@ -1,4 +1,4 @@
-"""`ulcompress info`: what a .ulc file holds, and the nominal bits of an experiment."""
+"""`ulcompress info`: the content of a .ulc file, and the nominal bits of an experiment."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ulcompress.functional.lines import printable
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command line."""
-    parser = verbs.add_parser("info", help="what a .ulc file holds, or the nominal bits of an experiment")
+    parser = verbs.add_parser("info", help="content of a .ulc file, or the nominal bits of an experiment")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".ulc files, or an experiment's YAML files")
-    parser.add_argument("--codec", help="codec directory, where it is not a bundled one")
+    parser.add_argument("--codec", help="codec directory, if the codec is not a bundled one")
     add_trust(parser)
     add_limit(parser)
     parser.set_defaults(action=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print what the files hold; return the exit status."""
+    """Print the content of the files; return the exit status."""
     for file in options.files:
         if not file.is_file():
             raise ValueError(f"no file {file}")
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _show(file: Path, options: argparse.Namespace) -> int:
-    """Print what a file holds; return 0, or 1 with a line on standard error."""
+    """Print the content of a file; return 0, or 1 with a line on standard error."""
     from ulcompress.commands.inspection import describe
 
     try:

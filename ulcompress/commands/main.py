@@ -1,6 +1,6 @@
-"""The command line: the codec's verbs, one a module here; Lightning's are in `ulcompress.training.cli`.
+"""The command line: each of the codec's verbs is a module here; Lightning's are in `ulcompress.training.cli`.
 
-Nothing heavy is imported before it is needed: `ulcompress --help` answers without torch.
+Large libraries are imported where they are needed: `ulcompress --help` runs without torch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LIGHTNING_VERBS = ("fit", "validate", "test")
 def main() -> None:
     """Run the command line of the process and exit: 0 when all went well, 1 with one line on standard error."""
     prepare()
-    if sys.argv[1:2] and sys.argv[1] not in LIGHTNING_VERBS:  # those share the cores among their processes
+    if sys.argv[1:2] and sys.argv[1] not in LIGHTNING_VERBS:  # trainings divide the cores among their processes
         os.environ.setdefault("OMP_NUM_THREADS", str(threads()))
     try:
         sys.exit(run(sys.argv[1:]))
@@ -61,7 +61,7 @@ def _verb(words: Sequence[str]) -> Callable[[], int]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the codec's verbs, whose options carry `action`, a function of them."""
+    """Return the parser of the codec's verbs; its options have `action`, the function that takes them."""
     parser = argparse.ArgumentParser(
         prog="ulcompress",
         description="Perceptual image compression at ultra-low bitrates.",

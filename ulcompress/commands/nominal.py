@@ -7,19 +7,22 @@ from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
+from ulcompress.conditioning import Conditioner
 from ulcompress.encoders import Encoder
 from ulcompress.files import read_yaml
+from ulcompress.functional.division import ceil_div
+from ulcompress.part import class_of
 from ulcompress.pretrained.upgrades import upgrade_config
 from ulcompress.quantizers import Quantizer
 from ulcompress.training import CodecModule
 from ulcompress.training.messages import configuration_error
 
 SIZES = ((512, 512), (768, 512))
-"""Width and height of the images for which bits are told: those that papers evaluate on."""
+"""Width and height of the images whose bits are shown: those that papers evaluate on."""
 
 
 def describe_experiment(paths: Sequence[Path]) -> str:
-    """Tell in a few lines the bits of the spatial symbols and the bounds of syntax and text.
+    """Return a few lines: the bits of the spatial symbols, and what each conditioner's side information can cost.
 
     Args:
         paths: YAML files of one experiment, merged in this order as `ulcompress fit -c ... -c ...` merges them.
@@ -30,22 +33,16 @@ def describe_experiment(paths: Sequence[Path]) -> str:
     codec = _codec_of(paths)
     lines = [" + ".join(map(str, paths)), *_spatial_lines(codec)]
     for name, conditioner in codec["conditioning"].items():
-        arguments = conditioner.get("init_args", {})
-        if "coder" in arguments:
-            tokens = arguments["coder"]["init_args"]["max_tokens"]
-            lines.append(f"  {name:<7}  a caption of up to {tokens} tokens, coded by learnt frequencies")
-        if "generator" in arguments:
-            dimension, alphabet = arguments["generator"]["init_args"]["dimension"], 2 * arguments["levels"] + 1
-            bits = dimension * math.log2(alphabet)
-            vector = f"{dimension} integers of {alphabet} values, coded by learnt frequencies"
-            lines.append(f"  {name:<7}  {vector}: {bits:.0f} bits an image where all are equally likely")
+        kind = class_of(conditioner["class_path"])
+        if issubclass(kind, Conditioner) and (cost := kind.nominal_cost(conditioner.get("init_args", {}))):
+            lines.append(f"  {name:<7}  {cost}")
     return "\n".join(lines)
 
 
 def _spatial_lines(codec: dict[str, Any]) -> list[str]:
     encoder, quantizer = _build(Encoder, codec["encoder"]), _build(Quantizer, codec["quantizer"])
     stride, name = encoder.stride, type(quantizer).__name__
-    totals = [quantizer.fixed_length_bits(-(-height // stride), -(-width // stride)) for width, height in SIZES]
+    totals = [quantizer.fixed_length_bits(ceil_div(height, stride), ceil_div(width, stride)) for width, height in SIZES]
     if not totals[0]:
         return [f"  spatial  {name}: as many bits as the image needs, no nominal rate"]
     kind = f"one of {size} symbols" if (size := getattr(quantizer, "size", None)) else f"a {name} of features"

@@ -10,11 +10,11 @@ from ulcompress.commands.targets import source_path
 from ulcompress.functional.limits import MAX_PIXELS
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-"""Where a verb adds its parser."""
+"""The subparsers to which a verb adds its parser."""
 
 
 def add_inputs(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add input files, output, what is done with files that are there, and the codec."""
+    """Add the input files, the output, the treatment of existing files, and the codec."""
     parser.add_argument(
         "inputs", nargs="+", type=source_path, metavar="INPUT", help=f"{what}; - for one from standard input"
     )
@@ -25,23 +25,23 @@ def add_inputs(parser: argparse.ArgumentParser, what: str) -> None:
     )
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--force", action="store_true", help="overwrite existing files")
-    existing.add_argument("--skip-existing", action="store_true", help="leave existing files, do the others")
+    existing.add_argument("--skip-existing", action="store_true", help="keep existing files and write the others")
     add_codec(parser)
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
-    """Add packages whose code a codec may run."""
+    """Add the packages whose code a codec may run."""
     parser.add_argument(
         "--trust",
         action="append",
         default=[],
         metavar="PACKAGE",
-        help="of parts that the codec may name beside those of ulcompress; it is imported",
+        help="package whose parts the codec may use beside those of ulcompress; it is imported",
     )
 
 
 def add_codec(parser: argparse.ArgumentParser, default: str = "mini") -> None:
-    """Add the codec, its device, and whose code it may run."""
+    """Add the codec, its device, and the packages whose code it may run."""
     add_trust(parser)
     parser.add_argument(
         "--codec", default=default, help=f"bundled name, directory or hub:org/name (default: {default})"
@@ -50,14 +50,14 @@ def add_codec(parser: argparse.ArgumentParser, default: str = "mini") -> None:
 
 
 def add_rate(parser: argparse.ArgumentParser) -> None:
-    """Add the rate of codecs with several."""
+    """Add the rate, for codecs with several."""
     parser.add_argument(
-        "--rate", type=positive, metavar="N", help="of a codec with several, 1 the lowest (default: highest)"
+        "--rate", type=positive, metavar="N", help="rate of a codec with several; 1 is the lowest (default: highest)"
     )
 
 
 def add_coding(parser: argparse.ArgumentParser) -> None:
-    """Add what an encoder can be asked for."""
+    """Add the options of an encoder."""
     add_rate(parser)
     parser.add_argument(
         "--without", nargs="+", action="extend", default=[], metavar="NAME", help="streams to leave out: syntax, text"
@@ -69,21 +69,21 @@ def add_coding(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         metavar="NAME",
-        help="syntax, features (default: syntax if sent, or features)",
+        help="variables to optimise: syntax, features (default: syntax if sent, else features)",
     )
     search.add_argument(
-        "--online-perceptual", metavar="FILE", help="SqueezeNet's weights, to search by its features too"
+        "--online-perceptual", metavar="FILE", help="SqueezeNet's weights, to add its feature distance to the measure"
     )
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
-    """Add what a sampler can be asked for."""
-    parser.add_argument("--steps", type=int, help="of the sampler; 0: the base alone (default: the codec's)")
-    parser.add_argument("--guidance", type=finite, help="scale of the guidance on text (default: the codec's)")
+    """Add the options of a sampler."""
+    parser.add_argument("--steps", type=int, help="sampling steps; 0: the base alone (default: the codec's)")
+    parser.add_argument("--guidance", type=finite, help="guidance scale of the text (default: the codec's)")
 
 
 def add_limit(parser: argparse.ArgumentParser) -> None:
-    """Add the limit on what a few bytes can ask for."""
+    """Add the limit on the size of images, which a file of a few bytes could make very large."""
     parser.add_argument(
         "--max-pixels",
         type=positive,
@@ -122,6 +122,6 @@ def load_codec(options: argparse.Namespace, *, encoder_only: bool = False):
 
 
 def check_search(options: argparse.Namespace, searched: bool) -> None:
-    """Refuse options of a search that is not asked for."""
+    """Raise ValueError for options of a search without a search."""
     if not searched and (options.online_variables or options.online_perceptual):
         raise ValueError("--online-variables and --online-perceptual go with --online STEPS; give that as well")

@@ -1,4 +1,4 @@
-"""Standard output and standard error, which may be closed, unread, full, or of an encoding with few letters."""
+"""Standard output and standard error, which may be closed, full, a broken pipe, or of a limited encoding."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def prepare() -> None:
-    """Let neither a letter nor the reader of standard error decide how a command ends; for the start of a process."""
+    """Let no unencodable letter, and no closed standard error, end a command; called when the process starts."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller: the next file would get its number
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
@@ -32,12 +32,12 @@ def prepare() -> None:
 
 
 def report(line: str, stream: TextIO | None = None) -> None:
-    """Print a line on what was done, by default on standard output; it stays done where the line cannot be printed."""
-    place = stream or sys.stdout
+    """Print a line on finished work, by default on standard output; where it cannot be printed the work goes on."""
+    output = stream or sys.stdout
     try:
-        print(printable(line), file=place, flush=True)
+        print(printable(line), file=output, flush=True)
     except OSError as error:
-        silence(place)
+        silence(output)
         if not isinstance(error, BrokenPipeError):
             complain(f"the report cannot be printed ({error.strerror}); the work goes on")
 
@@ -48,7 +48,7 @@ def complain(line: str) -> None:
 
 
 def drop_unprinted() -> None:
-    """Let go of what standard output does not take, of which Python would complain once more at its end."""
+    """Drop what standard output does not accept, which Python would otherwise report once more when it ends."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -56,13 +56,13 @@ def drop_unprinted() -> None:
 
 
 def silence(stream: TextIO) -> None:
-    """Send what a stream still holds, and all that follows, to nowhere."""
+    """Discard what a stream has buffered, and all that follows."""
     with suppress(io.UnsupportedOperation), open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())
 
 
 class _Unread(io.TextIOWrapper):
-    """A stream that does not mind when nobody reads it: progress bars, warnings and libraries write there too."""
+    """A stream that drops its output when its reader is gone: progress bars, warnings and libraries write to it too."""
 
     def write(self, text: str) -> int:
         try:
@@ -82,7 +82,7 @@ _plain = warnings.formatwarning
 
 
 def _one_line_of_ours(message, category, filename, lineno, line=None) -> str:
-    """Write our own warnings as the errors are, those of others with the place that they come from."""
+    """Format this package's warnings as its errors, and those of others with their file and line."""
     if Path(filename).is_relative_to(PACKAGE):
         return f"ulcompress: {one_line(message) if isinstance(message, Warning) else printable(message)}\n"
     return _plain(message, category, filename, lineno, line)

@@ -1,4 +1,4 @@
-"""What a verb of many files is to do: from which file to which."""
+"""The jobs of a verb that takes many files: the source and the target of each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ulcompress.commands.streams import complain
 from ulcompress.files import is_stream
 
 STDIN, STDOUT = Path("/dev/stdin"), Path("/dev/stdout")
-"""What `-` stands for, and how messages call it."""
+"""The paths for `-`, under which messages name it."""
 FOLDER_ENDS = tuple(end for end in (os.sep, os.altsep) if end)
 
 
@@ -29,19 +29,19 @@ def source_path(text: str) -> Path:
 
 
 def jobs_of(options: argparse.Namespace, find: Callable[[Sequence[Path]], list[Path]], suffix: str) -> list[Job]:
-    """Return all that is to be done, and make the folders for it; those that `--skip-existing` skips are reported.
+    """Return the jobs and create their folders; the number of those that `--skip-existing` skips is reported.
 
     Args:
-        options: With `inputs`, `output`, `force` and `skip_existing`.
-        find: Returns the files that paths stand for; those below a folder begin with its path.
-        suffix: Of the outputs, unless the user names one.
+        options: Options with `inputs`, `output`, `force` and `skip_existing`.
+        find: Returns the files of paths; those below a folder begin with its path.
+        suffix: Suffix of the outputs, unless the user names a file.
 
     Raises:
-        ValueError: An input is missing, the output is the name of one file for several, two would be written to one,
-            or one is there already.
+        ValueError: An input is missing, the output is one file for several inputs, two inputs would be written to one
+            file, or a file exists already.
     """
-    jobs = _named(options.output, _places(options.inputs, find), suffix)
-    _refuse_twins(jobs)
+    jobs = _with_targets(options.output, _relative_paths(options.inputs, find), suffix)
+    _check_distinct(jobs)
     if not options.force:
         jobs = _without_existing(jobs, skip=options.skip_existing)
     for folder in dict.fromkeys(job.target.parent for job in jobs):
@@ -49,54 +49,53 @@ def jobs_of(options: argparse.Namespace, find: Callable[[Sequence[Path]], list[P
     return jobs
 
 
-def _places(inputs: Sequence[Path], find: Callable[[Sequence[Path]], list[Path]]) -> dict[Path, Path]:
-    """Return all files with their places below the folders that were named; of a file that was named, its name."""
-    places: dict[Path, Path] = {}
+def _relative_paths(inputs: Sequence[Path], find: Callable[[Sequence[Path]], list[Path]]) -> dict[Path, Path]:
+    """Return all files with their paths relative to the input folder; for an input file that is its name."""
+    paths: dict[Path, Path] = {}
     for path in inputs:
         for source in [path] if path == STDIN else find([path]):
-            places.setdefault(source, source.relative_to(path) if path.is_dir() else Path(source.name))
-    return places
+            paths.setdefault(source, source.relative_to(path) if path.is_dir() else Path(source.name))
+    return paths
 
 
-def _named(output: str | None, places: Mapping[Path, Path], suffix: str) -> list[Job]:
+def _with_targets(output: str | None, paths: Mapping[Path, Path], suffix: str) -> list[Job]:
     if output is None:
-        return [Job(source, STDOUT if source == STDIN else source.with_suffix(suffix)) for source in places]
+        return [Job(source, STDOUT if source == STDIN else source.with_suffix(suffix)) for source in paths]
     if _is_folder(output):
-        return [Job(source, Path(output) / place.with_suffix(suffix)) for source, place in places.items()]
+        return [Job(source, Path(output) / path.with_suffix(suffix)) for source, path in paths.items()]
     target = STDOUT if output == "-" else Path(output)
-    if len(places) > 1 and (target == STDOUT or not _takes_all(target)):
-        raise ValueError(
-            f"got {len(places)} files for the one output {output}; name a folder, with {os.sep} at its end"
-        )
-    return [Job(source, target) for source in places]
+    if len(paths) > 1 and (target == STDOUT or not _is_no_file(target)):
+        raise ValueError(f"got {len(paths)} files for the one output {output}; name a folder, with {os.sep} at its end")
+    return [Job(source, target) for source in paths]
 
 
 def _without_existing(jobs: list[Job], *, skip: bool) -> list[Job]:
-    """Refuse or skip the jobs whose files are there."""
-    wanting = [job for job in jobs if _takes_all(job.target) or not os.path.lexists(job.target)]
-    if len(wanting) < len(jobs) and not skip:
-        first = next(job.target for job in jobs if job not in wanting)
-        advice = "use --force to overwrite, --skip-existing to do the others, or -o to write elsewhere"
+    """Raise ValueError for jobs whose target exists, or skip them."""
+    remaining = [job for job in jobs if _is_no_file(job.target) or not os.path.lexists(job.target)]
+    if len(remaining) < len(jobs) and not skip:
+        first = next(job.target for job in jobs if job not in remaining)
+        advice = "use --force to overwrite, --skip-existing to write the others, or -o to write elsewhere"
         raise ValueError(f"{first} exists; {advice}")
-    if len(wanting) < len(jobs):
-        complain(f"{len(jobs) - len(wanting)} of {len(jobs)} are there already and skipped")
-    return wanting
+    if len(remaining) < len(jobs):
+        complain(f"{len(jobs) - len(remaining)} of {len(jobs)} exist already and are skipped")
+    return remaining
 
 
 def _is_folder(output: str) -> bool:
-    """Say whether an output is a folder: it is one, ends as one, or is new and has no suffix."""
+    """Say whether an output is a folder: an existing one, with a separator at its end, or new and without a suffix."""
     path = Path(output)
     return output != "-" and (output.endswith(FOLDER_ENDS) or path.is_dir() or not (path.suffix or path.exists()))
 
 
-def _takes_all(target: Path) -> bool:
-    """Say whether a target is no file of its own, which could be lost."""
+def _is_no_file(target: Path) -> bool:
+    """Say whether a target is standard output, a device or a pipe, so that nothing is overwritten."""
     return target == STDOUT or is_stream(target)
 
 
-def _refuse_twins(jobs: Sequence[Job]) -> None:
+def _check_distinct(jobs: Sequence[Job]) -> None:
+    """Raise ValueError for two sources with one target."""
     sources: dict[Path, Path] = {}
     for source, target in jobs:
         other = sources.setdefault(target, source)
-        if other != source and not _takes_all(target):
+        if other != source and not _is_no_file(target):
             raise ValueError(f"{other} and {source} would both be written to {target}; rename one or run them apart")

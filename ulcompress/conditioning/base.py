@@ -1,7 +1,7 @@
-"""The contract of a conditioner: what the decoder is told, and what that costs."""
+"""The contract of a conditioner: the fields that it adds to the decoder's condition, and the bits that they cost."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from ulcompress.records import Condition, Source
 class Conditioner(Part, ABC):
     """Adds fields to the condition of the decoder, with or without side information.
 
-    Conditioners run in the order in which the codec lists them; each sees what the earlier ones provided.
+    Conditioners run in the order in which the codec lists them; each may use the fields of the earlier ones.
     """
 
     provides: frozenset[str]
@@ -22,33 +22,43 @@ class Conditioner(Part, ABC):
     requires: frozenset[str] = frozenset()
     """Fields of `Condition` that earlier conditioners have to set."""
     feature_channels: int | None = None
-    """Channels that it expects of the features; None takes any."""
+    """Expected channels of the features; None takes any."""
     feature_stride: int | None = None
-    """Pixels a feature position, along each side, that it expects; None takes any."""
+    """Expected pixels per feature position, along each side; None takes any."""
     sends: bool = False
-    """Whether it has side information; then `encode`, `bits`, `write` and `read` are its own."""
+    """Whether it has side information; it then overrides `encode`, `bits`, `write` and `read`."""
+
+    @classmethod
+    def nominal_cost(cls, arguments: Mapping[str, Any]) -> str | None:
+        """Say in a phrase what the side information can cost, known before anything is trained; None where nothing is.
+
+        Args:
+            arguments: Of the constructor, defaults included, as plain data: no part is built for this, since networks
+                of some are downloaded.
+        """
+        return None
 
     @abstractmethod
     def forward(self, side: Any, features: Tensor, condition: Condition) -> Condition:
         """Extend the condition from side information and the quantised features (B, C, h, w)."""
 
     def channels(self, features: int) -> dict[str, int]:
-        """Tell the channels of the fields that are set, given those of the features; others are not checked."""
+        """Return the channels of the fields that it sets, for features of so many channels; others are not checked."""
         return {}
 
     def learns_from_rate(self) -> Iterator[nn.Parameter]:
-        """Return the parameters that nothing but the rate can teach: those that tell probabilities."""
+        """Return the parameters that only the rate gives a gradient: those of the probabilities."""
         return iter(())
 
     def prepare(self, captions: list[str]) -> None:
-        """Learn tables from the captions of the training set, once, before training."""
+        """Compute tables from the captions of the training set, once, before training."""
 
     def encode(self, source: Source, condition: Condition) -> Any:
         """Return the side information of a batch; None when nothing is sent."""
         return None
 
     def nothing(self) -> Any:
-        """Return the side information of one image for which nothing shall be sent."""
+        """Return the side information of one image that stands for sending none."""
         return None
 
     def bits(self, side: Any) -> Tensor | None:
@@ -68,4 +78,4 @@ class AdjustableConditioner(Conditioner, ABC):
 
     @abstractmethod
     def quantize(self, values: Tensor) -> Tensor:
-        """Turn real values, (B, d), into side information, (B, d), with a gradient; leave as it is what already is."""
+        """Turn real values, (B, d), into side information, (B, d), with a gradient; idempotent."""

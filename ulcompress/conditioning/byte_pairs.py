@@ -1,6 +1,8 @@
 """A vocabulary of byte pairs, learnt from captions.
 
 Method: Sennrich, Haddow and Birch, "Neural machine translation of rare words with subword units", ACL 2016, on bytes.
+Hugging Face's `tokenizers` is not used: it has the word characters of another version of Unicode than Python and so
+splits some texts elsewhere, and for captions one at a time it is no faster and starts later.
 """
 
 import re
@@ -12,14 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ulcompress.functional.content_cache import ContentCache
 from ulcompress.part import Part, loadable
 
-# The work on a word grows with the square of its length: longer ones are taken in parts.
+# The time for a word grows with the square of its length, so longer ones are split.
 _WORD = re.compile(r" ?\w{1,64}| ?[^\w\s]{1,64}|\s{1,64}")
 _BLANK_BEFORE = re.compile(r" +(?=[,.;:!?%)\]}])")
 _KNOWN_WORDS = 1 << 16
 _MOST_BYTES = 1 << 24
-"""Of all tokens together; each merge of a damaged file could double them."""
+"""Limit of the bytes of all tokens together; without one each merge of a damaged file could double them."""
 
 Pair = tuple[int, int]
 
@@ -29,7 +32,7 @@ class BytePairs(Part):
     """Turns text into tokens and back, any text without loss.
 
     Tokens below 256 are bytes of UTF-8; token 256 + k joins the two tokens in row k of the buffer `merges`,
-    (vocabulary_size - 256, 2) int64, which is -1 where unused. Before `fit` every byte is a token of its own.
+    (vocabulary_size - 256, 2) int64, which is -1 where unused. Before `fit` every byte is one token.
     """
 
     merges: Tensor
@@ -40,7 +43,7 @@ class BytePairs(Part):
             raise ValueError(f"vocabulary_size is {vocabulary_size}; give 256 (the bytes alone) to {2**18 - 1}")
         self.vocabulary_size = vocabulary_size
         self.register_buffer("merges", torch.full((vocabulary_size - 256, 2), -1, dtype=torch.int64))
-        self._derived: _Merges | None = None
+        self._cached_merges = ContentCache(_Merges)
 
     def fit(self, texts: list[str]) -> None:
         """Learn the most useful merges of texts; the result depends on the words and their counts alone."""
@@ -50,12 +53,12 @@ class BytePairs(Part):
         self.merges[: len(pairs)] = torch.tensor(pairs, dtype=torch.int64).view(-1, 2)
 
     def check_state(self) -> None:
-        """Raise ValueError where a merge joins tokens that are not there before it, or the tokens become too long."""
+        """Raise ValueError where a merge joins tokens that no earlier row defines, or the tokens become too long."""
         pairs = self.merges.cpu().numpy()
         used = int((pairs[:, 0] >= 0).sum())
         earlier = np.arange(256, 256 + used)[:, None]
         if (pairs[used:] != -1).any() or not ((pairs[:used] >= 0) & (pairs[:used] < earlier)).all():
-            raise ValueError("the merges of the byte pairs are damaged: one joins tokens that are not there before it")
+            raise ValueError("the merges of the byte pairs are damaged: one joins tokens that no earlier row defines")
         lengths = [1] * 256
         for left, right in pairs[:used].tolist():
             lengths.append(lengths[left] + lengths[right])
@@ -82,22 +85,17 @@ class BytePairs(Part):
         return _BLANK_BEFORE.sub("", " ".join(text.split()))
 
     def _merges(self) -> "_Merges":
-        # Compared by content: loading, moving and copying a module change its buffers in ways that leave no trace.
-        pairs = self.merges.cpu().numpy()
-        if self._derived is None or not np.array_equal(self._derived.source, pairs):
-            self._derived = _Merges(pairs.copy())
-        return self._derived
+        return self._cached_merges(self.merges)
 
 
 class _Merges:
-    """What encoding and decoding look up."""
+    """The lookup tables of encoding and decoding."""
 
-    def __init__(self, source: np.ndarray):
-        self.source = source
+    def __init__(self, pairs: np.ndarray):
         self.pieces = [bytes([byte]) for byte in range(256)]
         self._token: dict[Pair, int] = {}
         self._known: dict[str, list[int]] = {}
-        for left, right in source[source[:, 0] >= 0].tolist():
+        for left, right in pairs[pairs[:, 0] >= 0].tolist():
             self._token[left, right] = len(self.pieces)
             self.pieces.append(self.pieces[left] + self.pieces[right])
 

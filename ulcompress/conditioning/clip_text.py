@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @loadable(sources=["pretrained"], plain=["architecture"])
 class ClipTextEncoder(TextEncoder):
-    """Embeds captions as the diffusion model was trained to read them: CLIP's last hidden state of a padded text.
+    """Embeds captions as in the training of the diffusion model: by CLIP's last hidden state of a padded text.
 
         caption ─► CLIP's tokens, padded ─► CLIPTextModel ─► text
 
@@ -29,12 +29,12 @@ class ClipTextEncoder(TextEncoder):
         """Take network and tokenizer of a pretrained model.
 
         Args:
-            pretrained: The model.
-            architecture: Build transformers' CLIPTextModel of this configuration instead; how a saved codec states
-                what it once took from `pretrained`.
+            pretrained: The pretrained model.
+            architecture: Build transformers' CLIPTextModel of this configuration instead. A saved codec states its
+                pretrained network in this way.
 
         Raises:
-            ValueError: Neither or both are given, or the pretrained weights are not there.
+            ValueError: Neither or both are set, or the pretrained weights are missing.
         """
         super().__init__()
         from transformers import CLIPTextModel
@@ -43,9 +43,9 @@ class ClipTextEncoder(TextEncoder):
         self._tokenizer: Tokenizer | None = None
         network = load_or_build(CLIPTextModel, "text_encoder", pretrained, architecture)
         if network is None:
-            raise ValueError("ClipTextEncoder has no small network of its own; give `pretrained`")
+            raise ValueError("ClipTextEncoder has no small network; give `pretrained`")
         self.network = network.eval().requires_grad_(False)
-        text = b""  # of a saved codec; comes with its weights
+        text = b""  # for a saved codec, which loads it with its weights
         if pretrained is not None:
             text = _serialized(pretrained.tokenizer(), self.network.config.max_position_embeddings)
         self.register_buffer(
@@ -63,7 +63,7 @@ class ClipTextEncoder(TextEncoder):
         return built_again(kept | ({"origin": origin} if origin else {}))
 
     def check_state(self) -> None:
-        """Raise ValueError for a tokenizer that is none, or not one of this network."""
+        """Raise ValueError for a damaged tokenizer, or one that does not fit this network."""
         config = self.network.config
         length = config.max_position_embeddings
         try:
@@ -71,16 +71,16 @@ class ClipTextEncoder(TextEncoder):
             padding, cut = tokenizer.padding or {}, tokenizer.truncation or {}
             fits = padding.get("length") == cut.get("max_length") == length
             fits = fits and max(tokenizer.get_vocab().values()) < config.vocab_size
-        except Exception as error:  # whatever damaged bytes do to their reader
+        except Exception as error:  # the tokenizer's reader raises anything on damaged bytes
             raise ValueError(f"the tokenizer is damaged: {' '.join(str(error).split())}") from error
         if not fits:
-            raise ValueError(f"the tokenizer does not fit: {length} tokens of {config.vocab_size} are read")
+            raise ValueError(f"the tokenizer does not fit: the network takes {length} tokens of {config.vocab_size}")
 
     @torch.no_grad()
     def forward(self, texts: Sequence[str], tokens: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Embed captions, each cut to the length that CLIP reads; every position counts, as in the model's training.
+        """Embed captions, each truncated to CLIP's length; every position counts, as in the model's training.
 
-        Returns (B, L, channels) and the mask (B, L), all true; the tokens of the text coder are not looked at.
+        Returns (B, L, channels) and the mask (B, L), all true; the tokens of the text coder are not used.
         """
         rows = [encoding.ids for encoding in self._built().encode_batch(list(texts))]
         ids = torch.tensor(rows, device=self.tokenizer_json.device)
@@ -100,14 +100,14 @@ class ClipTextEncoder(TextEncoder):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # The tokenizer's length is not known before it is loaded.
-        if (given := state_dict.get(f"{prefix}tokenizer_json")) is not None:
-            self.tokenizer_json = torch.empty_like(given, device=self.tokenizer_json.device)
+        if (saved := state_dict.get(f"{prefix}tokenizer_json")) is not None:
+            self.tokenizer_json = torch.empty_like(saved, device=self.tokenizer_json.device)
             self._tokenizer = None
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 def _serialized(tokenizer: Any, length: int) -> bytes:
-    """Return a CLIP tokenizer with its padding to a fixed length and its cut as JSON."""
+    """Return a CLIP tokenizer as JSON, with padding and truncation to a fixed length."""
     backend = tokenizer.backend_tokenizer
     backend.enable_truncation(length)
     backend.enable_padding(length=length, pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)

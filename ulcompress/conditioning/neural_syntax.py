@@ -1,7 +1,8 @@
 """A vector that is sent with the image and steers how the decoder treats it."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.conditioning.base import AdjustableConditioner
 from ulcompress.conditioning.syntax_generator import SyntaxGenerator
+from ulcompress.functional.content_cache import ContentCache
 from ulcompress.functional.straight_through import straight_through
 from ulcompress.part import loadable
 from ulcompress.records import Condition, Source
@@ -64,6 +66,14 @@ class NeuralSyntax(AdjustableConditioner):
     def check_state(self) -> None:
         """Raise ValueError for counts that are no probabilities."""
         self.prior.check_state()
+
+    @classmethod
+    def nominal_cost(cls, arguments: Mapping[str, Any]) -> str:
+        """Say how many integers there are, and their bits at equal probabilities."""
+        dimension, alphabet = arguments["generator"]["init_args"]["dimension"], 2 * arguments["levels"] + 1
+        bits = dimension * math.log2(alphabet)
+        vector = f"{dimension} integers of {alphabet} values, coded by learnt frequencies"
+        return f"{vector}: {bits:.0f} bits an image where all are equally likely"
 
     def channels(self, features: int) -> dict[str, int]:
         """As many as the generator gives."""
@@ -138,7 +148,7 @@ class LogisticPrior(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(dimension))
         self.counts: Tensor
         self.register_buffer("counts", torch.zeros(dimension, 2 * levels + 1, dtype=torch.int64))
-        self._derived: tuple[np.ndarray, list[SymbolTable]] | None = None
+        self._cached_tables = ContentCache(_symbol_tables)
         self.refresh()
 
     def check_state(self) -> None:
@@ -189,8 +199,8 @@ class LogisticPrior(nn.Module):
         return values.detach().long() + self.levels
 
     def _tables(self) -> list[SymbolTable]:
-        # Compared by content, as in StaticEntropy: loading and moving a module change its buffers without a trace.
-        counts = self.counts.cpu().numpy()
-        if self._derived is None or not np.array_equal(self._derived[0], counts):
-            self._derived = counts.copy(), [SymbolTable.from_counts(row) for row in counts]
-        return self._derived[1]
+        return self._cached_tables(self.counts)
+
+
+def _symbol_tables(counts: np.ndarray) -> list[SymbolTable]:
+    return [SymbolTable.from_counts(row) for row in counts]

@@ -1,4 +1,4 @@
-"""The quantised features as a map that the decoder sees."""
+"""The quantised features as a map of the condition."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from ulcompress.records import Condition
 
 @loadable()
 class SpatialFeatures(Conditioner):
-    """Hands the quantised features to the decoder, which brings them to its own grid.
+    """Passes the quantised features to the decoder, which resamples them to its grid.
 
     Source: PerCo, arXiv 2310.10325, section 3: the local part of the condition.
     """
@@ -19,7 +19,7 @@ class SpatialFeatures(Conditioner):
     provides = frozenset({"spatial"})
 
     def channels(self, features: int) -> dict[str, int]:
-        """As many as the features have."""
+        """Return the channels of the features for `spatial`."""
         return {"spatial": features}
 
     def forward(self, side: Any, features: Tensor, condition: Condition) -> Condition:

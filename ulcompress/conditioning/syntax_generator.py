@@ -1,4 +1,4 @@
-"""What one vector can say of an image: the network that sees all of it."""
+"""The network that summarises a whole image in one vector, its syntax."""
 
 import torch
 from torch import Tensor, nn
@@ -6,15 +6,15 @@ from torch import Tensor, nn
 from ulcompress.part import Part, loadable
 
 SLOPE = 0.2
-"""Of the rectifiers, below zero."""
+"""Slope of the rectifiers below zero."""
 SPREAD = 5.0
-"""Gain of the last layer before training. Averages over whole photographs are much alike: without a gain all of them
-would begin with the same symbols."""
+"""Initial gain of the last layer. Averages over whole photographs differ little: without a gain all photographs would
+have the same symbols at the start of training."""
 
 
 @loadable()
 class SyntaxGenerator(Part):
-    """Summarises an image, and what its base reconstruction has lost of it, in one vector.
+    """Summarises an image, and its difference from the base reconstruction, in one vector.
 
         image ─┐
         base  ─┴─► 5x5, half size ─► 3x3, half size ─► 3x3, half size ─► ...
@@ -22,22 +22,22 @@ class SyntaxGenerator(Part):
                                        average           average       average
                                           └─────────────────┴─────────────┴──► concatenate ─► linear ─► vector
 
-    Averages over the whole image make the vector one of the image, whatever its size. Sources: CGDM (Kuang et al., ACM
-    MM 2024), whose generator sees image and reconstruction; Wang et al., Neural Data-Dependent Transform for Learned
-    Image Compression, CVPR 2022, whose averages are of several scales.
+    Averages over the whole image give one vector for an image of any size. Sources: CGDM (Kuang et al., ACM MM 2024),
+    whose generator takes image and reconstruction; Wang et al., Neural Data-Dependent Transform for Learned Image
+    Compression, CVPR 2022, which averages at several scales.
     """
 
     def __init__(self, *, dimension: int = 64, width: int = 32, stages: int = 5, sees_base: bool = True):
         """Build the network with random weights.
 
         Args:
-            dimension: Of the vector.
+            dimension: Dimension of the vector.
             width: Channels of the first convolution; they double twice.
-            stages: Scales that are averaged, each half the one before, the first at a quarter of the image's size.
-            sees_base: Whether it compares the image with the base reconstruction; False for a codec without one.
+            stages: Number of scales that are averaged, each half the one before, the first a quarter of the image's.
+            sees_base: Whether the base reconstruction is an input as well; False for a codec without one.
 
         Raises:
-            ValueError: There are fewer than three stages, or no dimension.
+            ValueError: `stages` is less than three, or `dimension` less than one.
         """
         super().__init__()
         if dimension < 1 or stages < 3:
@@ -54,10 +54,11 @@ class SyntaxGenerator(Part):
     def forward(self, image: Tensor, base: Tensor | None = None) -> Tensor:
         """Map images in [0, 1], (B, 3, H, W) of any size, to real values, (B, dimension).
 
-        The base has the image's size, or less where the image was padded for the encoder; that part is not looked at.
+        The base has the image's size, or a smaller one where the image was padded for the encoder; the rest of the
+        image is then ignored.
 
         Raises:
-            ValueError: It sees a base, but there is none.
+            ValueError: `sees_base` is set, but there is no base.
         """
         hidden = self.stem(2 * self._inputs(image, base) - 1)
         averages = []
@@ -78,7 +79,7 @@ class SyntaxGenerator(Part):
 
 
 def _halving(channels_in: int, channels_out: int, kernel: int) -> nn.Module:
-    """Return a convolution to half the size, with weights that keep the variance of what passes."""
+    """Return a convolution to half the size, initialised to keep the variance of its input."""
     convolution = nn.Conv2d(channels_in, channels_out, kernel, stride=2, padding=kernel // 2)
     nn.init.kaiming_normal_(convolution.weight, a=SLOPE)
     assert convolution.bias is not None

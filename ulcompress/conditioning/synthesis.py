@@ -1,4 +1,4 @@
-"""The synthesis transform of a learned codec: a first reconstruction."""
+"""The synthesis transform of a learned codec, whose output is the base reconstruction."""
 
 from typing import Any
 
@@ -30,5 +30,5 @@ class SynthesisTransform(Conditioner):
         In [0, 1] except in training, where clamping would stop the gradient.
         """
         base = self.network(features).float()
-        # Numbers that only a broken file can hold may overflow.
+        # The symbols of a damaged file may make the network overflow.
         return condition.with_(base=base if self.training else base.nan_to_num().clamp(0, 1))

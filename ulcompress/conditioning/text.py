@@ -1,5 +1,8 @@
 """A caption that is sent with the image and guides the decoder."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -51,6 +54,12 @@ class TextPrompt(Conditioner):
         self.coder = coder
         self.encoder = encoder
         self.dropout = dropout
+
+    @classmethod
+    def nominal_cost(cls, arguments: Mapping[str, Any]) -> str:
+        """Say how many tokens a caption has at most."""
+        tokens = arguments["coder"]["init_args"]["max_tokens"]
+        return f"a caption of up to {tokens} tokens, coded by learnt frequencies"
 
     def channels(self, features: int) -> dict[str, int]:
         """As many as the text encoder gives."""

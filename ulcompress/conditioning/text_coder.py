@@ -36,7 +36,7 @@ class TextCoder(Part):
         self.prepared.fill_(True)
 
     def tokens(self, text: str) -> list[int]:
-        """Return the first `max_tokens` tokens of the tidied text, without a character that they would cut."""
+        """Return the first `max_tokens` tokens of the tidied text, without a last character that the limit cuts."""
         tokens = self.vocabulary.encode(self.vocabulary.normalize(text), self.max_tokens + 1)
         cut = len(tokens) > self.max_tokens
         tokens = tokens[: self.max_tokens]
@@ -45,7 +45,7 @@ class TextCoder(Part):
         return tokens
 
     def text(self, tokens: list[int]) -> str:
-        """Return the text of tokens, which is what encoder and decoder both see."""
+        """Return the text of tokens: encoder and decoder both use this text."""
         return self.vocabulary.decode(tokens)
 
     def bits(self, tokens: list[list[int]]) -> Tensor:

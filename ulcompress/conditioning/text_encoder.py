@@ -1,4 +1,4 @@
-"""Captions to the embeddings that the denoiser attends to."""
+"""From captions to the embeddings to which the denoiser attends."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ class TextEncoder(Part, ABC):
     """Embeds captions."""
 
     channels: int
-    """Of the embeddings."""
+    """Channels of the embeddings."""
 
     @abstractmethod
     def forward(self, texts: Sequence[str], tokens: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Embed captions given both as text and as the text coder's tokens.
+        """Embed captions, which are passed both as text and as the text coder's tokens.
 
         Returns embeddings (B, L, channels) and a mask (B, L), true where a token counts. An empty caption has at
         least one token that counts.
@@ -43,8 +43,8 @@ class TokenTransformer(TextEncoder):
         """Build the network with random weights.
 
         Args:
-            vocabulary_size: As many as the text coder's byte pairs.
-            max_tokens: Longest caption; longer ones are cut.
+            vocabulary_size: Number of the text coder's tokens.
+            max_tokens: Tokens of the longest caption; longer ones are truncated.
             channels: Width of the network and of the embeddings.
             layers: Number of transformer layers.
             heads: Number of attention heads.

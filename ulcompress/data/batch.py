@@ -1,4 +1,4 @@
-"""What a training step gets."""
+"""The input of a training step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Batch(NamedTuple):
     images: Tensor
     """RGB in [0, 1], float32, (B, 3, crop, crop)."""
     captions: list[str | None]
-    """One caption an image; None where there is none."""
+    """One caption per image; None for an image without one."""
 
 
 def collate(items: Sequence[tuple[Tensor, str | None]]) -> Batch:

@@ -1,4 +1,4 @@
-"""Crops of images, the same for the same seed, epoch and index, whoever asks."""
+"""Crops of images, which depend on the seed, the epoch and the index alone, in every process."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ class _Decoded(NamedTuple):
 class ImageDataset(Dataset):
     """Square crops of images with one caption each, as pairs of 8-bit RGB (3, crop, crop) and str or None.
 
-    `dataset[index]` is the centre and the first caption. `dataset[Draw(epoch, index)]` is a random crop, flipped half
-    of the time, and a random caption, which depend on the seed and the draw only. Images smaller than the crop are
-    padded by reflection. An image that cannot be read is reported once, by a warning, and replaced by the
-    next one that can; ImageError is raised when there is none.
+    `dataset[index]` is the central crop and the first caption. `dataset[Draw(epoch, index)]` is a random crop, flipped
+    half of the time, and a random caption, which depend on the seed and the draw only. Images smaller than the crop are
+    padded by reflection. An image that cannot be read is reported once, by a warning, and replaced by the next one that
+    can; ImageError is raised when there is none.
 
-    With `zoom` above 1 random crops are enlarged by factors between 1 and that, and show as much less of the image:
+    With `zoom` above 1 random crops are enlarged by factors between 1 and `zoom`, and show that much less of the image:
     small images then look like parts of large ones, in which things are larger and smoother. An image smaller than the
-    crop is enlarged rather than padded, as far as that goes.
+    crop is enlarged, by at most `zoom`, before it is padded.
 
     With `cache` decoded images stay in memory, 3 bytes a pixel; every worker process keeps its own.
 
-    An image of more than `max_pixels` counts as one that cannot be read: it would hold its loader for seconds, each
-    time that a crop is drawn from it. The default leaves room for the photographs of most cameras.
+    An image of more than `max_pixels` counts as one that cannot be read: it would keep its loader busy for seconds,
+    each time that a crop is drawn from it. The default admits the photographs of most cameras.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class ImageDataset(Dataset):
         self.cache = cache
         self.max_pixels = max_pixels
         self._cached: dict[int, _Decoded] = {}
-        self._bad: set[int] = set()
+        self._unreadable: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.source)
@@ -75,12 +75,13 @@ class ImageDataset(Dataset):
         """Return one crop and its caption; raises ImageError if no image at all can be read."""
         if isinstance(item, Draw):
             rng = np.random.default_rng((self.seed, item.epoch, item.index))
-            pixels, caption = _random_view(self._good(item.index), item.crop or self.crop, self.zoom, rng)
+            pixels, caption = _random_view(self._readable(item.index), item.crop or self.crop, self.zoom, rng)
         else:
-            pixels, caption = _central_view(self._good(item), self.crop)
+            pixels, caption = _central_view(self._readable(item), self.crop)
         return torch.from_numpy(pixels.transpose(2, 0, 1).copy()), caption
 
-    def _good(self, index: int) -> _Decoded:
+    def _readable(self, index: int) -> _Decoded:
+        """Return the image of an index, or the next one that can be read."""
         for step in range(len(self)):
             decoded = self._load((index + step) % len(self))
             if decoded is not None:
@@ -88,13 +89,13 @@ class ImageDataset(Dataset):
         raise ImageError(f"none of the {len(self)} images can be read; {self.source.name(0)} is the first of them")
 
     def _load(self, index: int) -> _Decoded | None:
-        if index in self._cached or index in self._bad:
+        if index in self._cached or index in self._unreadable:
             return self._cached.get(index)
         try:
             name, data, captions = self.source[index]
             image = open_image(io.BytesIO(data), name=name, max_pixels=self.max_pixels)
         except (ImageError, OSError) as error:
-            self._bad.add(index)
+            self._unreadable.add(index)
             warnings.warn(f"image left out, the next one takes its place: {error}", stacklevel=2)
             return None
         decoded = _Decoded(np.asarray(image), captions)

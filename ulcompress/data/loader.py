@@ -16,10 +16,9 @@ from ulcompress.functional.cores import limit_decoders
 
 
 def begin_worker(worker: int) -> None:
-    """Give a worker of a loader one thread, and let it go on when its whole group is told to end.
+    """Limit a worker of a loader to one thread, and let it ignore signals that end its process group.
 
-    The step that is under way may still want its batch; the worker ends with the loader, or with the process that it
-    works for.
+    The training step in progress may still need its batch; the worker ends with its loader or its parent process.
     """
     limit_decoders(1)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -27,44 +26,44 @@ def begin_worker(worker: int) -> None:
 
 
 class ResumableLoader(DataLoader):
-    """A loader whose place can be saved and loaded, in the sense of Lightning's stateful data loaders.
+    """A loader whose position can be saved and loaded, in the sense of Lightning's stateful data loaders.
 
-    The place counts the batches that were handed out, not those that workers prepared in advance. The batches that
-    were seen are skipped without being loaded. It takes `dataset` and `sampler` and the options of DataLoader.
+    The position counts the batches that were handed out, not those that workers prepared in advance. The batches before
+    it are skipped without being loaded. It takes `dataset` and `sampler` and the options of DataLoader.
     """
 
     def __init__(self, dataset: Any, *, sampler: Any, **options: Any):
-        # Its own generator, so that a loader does not advance the random numbers of the model.
+        # A separate generator, so that a loader does not advance the random numbers of the model.
         options.setdefault("generator", torch.Generator())
         super().__init__(dataset, sampler=sampler, **options)
-        self._place = {"epoch": 0, "batches": 0}
+        self._position = {"epoch": 0, "batches": 0}
         self._resumed: dict[str, int] | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of the sampler's epoch; only the first one after `load_state_dict` may start midway."""
-        # This is a generator because Lightning asks for the iterator before it tells the epoch: nothing may be
-        # drawn until the first batch is wanted.
+        # This is a generator because Lightning asks for the iterator before it sets the epoch: nothing may be
+        # drawn until the first batch is requested.
         epoch = getattr(self.sampler, "epoch", 0)
         resumed, self._resumed = self._resumed, None
         batches = resumed["batches"] if resumed and resumed["epoch"] == epoch else 0
-        if isinstance(self.sampler, EpochSampler):  # Trainer(overfit_batches=...) puts another one in its place
+        if isinstance(self.sampler, EpochSampler):  # Trainer(overfit_batches=...) replaces it
             self.sampler.start = batches * (self.batch_size or 1)
-        self._place = {"epoch": epoch, "batches": batches}
+        self._position = {"epoch": epoch, "batches": batches}
         for batch in super().__iter__():
-            self._place["batches"] += 1
+            self._position["batches"] += 1
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the epoch, how many of its batches were handed out, and what they were cut from."""
-        return {**self._place, "plan": self._plan()}
+        """Return the epoch, the number of its batches that were handed out, and the `plan` that determines them."""
+        return {**self._position, "plan": self._plan()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Let the next iteration continue; warns when other data or batches make that inexact."""
+        """Let the next iteration continue at a saved position; warns where other data or batches make that inexact."""
         if state_dict["plan"] != self._plan():
             was, now = state_dict["plan"], self._plan()
             warnings.warn(f"training continues with {now}, it began with {was}: the batches will differ", stacklevel=2)
         self._resumed = {key: state_dict[key] for key in ("epoch", "batches")}
-        self._place = dict(self._resumed)
+        self._position = dict(self._resumed)
         if isinstance(self.sampler, EpochSampler):
             self.sampler.set_epoch(state_dict["epoch"])
 

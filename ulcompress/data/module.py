@@ -23,16 +23,17 @@ class ImageDataModule(LightningDataModule):
 
     Args:
         train: Folder, image files, `.tar` shards, glob pattern, or a list of these (see `open_source`).
-        validation: The same, seen as central crops with their first caption.
-        crop: Side of the crops in pixels; a list for batches of changing size, each of one drawn from it. Validation
-            takes the first.
+        validation: Validation images by the same kinds of path; each is a central crop with its first caption.
+        crop: Side of the crops in pixels, or a list of sides from which every batch draws one. Validation takes the
+            first.
         batch_size: Images a batch, in each process.
         num_workers: Processes that load images, beside each training process.
-        seed: Of the order of images, their crops, flips and choice of caption.
+        seed: Seed of the order of the images, of their crops and flips, and of the choice of captions.
         cache: Keep decoded images in memory, 3 bytes a pixel, in each process that loads images.
         validation_images: Use this many of the validation images, the first ones; None for all.
         zoom: Enlarge random crops by factors up to this (see `ImageDataset`).
-        captions: File of JSON lines with captions of training and validation images; None takes those beside them.
+        captions: File of JSON lines with captions of training and validation images; None takes `<stem>.txt` beside
+            each image.
         max_pixels: Images of more pixels are left out, with a warning.
     """
 
@@ -70,14 +71,18 @@ class ImageDataModule(LightningDataModule):
         self.max_pixels = max_pixels
 
     def setup(self, stage: str) -> None:
-        """Refuse with ValueError to fit without `train`, and to validate without `validation`."""
+        """Raise ValueError for a fit without `train`, and for a validation without `validation`."""
         if stage == "fit":
             len(self._train_source)
         if stage in ("validate", "test") and self.validation is None:
             raise ValueError("no images to validate on; give data.validation, a folder or .tar shards for instance")
 
     def train_captions(self) -> list[str]:
-        """Return all captions of the training images and say how many have one; reads no image, raises ValueError."""
+        """Return all captions of the training images and log how many images have one; reads no image.
+
+        Raises:
+            ValueError: There is no `train`, or it holds no images.
+        """
         source = self._train_source
         captions, captioned, guessed = source.survey()
         rank_zero_info(f"{captioned} of {len(source)} training images have captions.")

@@ -15,7 +15,7 @@ class Draw(NamedTuple):
     epoch: int
     index: int
     crop: int | None = None
-    """Side of the crop in pixels; None for the dataset's own."""
+    """Side of the crop in pixels; None for that of the dataset."""
 
 
 class EpochSampler(DistributedSampler):
@@ -29,7 +29,7 @@ class EpochSampler(DistributedSampler):
     """
 
     start: int = 0
-    """How many draws of this process are skipped when the next iteration begins."""
+    """Number of this process's draws that the next iteration skips."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """The members of an uncompressed tar file, found without trusting it.
 
-Python's `tarfile` takes every header at its word: a negative size lets it read one header for ever, a sparse member
-take any amount of memory, and a file that was cut counts as one that ends there. So only single headers are left to it.
+Python's `tarfile` believes every header: a negative size makes it read one header for ever, a sparse member makes it
+take any amount of memory, and a file that was cut counts as complete. So here it parses only single headers.
 
 Format: POSIX.1-2017, `pax`, sections "pax Interchange Format" and "ustar Interchange Format", with GNU's additions.
 """
@@ -15,14 +15,15 @@ from tarfile import ReadError, TarInfo
 from typing import BinaryIO, NamedTuple
 
 from ulcompress.data.span import Span
+from ulcompress.functional.division import ceil_div
 
 BLOCK = tarfile.BLOCKSIZE
 LONGEST_EXTENSION = 1 << 20
-"""Bytes of a long name or of attributes in front of a member, far more than any writer needs."""
+"""The most bytes of a long name or of attributes in front of a member, far more than any writer needs."""
 LOOKED_AT = 1 << 20
-"""Bytes behind the end marker in which there should be zeros alone."""
+"""Number of bytes behind the end marker that are checked to be zeros."""
 LONGEST_CHAIN = 40
-"""Of symbolic links one to another, as on Linux."""
+"""The most symbolic links that are followed one to another, as on Linux."""
 _LONG_NAMES = {tarfile.GNUTYPE_LONGNAME: "path", tarfile.GNUTYPE_LONGLINK: "linkpath"}
 _ATTRIBUTES = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 _ATTRIBUTE = re.compile(rb"(\d{1,7}) ([^=\n]+)=")
@@ -34,21 +35,21 @@ class Shard(NamedTuple):
     members: dict[PurePosixPath, Span]
     """Where the content of each file lies, of links too; of two files of one name the later counts."""
     skipped: dict[PurePosixPath, str]
-    """Members whose content cannot be taken, each with the reason."""
+    """Members whose content cannot be read, each with the reason."""
     complaint: str | None
-    """What is wrong with the end of the archive, if anything is."""
+    """What is wrong with the end of the archive; None if nothing is."""
 
 
 class Header(NamedTuple):
-    """What an archive says of a member."""
+    """The description of one member."""
 
     name: PurePosixPath
     link: str
-    """What a link points to, as it is written there."""
+    """Target of a link, as the archive states it."""
     kind: bytes
     """One of tarfile's types."""
     sparse: bool
-    """Whether its zeros were left out, so that the content is not there in one piece."""
+    """Whether zeros of the content were left out, so that it is not stored in one piece."""
     content: Span
 
 
@@ -77,15 +78,15 @@ def read_shard(path: Path) -> Shard:
                 skipped[name] = f"a link to {link!r}, which is no earlier member" if link else "no regular file"
         complaint = archive.complaint()
     for name in links:
-        if (target := _followed(name, links)) in members:
+        if (target := _target(name, links)) in members:
             members[name] = members[target]
         else:
             skipped[name] = f"a link to {str(links[name])!r}, which is no member"
     return Shard(members, {name: why for name, why in skipped.items() if name not in members}, complaint)
 
 
-def _followed(name: PurePosixPath, links: dict[PurePosixPath, PurePosixPath]) -> PurePosixPath:
-    """Return where a symbolic link leads; one in a circle, or in a long chain, leads to another link."""
+def _target(name: PurePosixPath, links: dict[PurePosixPath, PurePosixPath]) -> PurePosixPath:
+    """Return the final target of a symbolic link; for one in a circle, or in too long a chain, that is another link."""
     for _ in range(LONGEST_CHAIN):
         name = links.get(name, name)
     return name
@@ -129,7 +130,7 @@ class _Archive:
         if len(marker) < 2 * BLOCK:
             return "has no whole end marker, it may have been cut"
         if (marker + self._at(self._next + 2 * BLOCK, LOOKED_AT)).strip(b"\0"):
-            return "goes on behind its end marker, with what was not read"
+            return "has data behind its end marker, which were not read"
         return None
 
     def _at(self, offset: int, size: int) -> bytes:
@@ -137,15 +138,15 @@ class _Archive:
         return self._file.read(size)
 
     def _advance(self, name: str, start: int, size: int) -> None:
-        """Go on behind the content of a member."""
+        """Move to the first block behind the content of a member."""
         if size < 0:
             raise ReadError(f"the size of {name!r} is {size}")
         if start + size > self._length:
             raise ReadError(f"it ends within {name!r}, of {size} bytes")
-        self._next = start + -(-size // BLOCK) * BLOCK
+        self._next = start + ceil_div(size, BLOCK) * BLOCK
 
     def _extension(self, info: TarInfo, start: int) -> dict[str, str]:
-        """Return what an extension says of the next member; one of all members says nothing that matters here."""
+        """Return the attributes that an extension sets for the next member; those for all members are not needed."""
         if not 0 <= info.size <= LONGEST_EXTENSION:
             raise ReadError(f"an extended header has {info.size} bytes")
         content = self._at(start, info.size)

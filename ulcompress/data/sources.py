@@ -1,4 +1,4 @@
-"""Where encoded images and their captions lie: in image files, or in tar shards."""
+"""Encoded images and their captions, in image files or in tar shards."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ class Sample(NamedTuple):
     data: bytes
     """The encoded image."""
     captions: list[str]
-    """None, one or more."""
+    """Zero, one or more captions."""
 
 
 class Entry(NamedTuple):
-    """Where one image and its captions lie."""
+    """The location of one image and of its captions."""
 
     name: str
     image: Span
     text: Span | None
-    given: list[str] | None = None
-    """Captions from elsewhere, which win over the text."""
+    override: list[str] | None = None
+    """Captions from a captions file, which replace those of the text."""
 
     def content(self) -> bytes:
-        """Return the content of the text; nothing where there is none, or where captions are given."""
-        return self.text.read() if self.text and self.given is None else b""
+        """Return the content of the text; empty where there is none, or where `override` replaces it."""
+        return self.text.read() if self.text and self.override is None else b""
 
     def captions(self) -> list[str]:
-        """Return the captions that are given, else the lines of the text that are not blank."""
-        return captions_of(self.content()) if self.given is None else self.given
+        """Return the captions of `override`, else the lines of the text that are not blank."""
+        return captions_of(self.content()) if self.override is None else self.override
 
 
 class Survey(NamedTuple):
@@ -51,7 +51,7 @@ class Survey(NamedTuple):
     captions: list[str]
     """All captions of all images, in order."""
     captioned: int
-    """How many images have a caption."""
+    """Number of images that have a caption."""
     guessed: list[str]
     """Images whose caption file is not Unicode and was read as Windows-1252."""
 
@@ -85,7 +85,7 @@ class ImageSource:
         guessed: list[str] = []
         for entry in self._entries:
             content = entry.content()
-            found = captions_of(content) if entry.given is None else entry.given
+            found = captions_of(content) if entry.override is None else entry.override
             captions += found
             captioned += bool(found)
             guessed += [] if is_unicode(content) else [entry.name]
@@ -95,12 +95,12 @@ class ImageSource:
 def open_source(paths: str | list[str], captions: str | None = None) -> ImageSource:
     """Open images by path: folders, image files, uncompressed `.tar` shards, glob patterns, or a list of these.
 
-    Folders are searched below. Captions lie in `<stem>.txt` beside `<stem>.<image suffix>`, in a folder as in a
+    Folders are searched recursively. Captions are in `<stem>.txt` beside `<stem>.<image suffix>`, in a folder as in a
     shard, one caption a line; or in `captions`, a file of JSON lines as `ulcompress caption --out` writes it, whose
-    paths are the ends of the images' own. Raises ValueError for what is missing, empty or unreadable.
+    paths match the ends of the images' paths. Raises ValueError for what is missing, empty or unreadable.
     """
-    given = [paths] if isinstance(paths, str) else list(paths)
-    files = [file for path in given for file in _expand(path)]
+    patterns = [paths] if isinstance(paths, str) else list(paths)
+    files = [file for pattern in patterns for file in _expand(pattern)]
     shards = {file: _shard(file) for file in files if file.suffix.lower() == ".tar"}
     _warn_of_losses(shards)
     entries = [entry for file in files for entry in _entries(file, shards.get(file))]
@@ -123,8 +123,8 @@ def _captioned(entries: list[Entry], file: Path) -> list[Entry]:
         parts = PurePosixPath(name).parts[::-1]
         return next((by_end[parts[:n]] for n in range(longest, 0, -1) if parts[:n] in by_end), None)
 
-    found = [entry._replace(given=find(entry.name)) for entry in entries]
-    if all(entry.given is None for entry in found):
+    found = [entry._replace(override=find(entry.name)) for entry in entries]
+    if all(entry.override is None for entry in found):
         raise ValueError(f"{file} has captions of none of the images, of which {entries[0].name} is the first")
     return found
 
@@ -187,6 +187,6 @@ def _warn_of_losses(shards: Mapping[Path, Shard]) -> None:
         warnings.warn(f"members of shards that are left out: {len(skipped)}, first {skipped[0]}", stacklevel=3)
     complaints = [f"{file} {shard.complaint}" for file, shard in shards.items() if shard.complaint]
     if complaints:
-        said = f"{complaints[0]}; write it again if images are missing"
+        message = f"{complaints[0]}; write it again if images are missing"
         more = len(complaints) - 1
-        warnings.warn(said + (f"; so for {more} more" if more else ""), stacklevel=3)
+        warnings.warn(message + (f"; so for {more} more" if more else ""), stacklevel=3)

@@ -1,11 +1,11 @@
-"""A stretch of a file."""
+"""A range of bytes in a file."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 
 class Span(NamedTuple):
-    """Some bytes of a file; by default all of them."""
+    """A range of bytes in a file; by default all of them."""
 
     path: Path
     offset: int = 0
@@ -13,7 +13,7 @@ class Span(NamedTuple):
 
     def read(self) -> bytes:
         """Return the bytes; raises OSError."""
-        # Opened for each read: there is no handle that forked workers could share by mistake.
+        # Opened for each read, so that forked workers do not share the position of one handle.
         with open(self.path, "rb") as file:
             file.seek(self.offset)
             data = file.read(self.size)

@@ -1,4 +1,4 @@
-"""The contract of a decoder: a condition to a sample of the diffusion's space."""
+"""The contract of a decoder: from a condition to a latent, or to an image in pixel space."""
 
 from abc import ABC, abstractmethod
 
@@ -18,11 +18,11 @@ class Decoder(Part, ABC):
     channels: int
     """Channels of the target."""
     condition_channels: dict[str, int]
-    """Channels that it expects of fields of the condition."""
+    """Expected channels of fields of the condition, by the names of the fields."""
     feature_stride: int | None = None
-    """Pixels a feature position, along each side, that it expects; None takes any."""
+    """Expected pixels per feature position, along each side; None takes any."""
     target_stride: int | None = None
-    """Pixels a position of the target, along each side, that it expects; None takes any."""
+    """Expected pixels per position of the target, along each side; None takes any."""
 
     @abstractmethod
     def loss(self, target: Tensor, condition: Condition) -> Denoised:
@@ -40,5 +40,5 @@ class Decoder(Part, ABC):
     ) -> Tensor:
         """Sample a target of h by w positions, (1, C, h, w), for one image's condition.
 
-        The same seed gives the same noise on every device. None takes the decoder's own default.
+        The same seed gives the same noise on every device. None takes the decoder's default.
         """

@@ -1,4 +1,4 @@
-"""No diffusion: the base reconstruction as it is."""
+"""A decoder without diffusion, which returns the base reconstruction."""
 
 from torch import Tensor
 
@@ -9,9 +9,9 @@ from ulcompress.records import Condition, Denoised
 
 @loadable()
 class BaseReconstruction(Decoder):
-    """Returns the base reconstruction, so that a learned codec alone is a codec, to be trained and compared with.
+    """Returns the base reconstruction, so that a learned codec can be trained and compared on its own.
 
-    Works in pixel space: the target is the image in [-1, 1].
+    It works in pixel space: the target is the image in [-1, 1].
     """
 
     requires = frozenset({"base"})
@@ -38,6 +38,6 @@ class BaseReconstruction(Decoder):
         steps: int | None = None,
         guidance: float | None = None,
     ) -> Tensor:
-        """Return the base in [-1, 1], (1, 3, h, w); nothing is drawn, so the other arguments do not matter."""
+        """Return the base in [-1, 1], (1, 3, h, w); without sampling the other arguments have no effect."""
         assert condition.base is not None
         return 2 * condition.base - 1

@@ -1,4 +1,4 @@
-"""The decoder of both papers: a diffusion under the condition, from an estimate or from nothing."""
+"""The decoder of PerCo and CGDM: a conditional diffusion, with or without an estimate of its target."""
 
 import torch
 from torch import Tensor
@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from ulcompress.decoders.base import Decoder
 from ulcompress.denoisers import Context, Denoiser
 from ulcompress.diffusion import DDIM, BoundaryControl, Estimate, Objective, Sampler
+from ulcompress.functional.division import ceil_div
 from ulcompress.functional.padding import pad_to_multiple
 from ulcompress.part import loadable
 from ulcompress.records import Condition, Denoised
@@ -43,19 +44,19 @@ class DiffusionDecoder(Decoder):
         """Take the parts.
 
         Args:
-            denoiser: The network.
+            denoiser: The denoising network.
             objective: What is diffused, at which noise, and how the network learns it; by default v-prediction of the
                 target on Stable Diffusion's schedule with zero terminal signal.
-            estimate: What the decoder knows of its target before it starts; None: nothing.
-            sampler: From noise to a sample; deterministic DDIM by default.
-            steps: Default number of sampling steps; fewer are closer to the mean (better PSNR, less texture); 0 returns
-                the estimate.
-            start: Share of the process at which sampling starts, from the estimate under that much noise; 1 is the
+            estimate: First estimate of the target from the condition; None for none.
+            sampler: Solver from noise to a sample; deterministic DDIM by default.
+            steps: Default number of sampling steps; fewer give results closer to the mean (better PSNR, less texture);
+                0 returns the estimate.
+            start: Share of the process at which sampling starts, from the estimate with that much noise; 1 is the
                 whole. Training draws no higher noise levels.
-            guidance: Default scale of the guidance on text; 1 is none and costs half the time.
+            guidance: Default guidance scale of the text; 1 is no guidance, in half the time.
             boundary: Initial noise and overlapped patches, in positions of the target; by default a canvas of noise and
                 patches of 256 that overlap by 64. A denoiser that was trained on crops with zeros beyond their border
-                (`padding` of `UNet`) restores best in patches about as large.
+                (`padding` of `UNet`) restores best in patches of about that size.
 
         Raises:
             ValueError: Two parts do not fit together, or a number is out of its range.
@@ -116,7 +117,7 @@ class DiffusionDecoder(Decoder):
     ) -> Tensor:
         """Sample a target of h by w positions, (1, C, h, w); 0 steps return the estimate.
 
-        The context of all patches is kept over the steps.
+        The contexts of all patches are computed once for all steps.
         """
         steps = self.steps if steps is None else steps
         scale = self.guidance if guidance is None else guidance
@@ -124,21 +125,21 @@ class DiffusionDecoder(Decoder):
         if steps == 0 and condition.estimate is not None:
             return condition.estimate[..., : shape[0], : shape[1]]
         schedule = self.objective.schedule
-        height, width = (-(-side // self.denoiser.multiple) * self.denoiser.multiple for side in shape)
+        height, width = (ceil_div(side, self.denoiser.multiple) * self.denoiser.multiple for side in shape)
         noise = self.boundary.noise_of((1, self.channels, height, width), seed).to(condition.device)
         highest = schedule.at(schedule.highest(self.start), noise)
         noisy, known = schedule.noisy(self._begin(condition, noise), noise, highest), self._known(condition, noise)
-        kept: dict[tuple[int, int], tuple[Condition, Context]] = {}
+        patches: dict[tuple[int, int], tuple[Condition, Context]] = {}
 
         def denoise(noisy: Tensor, levels: Tensor) -> Tensor:
-            def in_one(rows: slice, columns: slice) -> Tensor:
+            def denoise_patch(rows: slice, columns: slice) -> Tensor:
                 position = rows.start, columns.start
-                if position not in kept:
+                if position not in patches:
                     part = condition.crop(rows, columns)
-                    kept[position] = part, self.denoiser.context(part)
-                return self._guided(noisy[..., rows, columns], levels, *kept[position], scale)
+                    patches[position] = part, self.denoiser.context(part)
+                return self._guided(noisy[..., rows, columns], levels, *patches[position], scale)
 
-            return self.objective.clean(self.boundary.merge(in_one, height, width), noisy, levels, known)
+            return self.objective.clean(self.boundary.merge(denoise_patch, height, width), noisy, levels, known)
 
         clean = self.sampler.sample(schedule, denoise, noisy, steps, start=self.start)
         return self.objective.to_target(clean, condition.estimate)[..., : shape[0], : shape[1]]
@@ -155,7 +156,7 @@ class DiffusionDecoder(Decoder):
         return self.denoiser(noisy, self.objective.schedule.times(levels), condition, context).float()
 
     def _begin(self, condition: Condition, like: Tensor) -> Tensor:
-        """Return what a sampling starts from beneath the noise, (B, C, h, w)."""
+        """Return the signal in x_t at the start of sampling, (B, C, h, w)."""
         estimate = condition.estimate
         return torch.zeros_like(like) if estimate is None or self.objective.diffused == "residual" else estimate
 
@@ -185,15 +186,15 @@ def _check_estimate(denoiser: Denoiser, estimate: Estimate | None) -> None:
     if estimate is None:
         if "estimate" in denoiser.requires:
             raise ValueError(
-                f"{type(denoiser).__name__} sees an estimate of its target, but the decoder has none; give it an "
-                "`estimate`, BaseEstimate or LinearEstimate, or other `maps` to the denoiser"
+                f"{type(denoiser).__name__} takes an estimate of its target, but the decoder has none; set its "
+                "`estimate` to a BaseEstimate or LinearEstimate, or give the denoiser other `maps`"
             )
         return
-    seen = denoiser.condition_channels.get("estimate", estimate.channels)
-    if (denoiser.channels, seen) != (estimate.channels, estimate.channels):
+    taken = denoiser.condition_channels.get("estimate", estimate.channels)
+    if (denoiser.channels, taken) != (estimate.channels, estimate.channels):
         raise ValueError(
             f"{type(estimate).__name__} has {estimate.channels} channels, but {type(denoiser).__name__} predicts "
-            f"{denoiser.channels} and sees an estimate of {seen}; set all three to the same number"
+            f"{denoiser.channels} and takes an estimate of {taken}; set all three to the same number"
         )
     for name in denoiser.condition_channels.keys() & estimate.condition_channels.keys():
         if denoiser.condition_channels[name] != estimate.condition_channels[name]:

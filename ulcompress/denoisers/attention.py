@@ -9,7 +9,7 @@ HEAD_CHANNELS = 32
 
 
 class MapAttention(nn.Module):
-    """Adds to every position of a map what it attends to: the other positions, or the tokens of a text.
+    """Adds to every position of a map its attention to all positions, or to the tokens of a text.
 
         x ─┬─► channel norm ─► queries ─► attention ─► 1x1 ─► + ─►
            │                                  ▲               │

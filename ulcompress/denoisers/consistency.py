@@ -1,4 +1,4 @@
-"""The consistency branch: what the maps of the condition say at every level of resolution."""
+"""The consistency branch: features of the condition's maps at every level of resolution."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ from ulcompress.part import Part, loadable
 
 @loadable()
 class ConsistencyEncoder(Part):
-    """Sees maps of the condition alone, neither x_t nor the time, so that its features serve all steps of a sample.
+    """Takes maps of the condition alone, neither x_t nor the time, so that all steps of a sample share its features.
 
     maps ─► Pyramid ─► e_0, e_1 ... e_N
 
-    Source: CGDM (Kuang et al., ACM MM 2024), the consistency branch of the architecture figure, which sees the base
+    Source: CGDM (Kuang et al., ACM MM 2024), the consistency branch of the architecture figure, whose input is the base
     reconstruction.
     """
 
@@ -24,7 +24,7 @@ class ConsistencyEncoder(Part):
         """Build the network with random weights; widths and patch size are those of the `GuidedUNet` that it guides.
 
         Args:
-            channels: Of all maps together.
+            channels: Sum of the channels of all maps.
             widths: Channels of each level, finest first.
             patch_size: Side of the square of pixels that is one position of the finest level.
             blocks: Residual blocks a level.
@@ -36,5 +36,5 @@ class ConsistencyEncoder(Part):
         self.pyramid = Pyramid(channels, widths, patch_size=patch_size, blocks=blocks)
 
     def forward(self, maps: Tensor) -> list[Tensor]:
-        """Map all maps in one, (B, C, H, W), to features (B, width, h, w), finest first."""
+        """Turn the concatenated maps, (B, C, H, W), into features (B, width, h, w), finest first."""
         return self.pyramid(maps)

@@ -1,4 +1,4 @@
-"""Where the denoiser meets the consistency branch, under the control of the syntax."""
+"""The fusion of the denoiser's states with consistency features, controlled by the syntax."""
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,8 @@ class SyntaxFusion(nn.Module):
         e ─► 1x1 ─► w_e · e ───────────────┴─► + ─► m ─► 3x3 ─► γ · + β ─► 1x1 from zero ─► + a ─►
         syntax ─► MLP ─► w_a, w_e = softmax over the pair; γ, β        one of each a channel
 
-    `static` learns these vectors as they are; `concatenate` has none of them, and its 3x3 sees both maps. Without
-    consistency features m is a. Sources: CGDM (Kuang et al., ACM MM 2024) fuses by the syntax at these places; the
+    `static` learns these vectors as constants; `concatenate` has none of them, and its 3x3 takes both maps. Without
+    consistency features m is a. Sources: CGDM (Kuang et al., ACM MM 2024) fuses by the syntax at these layers; the
     form, which is not published, follows the generated weights of Neural Syntax (Wang et al., CVPR 2022).
     """
 
@@ -22,9 +22,9 @@ class SyntaxFusion(nn.Module):
         """Build the fusion with random weights; its last layer is zero, so that it starts as the identity on `a`.
 
         Args:
-            channels: Of both maps.
+            channels: Channels of each of the two maps.
             fusion: `syntax`, `static` or `concatenate`.
-            syntax_channels: Of the syntax, where it is used.
+            syntax_channels: Channels of the syntax, for the fusion `syntax`.
             consistency: Whether there are features to fuse with.
         """
         super().__init__()
@@ -33,8 +33,8 @@ class SyntaxFusion(nn.Module):
         self.syntax = _controller(syntax_channels, vectors * channels) if fusion == "syntax" else None
         self.static = nn.Parameter(torch.zeros(1, vectors * channels)) if fusion == "static" else None
         self.aligned = nn.Conv2d(channels, channels, 1) if consistency and not self.concatenates else None
-        seen = 2 * channels if self.concatenates and consistency else channels
-        self.mixed = nn.Conv2d(seen, channels, 3, padding=1)
+        inputs = 2 * channels if self.concatenates and consistency else channels
+        self.mixed = nn.Conv2d(inputs, channels, 3, padding=1)
         self.output = nn.Conv2d(channels, channels, 1)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)  # pyright: ignore[reportArgumentType]

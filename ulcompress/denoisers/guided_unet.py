@@ -22,7 +22,7 @@ SINUSOIDS = 128
 
 @loadable(plain=["maps", "fusion"])
 class GuidedUNet(Denoiser):
-    """Predicts from a noisy image, the time, and maps of the condition; the syntax steers the way up.
+    """Predicts from a noisy image, the time, and maps of the condition; the syntax controls the upward path.
 
         maps ─► consistency encoder ─► e_0, e_1 ... e_N, once a sample and patch
 
@@ -31,10 +31,10 @@ class GuidedUNet(Denoiser):
         d_N ───────► fusion(·, e_N, syntax) ─► f_N ─► with d_N ─► blocks ─► u_N
         up(u_N) ───► fusion(·, e_N-1, syntax) ► f_N-1 ► with d_N-1 ► blocks ─► u_N-1 ... u_0 ─► prediction
 
-    Nothing but the attention looks further than the convolutions reach, and no statistic is taken over positions, so
-    the network carries over from crops to patches of any size. The last layer starts at zero. Source: CGDM (Kuang et
+    Only the attention has a larger receptive field than the convolutions, and no statistic is taken over positions, so
+    the network generalises from crops to patches of any size. The last layer starts at zero. Source: CGDM (Kuang et
     al., ACM MM 2024), the architecture figure, where the only map is the base reconstruction; the sizes, which are not
-    published, and the patches in place of pixels are our own.
+    published, and the patches in place of pixels are choices of this package.
     """
 
     def __init__(
@@ -54,22 +54,22 @@ class GuidedUNet(Denoiser):
         """Build the network with random weights.
 
         Args:
-            channels: Of the target: 3 of an image.
-            maps: Fields of the condition that it sees beside x_t, with their channels; by default `estimate`, the
+            channels: Channels of the target: 3 for an image.
+            maps: Fields of the condition that it takes beside x_t, with their channels; by default `estimate`, the
                 decoder's estimate of the target.
-            consistency: The branch that sees the maps alone, of the same widths and patch size; None leaves it out.
+            consistency: The branch that takes the maps alone, of the same widths and patch size; None leaves it out.
             widths: Channels of each level, finest first; every level but the last halves the resolution.
             patch_size: Side of the square of pixels that is one position of the finest level; 1 works at full
                 resolution as the paper does, and costs sixteen times as much as 4.
-            blocks: Residual blocks a level, on the way down and on the way up.
-            syntax_channels: Of the syntax, which only the fusion `syntax` takes; None if there is none.
-            text_channels: Of the text embeddings; None takes no text.
-            fusion: How the consistency features join on the way up: `syntax` weighs channels by the syntax, `static` by
-                learned constants, `concatenate` leaves it to a convolution.
+            blocks: Residual blocks a level, on the downward and on the upward path.
+            syntax_channels: Channels of the syntax, which only the fusion `syntax` takes; None if there is none.
+            text_channels: Channels of the text embeddings; None takes no text.
+            fusion: How the upward path takes the consistency features: `syntax` weighs channels by the syntax, `static`
+                by learned constants, `concatenate` leaves it to a convolution.
             attention: Self-attention at the coarsest level, and cross-attention to the text.
 
         Raises:
-            ValueError: An option has no such value, two of them contradict, or the consistency encoder does not fit.
+            ValueError: An option has an unknown value, two of them contradict, or the consistency encoder does not fit.
         """
         super().__init__()
         if fusion not in FUSIONS:
@@ -121,7 +121,7 @@ class GuidedUNet(Denoiser):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)  # pyright: ignore[reportArgumentType]
         self.head = nn.Sequential(ChannelNorm(widths[0]), nn.SiLU(), last, nn.PixelShuffle(patch_size))
-        # Last: optimisers number the parameters, and old checkpoints have these behind the others.
+        # Last: optimisers number the parameters, and old checkpoints number these after the others.
         self.consistency = consistency
 
     def _check_consistency(self, encoder: ConsistencyEncoder, widths: tuple[int, ...], patch_size: int) -> None:
@@ -161,7 +161,7 @@ class GuidedUNet(Denoiser):
 
 
 class _Upward(nn.Module):
-    """One level of the way up: raises the coarser state, fuses it, joins the skip, and refines."""
+    """One level of the upward path: upsamples the coarser state, fuses it, joins the skip, and refines."""
 
     def __init__(self, width: int, *, coarser: int | None, fusion: SyntaxFusion, blocks: int, time_channels: int):
         super().__init__()

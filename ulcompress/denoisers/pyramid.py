@@ -1,4 +1,4 @@
-"""An image to features at every level of resolution."""
+"""Features of an image at every level of resolution."""
 
 import itertools
 from collections.abc import Sequence
@@ -39,8 +39,8 @@ class Pyramid(nn.Module):
         )
 
     def forward(self, image: Tensor, time: Tensor | None = None) -> list[Tensor]:
-        """Map (B, C, H, W) and perhaps the time's embedding to features, (B, width, h, w) each, finest first."""
-        # The format in which the norm over channels is ten times faster; convolutions keep it.
+        """Map (B, C, H, W) and, if built for it, the time's embedding to features, (B, width, h, w), finest first."""
+        # The norm over channels is ten times faster in this format, which convolutions keep.
         x = image.contiguous(memory_format=torch.channels_last)
         features = []
         for reduction, level in zip(self.reductions, self.levels, strict=True):

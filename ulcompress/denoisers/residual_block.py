@@ -1,4 +1,4 @@
-"""The residual block that the networks in pixel space are made of."""
+"""The residual block of the networks in pixel space."""
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ class ChannelNorm(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Adds two normalised convolutions; the time, where there is one, scales and shifts what the first one sees.
+    """Adds two normalised convolutions; the time, if there is one, scales and shifts the input of the first.
 
                                  time ─► scale, shift
                                               ▼

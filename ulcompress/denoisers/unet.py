@@ -26,11 +26,11 @@ class UNet(Denoiser):
         text ──────────────────► cross-attention
         syntax ─► linear ─► added to the time ─► every residual block
 
-    The small network has no self-attention: it is convolutional but for the text, so it carries over from crops to
-    images of any size; its finest level has no attention at all. A pretrained one is Stable Diffusion's as it is,
-    except for the wider first convolution and the projection of the syntax. Sources of the conditioning: PerCo, arXiv
-    2310.10325, section 3; the projection is where Meng et al., On Distillation of Guided Diffusion Models, CVPR 2023,
-    put the scale of the guidance.
+    The small network has no self-attention: it is convolutional except for the text, so it generalises from crops to
+    images of any size; its finest level has no attention at all. A pretrained network is Stable Diffusion's, except for
+    the wider first convolution and the projection of the syntax. Sources of the conditioning: PerCo, arXiv 2310.10325,
+    section 3; the syntax is projected as Meng et al., On Distillation of Guided Diffusion Models, CVPR 2023, project
+    the guidance scale.
     """
 
     def __init__(
@@ -51,36 +51,36 @@ class UNet(Denoiser):
         zero_output: bool = False,
         padding: str = "zeros",
     ):
-        """Build a small network with random weights, or take a pretrained one, which has its own sizes.
+        """Build a small network with random weights, or take a pretrained one with the sizes that it has.
 
         Args:
-            channels: Of the latent.
-            maps: Fields of the condition that it sees beside x_t, with their channels: `spatial`, the features;
+            channels: Channels of the latent.
+            maps: Fields of the condition that it takes beside x_t, with their channels: `spatial`, the features;
                 `estimate`, the decoder's estimate of the target; or maps of other conditioners. PerCo's
                 `spatial: 320` by default.
-            text_channels: Of the text embeddings.
-            syntax_channels: Of the syntax; None takes none.
+            text_channels: Channels of the text embeddings.
+            syntax_channels: Channels of the syntax; None takes no syntax.
             widths: Channels of each level, finest first.
             layers: Residual blocks a level.
             head_channels: Channels of an attention head.
             pretrained: Take the U-Net of this model and widen its first convolution by the maps; of the other sizes
-                none but `syntax_channels` is used.
-            architecture: Build diffusers' UNet2DConditionModel of this configuration, already widened, instead; how a
-                saved codec states what it once took from `pretrained`, so that it needs that model no more.
-            new_inputs: Weights of the first convolution for the maps, where `pretrained` has none:
+                only `syntax_channels` is used.
+            architecture: Build diffusers' UNet2DConditionModel of this configuration, already widened, instead. A saved
+                codec states its pretrained network in this way, and then no longer needs that model.
+            new_inputs: Initial weights of the first convolution for the maps, where `pretrained` has none:
                 `random` as PyTorch starts a convolution, or `zero`, so that training starts from the model unchanged.
             trained: `all` parameters; `linear`: those of all linear layers and of the first convolution, as PerCo does;
                 `lora`: low-rank additions to the attention's projections (Hu et al., LoRA, ICLR 2022) and the first
-                convolution. What takes the syntax is always trained.
+                convolution. The projection of the syntax is always trained.
             lora_rank: Rank of those additions.
-            zero_output: Begin with a last convolution of zeros, where the network adds to something good.
-            padding: What convolutions see beyond the border: `zeros`, as in Stable Diffusion, or `replicate`: the
-                nearest value. On crops, where a border is always near, a network learns to lean on its zeros, and
-                shifts colours in the middle of larger images, far from any.
+            zero_output: Start with a last convolution of zeros, where the output is added to an estimate.
+            padding: How convolutions continue a map beyond its border: `zeros`, as in Stable Diffusion, or `replicate`:
+                the nearest value. On crops, where a border is always near, a network learns to rely on the zeros, and
+                then shifts colours in the middle of larger images, where there are none.
 
         Raises:
-            ValueError: An option has no such value, both `pretrained` and `architecture` are given, or the pretrained
-                weights are not there.
+            ValueError: An option has an unknown value, both `pretrained` and `architecture` are set, or the pretrained
+                weights are missing.
         """
         super().__init__()
         if trained not in TRAINED:
@@ -90,21 +90,21 @@ class UNet(Denoiser):
         if padding not in PADDINGS:
             raise ValueError(f"padding must be one of {', '.join(PADDINGS)}, got {padding!r}")
         self.maps = check_maps(maps if maps is not None else {"spatial": 320})
-        seen = sum(self.maps.values())
-        given = load_or_build(UNet2DConditionModel, "unet", pretrained, architecture)
-        self._given = given is not None
-        small = (channels, seen, text_channels, syntax_channels, widths, layers, head_channels)
-        self.network = _small(*small) if given is None else given
+        map_channels = sum(self.maps.values())
+        loaded = load_or_build(UNet2DConditionModel, "unet", pretrained, architecture)
+        self._is_small = loaded is None
+        small = (channels, map_channels, text_channels, syntax_channels, widths, layers, head_channels)
+        self.network = _small(*small) if loaded is None else loaded
         if pretrained is not None:
-            _widen(self.network, seen, zero=new_inputs == "zero")
+            _widen(self.network, map_channels, zero=new_inputs == "zero")
             _project_syntax(self.network, syntax_channels)
         options = architecture_of(self.network)
         self._architecture = options
         self.channels: int = options["out_channels"]
-        if options["in_channels"] != self.channels + seen:
+        if options["in_channels"] != self.channels + map_channels:
             raise ValueError(
                 f"the network takes {options['in_channels']} channels, which are not its {self.channels} of the latent "
-                f"and {seen} of the maps {self.maps}; set the channels of the maps to the difference"
+                f"and {map_channels} of the maps {self.maps}; set the channels of the maps to the difference"
             )
         if options["time_cond_proj_dim"] != syntax_channels:
             raise ValueError(
@@ -123,7 +123,7 @@ class UNet(Denoiser):
     def arguments(self) -> dict[str, Any]:
         """Return the constructor arguments; a pretrained network by its architecture."""
         arguments = super().arguments()
-        if not self._given:
+        if self._is_small:
             return arguments
         kept = ("maps", "syntax_channels", "trained", "lora_rank", "padding")
         return {**built_again(self._architecture), **{name: arguments[name] for name in kept}}
@@ -179,7 +179,7 @@ def _small(
 
 @torch.no_grad()
 def _widen(network: UNet2DConditionModel, maps: int, *, zero: bool) -> None:
-    """Let the first convolution take the channels of maps behind the latent, whose weights stay."""
+    """Widen the first convolution by the channels of maps after the latent, whose weights stay."""
     old = network.conv_in
     wide = nn.Conv2d(old.in_channels + maps, old.out_channels, 3, padding=1, dtype=old.weight.dtype)
     if zero:
@@ -192,7 +192,7 @@ def _widen(network: UNet2DConditionModel, maps: int, *, zero: bool) -> None:
 
 
 def _project_syntax(network: UNet2DConditionModel, channels: int | None) -> None:
-    """Let the embedding of the time take a syntax, or nothing, whatever it took; a zero projection changes nothing."""
+    """Give the time's embedding a zero projection of the syntax, which changes nothing yet; None removes it."""
     embedding: Any = network.time_embedding
     embedding.cond_proj = None
     if channels is not None:
@@ -203,14 +203,14 @@ def _project_syntax(network: UNet2DConditionModel, channels: int | None) -> None
 
 
 def _pad(network: nn.Module, padding: str) -> None:
-    """Let the convolutions that look beyond the border see this there."""
+    """Set the padding mode of all convolutions that pad."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and any(module.padding):
             module.padding_mode = padding  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _choose_trained(network: UNet2DConditionModel, trained: str, rank: int) -> None:
-    """Mark which parameters an optimiser changes; add those of LoRA."""
+    """Mark the parameters that an optimiser changes; add those of LoRA."""
     network.requires_grad_(trained == "all")
     if trained == "linear":
         for module in network.modules():

@@ -9,7 +9,7 @@ from ulcompress.records import Condition
 
 @loadable()
 class BaseEstimate(Estimate):
-    """Takes the base reconstruction, from the same bytes, as the estimate of the image, in [-1, 1] as pixel space is.
+    """Takes the base reconstruction, which the same file restores, as the estimate of the image, in [-1, 1].
 
     Source: CGDM (Kuang et al., ACM MM 2024), where the base guides the diffusion.
     """
@@ -19,7 +19,7 @@ class BaseEstimate(Estimate):
     target_stride = 1
 
     def __init__(self, *, added: bool = True):
-        """Say whether the network's output is added to the base, so that an untrained decoder returns the base."""
+        """Choose whether the network's output is added to the base; an untrained decoder then returns the base."""
         super().__init__()
         self.added = added
         self.condition_channels = {"base": 3}

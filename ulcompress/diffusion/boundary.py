@@ -1,4 +1,4 @@
-"""The boundary condition of the diffusion's equation, and the overlapped patches that share it."""
+"""The boundary condition of the diffusion's differential equation, and the overlapped patches that share it."""
 
 from collections.abc import Callable
 from typing import final
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ulcompress.diffusion.noise import gaussian_canvas
+from ulcompress.functional.division import ceil_div
 from ulcompress.part import Part, loadable
 
 WINDOWS = ("linear", "uniform", "gaussian")
@@ -40,13 +41,14 @@ class BoundaryControl(Part):
 
         Args:
             patch: Side of a patch in positions of the map; a map that is no larger is one patch.
-            overlap: Of neighbouring patches, less than `patch`.
+            overlap: Overlap of neighbouring patches in positions, less than `patch`.
             window: Weight of a patch's positions: `linear` falls to the border over the overlap, `uniform` is a plain
                 mean, `gaussian` has a tenth of the patch as deviation (Mixture of Diffusers, arXiv 2302.02412).
             noise: x_T: `canvas` is drawn for the whole map, `shared_tile` repeats one tile so that patches see the
                 same noise whatever the size of the map, `zero` is none.
-            scale: Standard deviation of the noise; less than 1 leads closer to the mean.
-            seed: Of the noise of all images, chosen offline (`evaluation.choose_seed`); None takes each file's own.
+            scale: Standard deviation of the noise; less than 1 gives samples closer to the mean.
+            seed: Seed of the noise of all images, chosen offline (`evaluation.choose_seed`); None takes that of each
+                file.
 
         Raises:
             ValueError: An argument is out of its range or unknown.
@@ -73,8 +75,8 @@ class BoundaryControl(Part):
         """Return x_T for a map, float32 on the CPU, the same on every machine.
 
         Args:
-            shape: Of the map, (B, C, h, w).
-            seed: Of the file; the seed stored here goes before it.
+            shape: Shape of the map, (B, C, h, w).
+            seed: Seed of the file, used where this part stores none.
 
         Returns:
             The noise, (B, C, h, w). As `shared_tile` it has the period `patch - overlap` along both sides: all patches
@@ -88,19 +90,19 @@ class BoundaryControl(Part):
         count, channels, height, width = shape
         period = self.patch - self.overlap
         tile = gaussian_canvas((count, channels, period, period), seed)
-        repeated = tile.repeat(1, 1, -(-height // period), -(-width // period))
+        repeated = tile.repeat(1, 1, ceil_div(height, period), ceil_div(width, period))
         return self.scale * repeated[..., :height, :width]
 
     def merge(self, function: Callable[[slice, slice], Tensor], height: int, width: int) -> Tensor:
         """Evaluate a function of row and column ranges patch by patch and blend the overlaps.
 
         Args:
-            function: Returns the result for the given ranges, (B, C, rows, columns).
-            height: Of the whole map.
-            width: Of the whole map.
+            function: Returns the result for a range of rows and one of columns, (B, C, rows, columns).
+            height: Rows of the whole map.
+            width: Columns of the whole map.
 
         Returns:
-            The whole map, (B, C, height, width), by the mean that the window weighs.
+            The whole map, (B, C, height, width): the mean of the patches, weighted by the window.
         """
         tops, lefts = starts(height, self.patch, self.overlap), starts(width, self.patch, self.overlap)
         if len(tops) == len(lefts) == 1:
@@ -121,7 +123,7 @@ class BoundaryControl(Part):
 
     def _profile(self, length: int, like: Tensor) -> Tensor:
         """Return the window along one side; its product with the other side's is the window."""
-        # Half precision has no room for a Gaussian's far ends, which are all that the map's corners get.
+        # In half precision the tails of a Gaussian, the only weights of the map's corners, would be zero.
         dtype = torch.promote_types(like.dtype, torch.float32)
         position = torch.arange(1, length + 1, dtype=dtype, device=like.device)
         if self.window == "uniform":
@@ -132,7 +134,7 @@ class BoundaryControl(Part):
 
 
 def starts(length: int, patch: int, overlap: int) -> list[int]:
-    """Where patches begin along one side; the last one is moved inside. A short side has one patch."""
+    """Return the positions at which patches begin along one side; the last one is moved inside a long side."""
     if length <= patch:
         return [0]
     regular = list(range(0, length - patch, patch - overlap))

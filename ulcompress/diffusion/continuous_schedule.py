@@ -1,4 +1,4 @@
-"""Noise levels without steps between them."""
+"""Continuous noise levels."""
 
 import math
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from ulcompress.part import loadable
 
 PATHS = ("straight", "variance_preserving")
 LOWEST = 1e-4
-"""Share of the start below which training draws no level."""
+"""The lowest level that training draws, as a share of the start."""
 
 
 @loadable(plain=["path"])
 class ContinuousSchedule(Schedule):
-    """Noise levels t from 0, clean, to 1, pure noise, with sampling levels spread evenly over the log-SNR that matters.
+    """Noise levels t from 0, clean, to 1, pure noise, with sampling levels at even distances in log-SNR.
 
         straight              alpha = 1 - t           sigma = t
         variance_preserving   alpha = cos(pi t / 2)   sigma = sin(pi t / 2)
@@ -42,12 +42,12 @@ class ContinuousSchedule(Schedule):
 
         Args:
             path: How signal and noise change with t, one of the names above.
-            mean: Of logit(t) in training; above 0 there is more noise.
-            deviation: Of logit(t) in training.
+            mean: Mean of logit(t) in training; the higher, the more noise.
+            deviation: Standard deviation of logit(t) in training.
             log_snr_max: log(alpha^2 / sigma^2) that counts as clean in sampling: the last step ends there.
             log_snr_min: log(alpha^2 / sigma^2) that counts as pure noise in sampling: the first step begins there.
-            sampling: Levels t of all steps of a sampling but the first, which is at its start; falling, in place of
-                even ones. Sampling then takes all of them that lie below its start, or none in a single step.
+            sampling: Falling levels t of all sampling steps after the first, which is at the start; None takes even
+                distances. Sampling then takes all of these levels that lie below its start, or none in a single step.
 
         Raises:
             ValueError: A value is unknown or out of its range.
@@ -91,7 +91,7 @@ class ContinuousSchedule(Schedule):
     def draw(self, count: int, device: torch.device, start: float = 1.0) -> Tensor:
         """Draw logit-normal levels, scaled to at most `start`, (count,) float32."""
         levels = torch.sigmoid(self.mean + self.deviation * torch.randn(count, device=device))
-        # At no noise at all the error of an x_0 says nothing of that of the noise or the velocity.
+        # Without any noise an error of x_0 determines none of the noise or the velocity.
         return start * levels.clamp(min=LOWEST)
 
     def sampling_levels(self, steps: int, start: float = 1.0) -> list[float]:

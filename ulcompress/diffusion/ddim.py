@@ -1,4 +1,4 @@
-"""The sampler of one network call a step."""
+"""The first-order sampler."""
 
 import itertools
 
@@ -18,7 +18,7 @@ class DDIM(Sampler):
     """
 
     def sample(self, schedule: Schedule, denoise: Denoise, noisy: Tensor, steps: int, *, start: float = 1.0) -> Tensor:
-        """Go from x_t, (B, C, h, w), to a sample in as many steps as the schedule has levels for."""
+        """Return the sample of x_t, (B, C, h, w), with a step for each of the schedule's sampling levels."""
         levels = [schedule.at(level, noisy) for level in schedule.sampling_levels(steps, start)]
         for level, following in itertools.pairwise(levels):
             noisy = schedule.step(noisy, denoise(noisy, level), level, following)

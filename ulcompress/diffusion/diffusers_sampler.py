@@ -13,7 +13,7 @@ SCHEDULERS = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler", "EulerDi
 
 @loadable(plain=["scheduler"])
 class DiffusersSampler(Sampler):
-    """Any of diffusers' deterministic solvers on Stable Diffusion's levels, for comparison with ours.
+    """Any of diffusers' deterministic solvers on Stable Diffusion's levels, to compare the other samplers with.
 
     With zero terminal signal these solvers start at a signal of about 2^-12 instead, since they divide by it. They
     sample from pure noise only: not all of them can begin at a later level.
@@ -35,7 +35,7 @@ class DiffusersSampler(Sampler):
             raise ValueError(f"{self.scheduler} needs a DiscreteSchedule, got {type(schedule).__name__}; use DDIM")
 
     def sample(self, schedule: Schedule, denoise: Denoise, noisy: Tensor, steps: int, *, start: float = 1.0) -> Tensor:
-        """Go from noise, (B, C, h, w), to a sample in 1 to 1000 steps; ValueError for a start other than 1."""
+        """Return the sample of noise, (B, C, h, w), in 1 to 1000 steps; raises ValueError for a start other than 1."""
         import diffusers
 
         self.check(schedule, start)

@@ -1,4 +1,4 @@
-"""The noise levels of Stable Diffusion."""
+"""The discrete noise levels of Stable Diffusion."""
 
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
@@ -12,9 +12,9 @@ BETA_SCHEDULES = ("scaled_linear", "squaredcos_cap_v2", "linear")
 
 @loadable(plain=["beta_schedule"])
 class DiscreteSchedule(Schedule):
-    """Stable Diffusion's 1000 levels, their signal fixed by diffusers' table of betas.
+    """Stable Diffusion's 1000 levels, whose signal diffusers' table of betas determines.
 
-    With `zero_terminal_snr` the last level has no signal left. Source: Lin et al., Common Diffusion Noise Schedules and
+    With `zero_terminal_snr` the last level has no signal. Source: Lin et al., Common Diffusion Noise Schedules and
     Sample Steps are Flawed, WACV 2024, section 3.1.
     """
 
@@ -27,7 +27,7 @@ class DiscreteSchedule(Schedule):
             beta_schedule: Name of diffusers' schedule, `scaled_linear` (Stable Diffusion) or `squaredcos_cap_v2`.
             zero_terminal_snr: Rescale so that the last level is pure noise.
             training_levels: Number of levels that training draws from, a divisor of 1000: evenly spaced, the last one
-                included; with 50 of them training sees the very levels at which 50 (or 10, 5...) steps sample.
+                included; with 50 of them training draws exactly the levels at which 50 (or 10, 5...) steps sample.
 
         Raises:
             ValueError: A value is unknown or out of its range.
@@ -65,15 +65,15 @@ class DiscreteSchedule(Schedule):
         return level
 
     def draw(self, count: int, device: torch.device, start: float = 1.0) -> Tensor:
-        """Draw random levels, (count,) int64; a late start has as many levels, brought into its part of the process."""
+        """Draw random levels, (count,) int64; for a late start all of them are scaled into its part of the process."""
         spacing = self.length // self.training_levels
         levels = (torch.randint(self.training_levels, (count,), device=device) + 1) * spacing
-        return -(-levels * (self.highest(start) + 1) // self.length) - 1
+        return (levels * (self.highest(start) + 1) - 1) // self.length
 
     def sampling_levels(self, steps: int, start: float = 1.0) -> list[float]:
         """Return trailing levels, the highest first (Lin et al., WACV 2024, table 2)."""
         length = self.highest(start) + 1
         if not 1 <= steps <= length:
             raise ValueError(f"steps must be 1 to {length}, got {steps}")
-        # In integers: diffusers' own rounding adds a time of -1 for some numbers of steps.
+        # In integers: diffusers' rounding adds a time of -1 for some numbers of steps.
         return [length * step // steps - 1 for step in range(steps, 0, -1)]

@@ -1,6 +1,4 @@
-"""The sampler that looks back at every step."""
-
-import itertools
+"""The second-order sampler that uses the estimate of the step before."""
 
 from torch import Tensor
 
@@ -13,19 +11,23 @@ from ulcompress.part import loadable
 class DPMSolver(Sampler):
     """DPM-Solver++(2M), second order, one call of the network a step.
 
-    A step of DDIM through an estimate that the one before extrapolates to the middle of the step in log-SNR. The first
-    and the last step, and one after pure noise, whose log-SNR is minus infinity, are DDIM's. Source: Lu et al.,
-    DPM-Solver++, arXiv 2211.01095, algorithm 2.
+    Each step is a step of DDIM whose estimate is extrapolated from this and the previous one to the middle of the step
+    in log-SNR. The first and the last step, and one after pure noise, whose log-SNR is minus infinity, are DDIM's.
+    Source: Lu et al., DPM-Solver++, arXiv 2211.01095, algorithm 2.
     """
 
     def sample(self, schedule: Schedule, denoise: Denoise, noisy: Tensor, steps: int, *, start: float = 1.0) -> Tensor:
-        """Go from x_t, (B, C, h, w), to a sample in as many steps as the schedule has levels for."""
-        levels = schedule.sampling_levels(steps, start)
-        widths = [schedule.log_snr(later) - schedule.log_snr(level) for level, later in itertools.pairwise(levels)]
+        """Return the sample of x_t, (B, C, h, w), with a step for each of the schedule's sampling levels."""
+        sampled = schedule.sampling_levels(steps, start)
+        levels, log_snr = (
+            [schedule.at(level, noisy) for level in sampled],
+            [schedule.log_snr(level) for level in sampled],
+        )
         before = None
-        for index, (level, following) in enumerate(itertools.pairwise(schedule.at(level, noisy) for level in levels)):
-            clean = middle = denoise(noisy, level)
+        for index in range(len(levels) - 1):
+            clean = middle = denoise(noisy, levels[index])
             if before is not None:
-                middle = clean + (clean - before) * (widths[index] / widths[index - 1] / 2)
-            noisy, before = schedule.step(noisy, middle, level, following), clean
-        return denoise(noisy, schedule.at(levels[-1], noisy))
+                step, step_before = log_snr[index + 1] - log_snr[index], log_snr[index] - log_snr[index - 1]
+                middle = clean + (clean - before) * (step / step_before / 2)
+            noisy, before = schedule.step(noisy, middle, levels[index], levels[index + 1]), clean
+        return denoise(noisy, levels[-1])

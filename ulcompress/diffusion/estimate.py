@@ -1,4 +1,4 @@
-"""The contract of an estimate: what a decoder knows of its target before it starts."""
+"""The contract of an estimate: a decoder's first approximation of its target, before any sampling step."""
 
 from abc import ABC, abstractmethod
 
@@ -14,15 +14,15 @@ class Estimate(Part, ABC):
     requires: frozenset[str]
     """Fields of `Condition` without which it cannot work."""
     condition_channels: dict[str, int]
-    """Channels that it expects of these fields."""
+    """Expected channels of these fields."""
     channels: int
-    """Of the estimate, which are those of the target."""
+    """Channels of the estimate and of the target."""
     feature_stride: int | None = None
-    """Pixels a feature position, along each side, that it expects; None takes any."""
+    """Expected pixels per feature position, along each side; None takes any."""
     target_stride: int | None = None
-    """Pixels a position of the target, along each side, that it expects; None takes any."""
+    """Expected pixels per position of the target, along each side; None takes any."""
     added: bool = True
-    """Whether the network's output is added to it; otherwise the network sees it, and sampling starts from it."""
+    """Whether the network's output is added to it; otherwise it is the network's input and the start of sampling."""
 
     @abstractmethod
     def forward(self, condition: Condition) -> Tensor:

@@ -1,4 +1,4 @@
-"""The sampler that looks ahead at every step."""
+"""The second-order sampler that evaluates the network at both ends of a step."""
 
 import itertools
 
@@ -11,16 +11,16 @@ from ulcompress.part import loadable
 
 @loadable()
 class Heun(Sampler):
-    """Heun's method, second order, two calls of the network a step but one in the last.
+    """Heun's method, second order, two calls of the network a step, one in the last step.
 
-    A step of DDIM through the mean of two estimates: that of x_t, and that of where DDIM would go from there. This is
-    the trapezoidal rule in alpha / sigma, which is zero, and no exception, at pure noise. Source of the method: Karras
-    et al., Elucidating the Design Space of Diffusion-Based Generative Models, NeurIPS 2022, algorithm 1, where it is in
-    sigma / alpha.
+    Each step is a step of DDIM with the mean of two estimates: at x_t, and at the point that DDIM reaches from there.
+    This is the trapezoidal rule in alpha / sigma, which is zero at pure noise and needs no special case there. Source
+    of the method: Karras et al., Elucidating the Design Space of Diffusion-Based Generative Models, NeurIPS 2022,
+    algorithm 1, where it is in sigma / alpha.
     """
 
     def sample(self, schedule: Schedule, denoise: Denoise, noisy: Tensor, steps: int, *, start: float = 1.0) -> Tensor:
-        """Go from x_t, (B, C, h, w), to a sample in as many steps as the schedule has levels for."""
+        """Return the sample of x_t, (B, C, h, w), with a step for each of the schedule's sampling levels."""
         levels = [schedule.at(level, noisy) for level in schedule.sampling_levels(steps, start)]
         for level, following in itertools.pairwise(levels):
             clean = denoise(noisy, level)

@@ -15,8 +15,8 @@ from ulcompress.records import Condition
 class LinearEstimate(Estimate):
     """Maps features to the latent on its finer grid, each position by itself.
 
-    It begins as the map from the coefficients of `CosineEncoder` to those of `CosineAutoencoder`, which the former's
-    blocks determine.
+    It is initialised as the map from the coefficients of `CosineEncoder` to those of `CosineAutoencoder`, which the
+    blocks of the former determine.
     """
 
     requires = frozenset({"spatial"})
@@ -25,13 +25,13 @@ class LinearEstimate(Estimate):
         """Compute the map.
 
         Args:
-            spatial_channels: Of the features.
-            spatial_stride: Pixels a feature position.
-            channels: Of the latent.
-            stride: Of the latent, a divisor of `spatial_stride`.
+            spatial_channels: Channels of the features.
+            spatial_stride: Pixels per feature position, along each side.
+            channels: Channels of the latent.
+            stride: Pixels per latent position, along each side; a divisor of `spatial_stride`.
 
         Raises:
-            ValueError: It is no divisor, or the blocks have fewer coefficients.
+            ValueError: `stride` is no divisor, or the blocks have fewer coefficients.
         """
         super().__init__()
         if spatial_stride % stride:

@@ -1,4 +1,4 @@
-"""The objective of a diffusion: what is diffused, at which noise, and what the network learns of it."""
+"""The objective of a diffusion: what is diffused, at which noise, and what the network predicts."""
 
 from collections.abc import Callable
 from typing import final
@@ -20,12 +20,12 @@ DIFFUSED = ("target", "residual")
 @loadable(plain=["diffused", "prediction", "error"])
 @final
 class Objective(Part):
-    """Trains a network to predict from x_t, and turns its predictions into estimates of the clean sample.
+    """Trains a network to predict from x_t, and turns its predictions into estimates of the clean sample x_0.
 
         target, estimate ─► what is diffused, x_0 ─► x_t at a random level ─► network ─► prediction ─► squared error
 
     The network's output is added to the prediction that follows from the estimate alone, so that an output of zero at
-    pure noise is the estimate, and an untrained network whose last layer is zero begins with it.
+    pure noise gives the estimate, from which an untrained network whose last layer is zero starts.
     """
 
     def __init__(
@@ -42,20 +42,20 @@ class Objective(Part):
         """Set the objective.
 
         Args:
-            schedule: The noise; Stable Diffusion's levels with zero terminal signal by default.
-            diffused: `target`: the latent or image itself; `residual`: what is missing to the estimate.
+            schedule: Noise schedule; Stable Diffusion's levels with zero terminal signal by default.
+            diffused: `target`: the latent or image itself; `residual`: its difference from the estimate.
             prediction: What the network predicts: `v_prediction`, `epsilon`, `sample` (x_0) or `velocity`.
-            error: Whose squared error is the loss, one of the predictions; None takes that of `prediction`.
+            error: The prediction whose squared error is the loss; None takes `prediction`.
             min_snr: Weigh each training sample by its signal-to-noise ratio clipped at this value, 5 for instance; None
                 weighs all levels alike. Source: Hang et al., Efficient Diffusion Training via Min-SNR Weighting
                 Strategy, ICCV 2023, section 3.4.
-            terminal_share: Share of training samples at the very level at which sampling starts, where the network
-                learns the mean of the target given its condition; this trains the encoder quickly.
-            scheduled_sampling: Share of training samples in which x_t shows what the decoder made of the target in one
-                step, as it will in sampling; without, each further step adds to the faults of the one before.
+            terminal_share: Share of training samples at the level at which sampling starts, where the network learns
+                the mean of the target under its condition; this trains the encoder quickly.
+            scheduled_sampling: Share of training samples whose x_t contains the decoder's estimate after one step in
+                place of the target, as in sampling; without it errors accumulate from step to step.
 
         Raises:
-            ValueError: An option has no such value, a number is out of its range, or two options contradict.
+            ValueError: An option has an unknown value, a number is out of its range, or two options contradict.
         """
         super().__init__()
         self.schedule = schedule if schedule is not None else DiscreteSchedule()
@@ -65,7 +65,7 @@ class Objective(Part):
                 raise ValueError(f"{name} is a share of the training samples, 0 to 1, got {share}")
         if "epsilon" in (prediction, error) and self.schedule.pure_noise:
             raise ValueError(
-                "epsilon says nothing of the image at pure noise; predict v_prediction, sample or velocity, or set the "
+                "epsilon does not determine x_0 at pure noise; predict v_prediction, sample or velocity, or set the "
                 "schedule's zero_terminal_snr to false"
             )
         if min_snr is not None and min_snr <= 0:
@@ -80,10 +80,10 @@ class Objective(Part):
         self.scheduled_sampling = scheduled_sampling
 
     def check(self, estimate: Estimate | None, start: float) -> None:
-        """Raise ValueError where it cannot work with an estimate, or without, or with sampling from `start`."""
+        """Raise ValueError where it does not fit the decoder's estimate, or None, or sampling from `start`."""
         if self.diffused == "residual" and estimate is None:
             raise ValueError(
-                "the residual to an estimate is diffused, but there is none; give one, or set diffused to target"
+                "the residual to an estimate is diffused, but there is none; set an estimate, or diffused to target"
             )
         if self.min_snr is not None and self.terminal_share > 0 and start == 1 and self.schedule.pure_noise:
             raise ValueError(
@@ -92,21 +92,21 @@ class Objective(Part):
             )
 
     def to_diffused(self, target: Tensor, estimate: Tensor | None) -> Tensor:
-        """Return x_0 of a target, or of what stands for it, given its estimate, (B, C, h, w)."""
+        """Return the x_0 of a target with its estimate, (B, C, h, w)."""
         return target if self.diffused == "target" or estimate is None else target - estimate
 
     def to_target(self, clean: Tensor, estimate: Tensor | None) -> Tensor:
-        """Return the target of an x_0, given its estimate, (B, C, h, w)."""
+        """Return the target of an x_0 with its estimate, (B, C, h, w)."""
         return clean if self.diffused == "target" or estimate is None else clean + estimate
 
     def clean(self, output: Tensor, noisy: Tensor, levels: Tensor, known: Tensor | None) -> Tensor:
         """Return the x_0 that an output of the network implies, (B, C, h, w).
 
         Args:
-            output: Of the network, (B, C, h, w).
+            output: Output of the network, (B, C, h, w).
             noisy: x_t, (B, C, h, w).
-            levels: Of the noise, (B,).
-            known: The estimate of x_0 to which the network adds, (B, C, h, w); None where it stands alone.
+            levels: Noise levels, (B,).
+            known: Estimate of x_0 to which the output is added, (B, C, h, w); None where the output is the prediction.
         """
         whole = self._added(output, noisy, levels, known)
         return whole if self.prediction == "sample" else self._prediction(levels).estimate(whole, noisy)
@@ -126,10 +126,10 @@ class Objective(Part):
         Args:
             clean: x_0, (B, C, h, w).
             network: Maps x_t, levels (n,), and the indices (n,) of these images in the batch to its output.
-            begin: What sampling starts from beneath the noise, (B, C, h, w).
-            known: The estimate of x_0 to which the network adds, (B, C, h, w); None where it stands alone.
+            begin: Signal in x_t at the start of sampling, (B, C, h, w).
+            known: Estimate of x_0 to which the output is added, (B, C, h, w); None where the output is the prediction.
             start: Share of the process at which sampling starts.
-            size: Rows and columns that count in the error; what lies behind is padding.
+            size: Rows and columns of the error; the positions after them are padding.
         """
         first = self.schedule.highest(start)
         levels = self.schedule.draw(len(clean), clean.device, start)
@@ -174,7 +174,7 @@ class Objective(Part):
         return (other.determinant.square() / scale).flatten()
 
     def _added(self, output: Tensor, noisy: Tensor, levels: Tensor, known: Tensor | None) -> Tensor:
-        """Return the whole prediction: what follows from the estimate, and the output."""
+        """Return the whole prediction: the output, added to the prediction that follows from the estimate."""
         return output if known is None else output + self._prediction(levels).baseline(known, noisy)
 
     def _prediction(self, levels: Tensor) -> Prediction:

@@ -1,4 +1,4 @@
-"""What a denoising network predicts, and what its prediction says of the clean sample."""
+"""What a denoising network predicts, and the clean sample that its prediction implies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ of a straight path (Liu et al., Flow Straight and Fast, ICLR 2023)."""
 
 @dataclass(frozen=True)
 class Prediction:
-    """A mixture of the clean sample and the noise, at given noise levels.
+    """A linear combination of the clean sample and the noise, at the noise levels of a batch.
 
         x_t = alpha x_0 + sigma epsilon,    prediction = clean x_0 + noise epsilon
 
@@ -27,7 +27,7 @@ class Prediction:
     noise: Tensor | float
     """Coefficient of epsilon."""
     skip: Tensor | float
-    """How much of x_t beyond alpha times an estimate the prediction that follows from this estimate has."""
+    """Coefficient of x_t - alpha * estimate in `baseline`."""
 
     @classmethod
     def of(cls, name: str, alpha: Tensor, sigma: Tensor) -> Prediction:
@@ -47,7 +47,7 @@ class Prediction:
         return self.noise * self.alpha - self.clean * self.sigma
 
     def target(self, clean: Tensor, noise: Tensor) -> Tensor:
-        """Return the prediction of a network that knows both, (B, C, h, w)."""
+        """Return the exact prediction of a clean sample and its noise, (B, C, h, w)."""
         return self.clean * clean + self.noise * noise
 
     def estimate(self, prediction: Tensor, noisy: Tensor) -> Tensor:
@@ -57,8 +57,8 @@ class Prediction:
     def baseline(self, known: Tensor, noisy: Tensor) -> Tensor:
         """Return the prediction that follows from an estimate of x_0 alone, (B, C, h, w).
 
-        That of x_0 is the estimate; the others are the means of the prediction under x_t, where x_0 has unit variance
-        about the estimate (preconditioning as by Karras et al., Elucidating the Design Space of Diffusion-Based
-        Generative Models, NeurIPS 2022, section 5).
+        The prediction of x_0 is the estimate; the others are their means under x_t, where x_0 has unit variance around
+        the estimate (preconditioning as by Karras et al., Elucidating the Design Space of Diffusion-Based Generative
+        Models, NeurIPS 2022, section 5).
         """
         return self.clean * known + self.skip * (noisy - self.alpha * known)

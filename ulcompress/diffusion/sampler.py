@@ -1,4 +1,4 @@
-"""The contract of a sampler: the way back from noise to a sample."""
+"""The contract of a sampler: from noise to a sample."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class Sampler(Part, ABC):
     """Whether it can start at a level other than pure noise."""
 
     def check(self, schedule: Schedule, start: float) -> None:
-        """Raise ValueError where it cannot work on a schedule, or start at that share of the process."""
+        """Raise ValueError where it does not work on a schedule, or cannot start at this share of the process."""
         if start != 1 and not self.starts_late:
             raise ValueError(
                 f"{type(self).__name__} samples from pure noise only, got start={start}; use DDIM, or a start of 1"
@@ -27,7 +27,7 @@ class Sampler(Part, ABC):
 
     @abstractmethod
     def sample(self, schedule: Schedule, denoise: Denoise, noisy: Tensor, steps: int, *, start: float = 1.0) -> Tensor:
-        """Go from noise to a sample in `steps` steps; the same noise, the same sample.
+        """Turn noise into a sample in `steps` steps; the same noise gives the same sample.
 
         Args:
             schedule: The diffusion process.
@@ -37,5 +37,5 @@ class Sampler(Part, ABC):
             start: Share of the process at which sampling begins, more than 0 to 1.
 
         Raises:
-            ValueError: It cannot take that number of steps, or that start.
+            ValueError: It cannot take this number of steps, or this start.
         """

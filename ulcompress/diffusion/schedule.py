@@ -21,13 +21,14 @@ class Schedule(Part, ABC):
 
     @abstractmethod
     def times(self, levels: Tensor) -> Tensor:
-        """Return noise levels (B,) as denoisers see them, (B,): from 0, clean, to 999, as in Stable Diffusion."""
+        """Return noise levels (B,) as the input of denoisers, (B,): from 0, clean, to 999, as in Stable Diffusion."""
 
     @abstractmethod
     def highest(self, start: float = 1.0) -> float:
-        """Return the noise level at which sampling starts that leaves out all but the first `start` of the process.
+        """Return the noise level at which sampling starts, at the share `start` of the process.
 
-        ValueError for a share that is not more than 0 and at most 1.
+        Raises:
+            ValueError: The share is not more than 0 and at most 1.
         """
 
     @abstractmethod
@@ -36,9 +37,10 @@ class Schedule(Part, ABC):
 
     @abstractmethod
     def sampling_levels(self, steps: int, start: float = 1.0) -> list[float]:
-        """Return the noise levels of the steps of a sampling, falling from `highest(start)`.
+        """Return the noise levels of all sampling steps, falling from `highest(start)`.
 
-        ValueError for a number of steps that it does not have.
+        Raises:
+            ValueError: There are no levels for this number of steps.
         """
 
     def noisy(self, clean: Tensor, noise: Tensor, levels: Tensor) -> Tensor:
@@ -47,7 +49,7 @@ class Schedule(Part, ABC):
         return alpha * clean + sigma * noise
 
     def step(self, noisy: Tensor, clean: Tensor, levels: Tensor, following: Tensor) -> Tensor:
-        """Return x at the levels `following` of x_t at `levels` and the x_0 in it, (B, C, h, w); the noise stays."""
+        """Move x_t from `levels` to the levels `following` with the same x_0, `clean`, and noise; (B, C, h, w)."""
         alpha, sigma = self.coefficients(levels)
         return self.noisy(clean, (noisy - alpha * clean) / sigma, following)
 

@@ -1,4 +1,4 @@
-"""Scheduled sampling: training on what the decoder itself will show in sampling."""
+"""Scheduled sampling: training on the decoder's estimates, as they occur in sampling."""
 
 from collections.abc import Callable
 
@@ -19,26 +19,26 @@ def scheduled_noise(
     share: float,
     estimate: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Return noise, (B, C, h, w), under which some targets look as in sampling: like the decoder's estimate of them.
+    """Return noise, (B, C, h, w), by which x_t of some targets contains the decoder's estimate in place of the target.
 
         x_first = a_f * begin + s_f * noise ─► estimate ─► x_t = a * estimate + s * (x_first - a_f * estimate) / s_f
 
-    What is returned is the noise for which that x_t is a * clean + s * noise.
+    The returned noise is the one for which a * clean + s * noise is that x_t.
 
-    In training x_t shows the true target, in sampling from the second step on what the first one made of it; a network
-    that never saw its own estimates takes their faults for the target's. All that follows, the target included, is as
-    with any other noise. Source of the idea: Bengio et al., Scheduled Sampling for Sequence Prediction with Recurrent
-    Neural Networks, NeurIPS 2015.
+    In training x_t contains the true target, in sampling from the second step on the estimate of the step before; a
+    network that was never trained on estimates takes their errors for the target's detail. All that follows, the
+    prediction's target included, is as with any other noise. Source of the idea: Bengio et al., Scheduled Sampling for
+    Sequence Prediction with Recurrent Neural Networks, NeurIPS 2015.
 
     Args:
         schedule: The diffusion process.
         clean: The targets, (B, C, h, w).
-        noise: As drawn, (B, C, h, w).
+        noise: Random noise, (B, C, h, w).
         levels: Noise level of each target, (B,), at most `first`.
-        begin: What sampling starts from beneath the noise, (B, C, h, w); of no effect where it starts at pure noise.
+        begin: Signal in x_t at the start of sampling, (B, C, h, w); of no effect where that is pure noise.
         first: The noise level at which sampling starts.
-        share: Of the targets for which this is done.
-        estimate: Maps indices of targets, (n,), to what one step from `first` makes of them, (n, C, h, w).
+        share: Share of the targets for which this is done.
+        estimate: Maps indices of targets, (n,), to their estimates after one step from `first`, (n, C, h, w).
     """
     chosen = torch.rand(len(clean), device=clean.device) < share
     shown = begin.clone()  # at the first level there is no estimate yet

@@ -20,5 +20,5 @@ class AnalysisTransform(Encoder):
         self.network = self.model.analysis()
 
     def forward(self, image: Tensor, latent: Tensor) -> Tensor:
-        """Map RGB in [0, 1], (B, 3, H, W), to features; the latent is not looked at."""
+        """Map RGB in [0, 1], (B, 3, H, W), to features; the latent is not used."""
         return self.network(image)

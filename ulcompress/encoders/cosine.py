@@ -1,4 +1,4 @@
-"""Features that are cosine coefficients to begin with."""
+"""Features that are cosine coefficients before training."""
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +11,14 @@ from ulcompress.part import loadable
 
 @loadable()
 class CosineEncoder(Encoder):
-    """Adds what a network finds to the cosine coefficients of blocks as large as the network's stride.
+    """Adds the output of a network to the cosine coefficients of blocks as large as the network's stride.
 
         image ─► cosine transform, lowest frequencies ──┐
         image, latent ─► network ─► gains, deviations ─(+)─► features
 
     The gains are zero at first (Bachlechner et al., ReZero is All You Need, UAI 2021), so training starts from a
-    transform code, whose features are as far from one another as the pixels, and improves on it. Coefficients are given
-    in units of `UNIT`.
+    transform code, whose features are as far from one another as the pixels, and improves on it. Coefficients are in
+    units of `UNIT`.
     """
 
     UNIT = 4.0

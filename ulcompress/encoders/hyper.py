@@ -19,7 +19,7 @@ class HyperEncoder(Encoder):
                                                                                           │
         features ◄─ attention ◄─ 1x1 ◄─ 3 bottlenecks ◄─ conv ◄───────────────────────────┘
 
-    The image is added where that is wanted. The last of the three convolutions in a row are 5x5 with stride 2, as many
+    With `pixels` the image is added. The last of the three convolutions in a row are 5x5 with stride 2, as many
     as the stride needs; the others are 1x1.
     Source: the layer list that the authors of PerCo gave to PerCo (SD), arXiv 2409.20255; without normalisation.
     """
@@ -39,7 +39,7 @@ class HyperEncoder(Encoder):
         Args:
             stride: Pixels a feature position: 1, 2, 4 or 8 times `latent_stride`.
             channels: Channels of the features.
-            width: Channels within.
+            width: Channels of the hidden layers.
             latent_channels: Channels of the autoencoder's latent.
             latent_stride: Stride of the autoencoder.
             pixels: Look at the image too. PerCo's encoder does not; the latent of a small autoencoder has lost more.
@@ -100,7 +100,8 @@ class AttentionBlock(nn.Module):
     """Residual branch under a sigmoid mask, on (B, C, h, w).
 
     Source: Cheng et al., Learned Image Compression with Discretized Gaussian Mixture Likelihoods and Attention
-    Modules, CVPR 2020, the simplified attention module of section 3.3.
+    Modules, CVPR 2020, the simplified attention module of section 3.3. CompressAI's `AttentionBlock` is the same
+    function (a test); importing CompressAI takes seconds, which each run of the bundled codec would wait for.
     """
 
     def __init__(self, channels: int):

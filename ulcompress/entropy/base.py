@@ -23,7 +23,7 @@ class EntropyModel(Part, ABC):
         """Take symbols of any shape into the statistics; called in training only, reduced over ranks."""
 
     def fit(self, symbols: Tensor) -> None:
-        """Replace the statistics by those of symbols that are the same on every rank, where there are statistics."""
+        """Replace the statistics by those of symbols that are the same on every rank, if the model has any."""
 
     @abstractmethod
     def bits(self, symbols: Tensor) -> Tensor:

@@ -1,10 +1,11 @@
-"""Probabilities of a codebook's indices, told by a network from what is known before them."""
+"""Probabilities of a codebook's indices, predicted by a network from the indices that were coded before."""
 
 from collections.abc import Iterator, Sequence
 from math import log, log2
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ulcompress.coding.arithmetic import TOTAL, ArithmeticDecoder, ArithmeticEncoder, SymbolTable
@@ -15,11 +16,11 @@ from ulcompress.part import loadable
 LARGEST_ALPHABET = 1 << 13
 """Most indices of a codebook: the sums of as many counts, times the total of a table, stay below 2**63."""
 SCORES = 1 << 22
-"""Numbers that are computed at once in use, so that a large image does not need much memory."""
+"""Scores that are computed at once outside training, which bounds the memory for a large image."""
 AT_ONCE = 1 << 11
-"""Positions of a large image whose surroundings the network sees at once, for the same reason."""
+"""Positions of a large image that are evaluated at once in exact arithmetic, which bounds the memory as well."""
 REACH = 3
-"""Positions around one that the network looks at."""
+"""Positions to each side of one that lie in the receptive field of the network."""
 _STEPS = 1 << ACTIVATION_BITS
 _COUNT_BITS = 24
 _COUNTS = np.exp2(_COUNT_BITS - np.arange(_STEPS) / _STEPS).round().astype(np.int64)
@@ -28,9 +29,9 @@ _COUNTS = np.exp2(_COUNT_BITS - np.arange(_STEPS) / _STEPS).round().astype(np.in
 
 @loadable()
 class ContextModel(StagedEntropy):
-    """Tells how likely each index of a stage is at each position, of a quantiser whose stages refine one another.
+    """Predicts the probability of each index at each position of a stage, where the stages refine one another.
 
-        what the earlier stages stand for ──────┐
+        sum of the earlier stages' entries ─────┐
         entries of this stage, where known ─────┼─► 5x5 ─► ReLU ─► 3x3 ─► ReLU ─► 1x1 ─► scores of all indices
         where they are known ───────────────────┘
 
@@ -42,8 +43,8 @@ class ContextModel(StagedEntropy):
 
     Scores are logarithms to the base of two, up to a constant. In training they are floats with gradients; in use the
     network runs in exact arithmetic (`entropy.exact`) and its scores become integer counts, so that a file decodes on
-    every machine. It looks at three positions around each: trained on crops whose maps are smaller than seven, it knows
-    borders only, and the middle of larger images costs more bits than it should.
+    every machine. The receptive field reaches three positions to each side: when training crops have maps smaller than
+    seven positions, positions inside larger images cost more bits than necessary.
 
     Sources: He et al., Checkerboard Context Model for Efficient Learned Image Compression, CVPR 2021 (passes in place
     of a scan); Lee, Kim, Kim, Cho and Han, Autoregressive Image Generation using Residual Quantization, CVPR 2022,
@@ -51,7 +52,7 @@ class ContextModel(StagedEntropy):
     """
 
     def __init__(self, *, width: int = 64):
-        """Take the number of channels of the layers within; ValueError below 1."""
+        """Take the number of channels of the hidden layers; ValueError below 1."""
         super().__init__()
         if width < 1:
             raise ValueError(f"the width of a ContextModel must be at least 1, got {width}")
@@ -64,12 +65,12 @@ class ContextModel(StagedEntropy):
 
         At first all indices are equally likely. ValueError for a codebook of more than 8192 entries.
         """
-        for size, given, own in stages:
+        for size, earlier_channels, channels in stages:
             if size > LARGEST_ALPHABET:
                 raise ValueError(f"a ContextModel takes codebooks of at most {LARGEST_ALPHABET} entries, got {size}")
             self.trunks.append(
                 nn.Sequential(
-                    nn.Conv2d(given + own + 1, self.width, 5, padding=2),
+                    nn.Conv2d(earlier_channels + channels + 1, self.width, 5, padding=2),
                     nn.ReLU(),
                     nn.Conv2d(self.width, self.width, 3, padding=1),
                     nn.ReLU(),
@@ -83,49 +84,50 @@ class ContextModel(StagedEntropy):
     def observe(self, stage: int, indices: Tensor) -> None:
         """Take nothing: the networks learn by gradients."""
 
-    def scan(self, stage: int, given: Tensor, entries: Tensor, choose: Choose) -> Tensor:
-        """Go through the positions of one stage in three passes and return the indices there, (B, h, w)."""
+    def scan(self, stage: int, earlier: Tensor, entries: Tensor, choose: Choose) -> Tensor:
+        """Let `choose` decide the indices of one stage in three passes and return them, (B, h, w)."""
 
-        def told(positions: Tensor, scores: Tensor) -> Tensor:
+        def choose_by_costs(positions: Tensor, scores: Tensor) -> Tensor:
             costs = _costs(scores)
-            # What is coded has tables, in which nothing costs more.
-            return choose(positions, (costs if self.training else costs.clamp_max(log2(TOTAL))).to(given))
+            # No symbol of a coding table costs more.
+            return choose(positions, (costs if self.training else costs.clamp_max(log2(TOTAL))).to(earlier))
 
-        return self._scan(stage, given, entries, told, exactly=not self.training)
+        return self._scan(stage, earlier, entries, choose_by_costs, exactly=not self.training)
 
-    def write(self, stage: int, given: Tensor, entries: Tensor, indices: Tensor, coder: ArithmeticEncoder) -> None:
+    def write(self, stage: int, earlier: Tensor, entries: Tensor, indices: Tensor, coder: ArithmeticEncoder) -> None:
         """Code the indices of one image, (1, h, w)."""
 
-        def put(positions: Tensor, scores: Tensor) -> Tensor:
-            own = indices.flatten(1)[:, positions]
-            for table, index in zip(_tables(scores[0]), own[0].tolist(), strict=True):
+        def write_pass(positions: Tensor, scores: Tensor) -> Tensor:
+            coded = indices.flatten(1)[:, positions]
+            for table, index in zip(_tables(scores[0]), coded[0].tolist(), strict=True):
                 table.encode(index, coder)
-            return own
+            return coded
 
-        self._scan(stage, given, entries, put, exactly=True)
+        self._scan(stage, earlier, entries, write_pass, exactly=True)
 
-    def read(self, stage: int, given: Tensor, entries: Tensor, coder: ArithmeticDecoder) -> Tensor:
+    def read(self, stage: int, earlier: Tensor, entries: Tensor, coder: ArithmeticDecoder) -> Tensor:
         """Read the indices of one image, (1, h, w)."""
 
-        def take(positions: Tensor, scores: Tensor) -> Tensor:
+        def read_pass(positions: Tensor, scores: Tensor) -> Tensor:
             return torch.tensor([[table.decode(coder) for table in _tables(scores[0])]])
 
-        return self._scan(stage, given, entries, take, exactly=True)
+        return self._scan(stage, earlier, entries, read_pass, exactly=True)
 
-    def _scan(self, stage: int, given: Tensor, entries: Tensor, choose: Choose, *, exactly: bool) -> Tensor:
-        images, grid = len(given), given.shape[-2:]
+    def _scan(self, stage: int, earlier: Tensor, entries: Tensor, choose: Choose, *, exactly: bool) -> Tensor:
+        images, grid = len(earlier), earlier.shape[-2:]
         trunk, head = self.trunks[stage], self.heads[stage]
-        indices = torch.zeros(images, grid.numel(), dtype=torch.int64, device=given.device)
-        known = torch.zeros(1, 1, grid.numel(), device=given.device)
-        for positions in _passes(grid[0], grid[1], given.device):
-            own = entries[indices].movedim(-1, 1) * known
-            seen = torch.cat([given, *(x.unflatten(2, grid) for x in (own, known.expand(images, -1, -1)))], 1)
+        indices = torch.zeros(images, grid.numel(), dtype=torch.int64, device=earlier.device)
+        known = torch.zeros(1, 1, grid.numel(), device=earlier.device)
+        for positions in _passes(grid[0], grid[1], earlier.device):
+            known_entries = rearrange(entries[indices], "b n d -> b d n") * known
+            known_maps = torch.cat([known_entries, known.expand(images, -1, -1)], 1)
+            seen = torch.cat([earlier, rearrange(known_maps, "b c (h w) -> b c h w", h=grid[0])], 1)
             hidden = None if exactly else trunk(seen).flatten(2)
             for part in positions.split(max(1, min(AT_ONCE, SCORES // len(entries)))):
-                # A file that is damaged should end the reading here, before the network has seen all of a large image.
-                there = _exactly_at(trunk, seen, part) if hidden is None else hidden[..., part, None]
-                scores = (exact(head, there) if exactly else head(there))[..., 0].movedim(1, -1)
-                indices[:, part] = choose(part, scores)
+                # Part by part, so that a damaged file is found before the network has been run on all of a large image.
+                inputs = _exactly_at(trunk, seen, part) if hidden is None else hidden[..., part, None]
+                scores = exact(head, inputs) if exactly else head(inputs)
+                indices[:, part] = choose(part, rearrange(scores, "b k n 1 -> b n k"))
             known[..., positions] = 1
         return indices.unflatten(1, grid)
 
@@ -143,16 +145,16 @@ def _exactly_at(trunk: nn.Module, seen: Tensor, positions: Tensor) -> Tensor:
 
 
 def _costs(scores: Tensor) -> Tensor:
-    """Return the bits of all symbols, given their scores: (..., alphabet) to the same shape."""
+    """Return the bits of all symbols for their scores: (..., alphabet) to the same shape."""
     return scores.mul(log(2)).logsumexp(-1, keepdim=True).div(log(2)) - scores
 
 
 def _tables(scores: Tensor) -> Iterator[SymbolTable]:
-    """Make the integer probabilities of as many symbols as there are rows of exact scores, (n, alphabet)."""
+    """Make a table of integer probabilities from each row of exact scores, (n, alphabet)."""
     below = ((scores.max(1, keepdim=True).values - scores) * _STEPS).long().numpy()
     counts = _COUNTS[below % _STEPS] >> np.minimum(below // _STEPS, _COUNT_BITS + 1)
     size = counts.shape[1]
-    # As `SymbolTable.from_counts` has it, for all rows at once.
+    # The computation of `SymbolTable.from_counts`, for all rows at once.
     ends = counts.cumsum(1)
     ends = ends * (TOTAL - size) // ends[:, -1:] + np.arange(1, size + 1)
     return map(SymbolTable, np.pad(ends, [(0, 0), (1, 0)]))

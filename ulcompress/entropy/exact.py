@@ -1,4 +1,4 @@
-"""Networks that decide symbols, evaluated so that every machine gets the same numbers.
+"""Exact evaluation of the networks that decide symbols: every machine gets the same numbers.
 
 Weights and activations are rounded to multiples of powers of two and held in float64. A sum of their products is then
 exact in whatever order it is taken, so threads, devices and libraries cannot change it. Idea: Ballé, Johnston and
@@ -18,7 +18,7 @@ LARGEST = 2.0**14
 
 
 class Parallel(nn.Module):
-    """Several networks that see the same, their outputs one after the other along the channels."""
+    """Several networks with the same input, whose outputs are concatenated along the channels."""
 
     def __init__(self, *branches: nn.Module):
         super().__init__()
@@ -35,9 +35,9 @@ def on_grid(x: Tensor, bits: int = ACTIVATION_BITS) -> Tensor:
 
 
 def as_saved(parameter: Tensor, bits: int = ACTIVATION_BITS) -> Tensor:
-    """Put a weight on the grid as a saved codec has it, in half precision; on the CPU.
+    """Round a weight to the value that it has in a saved codec, in half precision, and to the grid; on the CPU.
 
-    A codec then decides as the one that is loaded from its directory, whose files name the same codec.
+    A codec in memory then decides symbols as the one that is loaded from its directory, and reads its files.
     """
     return on_grid(parameter.detach().cpu().half(), bits)
 

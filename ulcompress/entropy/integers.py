@@ -1,4 +1,4 @@
-"""Signed integers whose probabilities come from a table each."""
+"""Signed integers, each coded by one of several tables of probabilities."""
 
 from collections.abc import Iterable, Sequence
 
@@ -24,7 +24,7 @@ class IntegerTables:
 
     @property
     def costs(self) -> np.ndarray:
-        """The ideal bits of every symbol, (n, 2 * reach + 2), float64; what follows an escape comes on top."""
+        """The ideal bits of every symbol, (n, 2 * reach + 2), float64; the bits after an escape are not included."""
         return np.stack([table.costs for table in self._tables])
 
     def write(self, values: Iterable[int], rows: Iterable[int], coder: ArithmeticEncoder) -> None:
@@ -38,7 +38,7 @@ class IntegerTables:
                 write_golomb(abs(value) - self.reach, coder)
 
     def read(self, rows: Sequence[int], coder: ArithmeticDecoder) -> list[int]:
-        """Read as many integers as there are rows."""
+        """Read one integer for each row."""
         return [self._read(row, coder) for row in rows]
 
     def _read(self, row: int, coder: ArithmeticDecoder) -> int:

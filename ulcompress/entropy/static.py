@@ -2,22 +2,22 @@
 
 from math import prod
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ulcompress.coding.arithmetic import MAX_ALPHABET, ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.entropy.base import EntropyModel
-from ulcompress.functional import distributed as ranks
+from ulcompress.functional import distributed
+from ulcompress.functional.content_cache import ContentCache
 from ulcompress.part import loadable
 
 
 @loadable()
 class StaticEntropy(EntropyModel):
-    """Codes each symbol by how often it was seen in training.
+    """Codes each symbol by its frequency in training.
 
     The buffer `counts`, (alphabet,) int64, is all that it learns; probabilities are derived from it when needed. Once
-    more than `memory` symbols are counted all counts are halved, so that what an older codebook did fades.
+    more than `memory` symbols are counted, all counts are halved, so that the statistics follow a changing codebook.
     """
 
     def __init__(self, *, memory: int = 2**20):
@@ -25,7 +25,7 @@ class StaticEntropy(EntropyModel):
         self.memory = memory
         self.counts: Tensor | None
         self.register_buffer("counts", None)
-        self._derived: tuple[np.ndarray, SymbolTable] | None = None
+        self._cached_table = ContentCache(SymbolTable.from_counts)
 
     def build(self, alphabet: int) -> None:
         """Allocate one count a symbol; ValueError for too many to code, or `memory` below two symbols for each."""
@@ -34,11 +34,11 @@ class StaticEntropy(EntropyModel):
                 f"StaticEntropy got an alphabet of {alphabet} with memory={self.memory}; "
                 f"give at least 1 symbol and at most {MAX_ALPHABET}, and a memory of at least twice as many"
             )
-        # One of each to begin with: what was never seen stays possible at a fair price.
+        # Counts start at one, so that a symbol that training never showed can still be coded.
         self.counts = torch.ones(alphabet, dtype=torch.int64)
 
     def check_state(self) -> None:
-        """Raise ValueError for counts that are no probabilities."""
+        """Raise ValueError for counts that are no valid frequencies."""
         if self.counts is not None:
             self._table()
 
@@ -46,7 +46,7 @@ class StaticEntropy(EntropyModel):
     def observe(self, symbols: Tensor) -> None:
         """Count symbols of any shape, those of all ranks together when torch.distributed runs."""
         counts = self._built()
-        counts += ranks.summed(self._count(symbols))
+        counts += distributed.summed(self._count(symbols))
         counts.copy_(torch.where(counts.sum() > self.memory, (counts + 1) >> 1, counts))
 
     @torch.no_grad()
@@ -81,11 +81,7 @@ class StaticEntropy(EntropyModel):
         return seen
 
     def _table(self) -> SymbolTable:
-        # Compared by content: loading, moving and copying a module change its buffers in ways that leave no trace.
-        counts = self._built().cpu().numpy()
-        if self._derived is None or not np.array_equal(self._derived[0], counts):
-            self._derived = counts.copy(), SymbolTable.from_counts(counts)
-        return self._derived[1]
+        return self._cached_table(self._built())
 
     def _built(self) -> Tensor:
         if self.counts is None:

@@ -1,9 +1,10 @@
 from ulcompress.evaluation.anchors import ANCHORS, Anchor, Match, match
 from ulcompress.evaluation.demo import demo
 from ulcompress.evaluation.measuring.contestants import AnchorContestant, CodecContestant, Coded, Contestant, Setting
+from ulcompress.evaluation.measuring.evaluation import Evaluation
 from ulcompress.evaluation.measuring.measurement import Measurement
 from ulcompress.evaluation.measuring.plan import Curve, Plan, name_images
-from ulcompress.evaluation.measuring.run import Outcome, run
+from ulcompress.evaluation.measuring.run import Outcome, prepare, run
 from ulcompress.evaluation.metrics import METRICS, Metric, Pair, PairMetric, SetMetric, ms_ssim, psnr
 from ulcompress.evaluation.metrics.features import PooledFeatures
 from ulcompress.evaluation.picture import Panel, side_by_side
@@ -22,6 +23,7 @@ __all__ = [
     "Contestant",
     "Curve",
     "Delta",
+    "Evaluation",
     "Match",
     "Measurement",
     "Metric",
@@ -39,6 +41,7 @@ __all__ = [
     "match",
     "ms_ssim",
     "name_images",
+    "prepare",
     "psnr",
     "rate_delta",
     "run",

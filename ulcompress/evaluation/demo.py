@@ -57,7 +57,7 @@ def demo(
     panels = [Panel("original", original), Panel("ulcompress", open_image(restored, max_pixels=max_pixels), ours)]
     panels += [Panel(anchor.label, anchor.restored, measured[anchor.label]) for anchor in anchors]
     side_by_side(panels, picture)
-    _print({"ulcompress": ours} | measured)  # last: the files are there, whether or not somebody reads this
+    _print({"ulcompress": ours} | measured)  # last: a closed pipe must not cost the files
     return [*([path] if image_path is None else []), file, restored, picture]
 
 

@@ -12,9 +12,9 @@ from ulcompress.evaluation.measuring.measurement import Measurement
 from ulcompress.files import whole_file
 
 NARROWEST, WIDEST = 360, 640
-"""Of a column, in pixels; between them an image is shown as it is."""
+"""Widths of a column, in pixels; an image whose width lies between them is not resized."""
 MARGIN = 16
-"""Around panels, in pixels."""
+"""Space around panels, in pixels."""
 ENLARGED = 3
 """How much narrower than the image its detail is."""
 

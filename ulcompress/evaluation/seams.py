@@ -6,13 +6,13 @@ from torch import Tensor
 from ulcompress.diffusion.boundary import starts
 
 NEIGHBOURS = 4
-"""Lines on each side of a border that it is compared with."""
+"""Lines on each side of a border with which it is compared."""
 
 
 def seam_ratio(image: Tensor, *, patch: int, overlap: int, spacing: int = 1) -> float:
     """Return the mean absolute gradient across the borders of patches, divided by that across neighbouring lines.
 
-    About 1 where nothing is to be seen, more where there are seams; a mean over images says more than one image. What
+    About 1 where no seam is visible, more with seams; a mean over images is more reliable than one image. What
     the images themselves have at those lines moves it by several percent: compare with the ratio of the same images
     restored in one patch.
 

@@ -1,4 +1,4 @@
-"""Files of the model hub, from the local cache where they are there."""
+"""Files of the model hub, from the local cache if it has them."""
 
 import re
 from collections.abc import Sequence
@@ -12,20 +12,20 @@ PINNED = {
     "stable-diffusion-v1-5/stable-diffusion-v1-5": "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
     "Salesforce/blip2-opt-2.7b-coco": "b73fb748045e06eb59d3cd69f1a35a182c19256b",
 }
-"""Revisions that are taken where none is given, so that a new upload changes no experiment."""
+"""Default revisions of models, so that a new upload changes no experiment."""
 
 
 def snapshot(name: str, *, revision: str | None, patterns: Sequence[str], files: Sequence[str]) -> Path:
     """Return the local directory of a model on the hub.
 
     Args:
-        name: Its id, `organisation/name`.
-        revision: Commit, tag or branch; None takes the newest, or what was the newest when it was cached.
-        patterns: Of the files to fetch.
-        files: Those without which a cached copy is not complete.
+        name: Id of the model, `organisation/name`.
+        revision: Commit, tag or branch; None takes the newest, or the one that was newest when it was cached.
+        patterns: Patterns of the files to fetch.
+        files: Files without which a cached copy is not complete.
 
     Raises:
-        ValueError: They cannot be fetched; says why, not what to do.
+        ValueError: The files cannot be fetched; the message says why, and callers add what to do.
     """
     from huggingface_hub import model_info, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -36,21 +36,21 @@ def snapshot(name: str, *, revision: str | None, patterns: Sequence[str], files:
             cached = Path(snapshot_download(name, local_files_only=True, **options))
             if all((cached / file).is_file() for file in files):
                 return cached
-        model_info(name, revision=revision, timeout=10)  # fails at once where downloads try for long
+        model_info(name, revision=revision, timeout=10)  # without a network this fails at once, a download much later
         return Path(snapshot_download(name, **options))
     except failures() as error:
         raise ValueError(" ".join(str(error).split()).partition(". ")[0]) from error
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """Return what a download raises, the errors of whichever library the hub's client speaks HTTP by among them."""
+    """Return the exceptions of a download, among them those of the HTTP library of the hub's client."""
     from huggingface_hub import errors
 
     return errors.HTTPError, OSError, ValueError  # pyright: ignore[reportPrivateImportUsage]
 
 
 def copy_command(name: str, revision: str | None, *, default: str) -> str:
-    """Return the command that makes a local copy of a model, of `default` where `name` is no id on the hub."""
+    """Return the command that makes a local copy of a model; of `default` where `name` is no id on the hub."""
     if not re.fullmatch(r"[\w-]+/[\w.-]+", name) or Path(name).exists():
         name, revision = default, PINNED[default]
     at = f" --revision {revision}" if revision else ""

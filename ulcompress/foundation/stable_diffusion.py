@@ -1,4 +1,4 @@
-"""Foundation models whose networks become parts of a codec: where they are, and how they are loaded."""
+"""Stable Diffusion, whose networks become parts of a codec: its location, and the loading of its networks."""
 
 import hashlib
 import inspect
@@ -32,13 +32,13 @@ class StableDiffusion(Part):
         variant: str | None = None,
         dtype: str = "float32",
     ):
-        """Say where the model is; nothing is loaded yet.
+        """Choose the model; nothing is loaded yet.
 
         Args:
             name: Id on the model hub, or a directory.
-            revision: Commit, tag or branch on the hub; None takes the one in `hub.PINNED`, else the newest.
-            variant: Of the weight files, `fp16` for instance, whose names it becomes a part of.
-            dtype: Precision in which a network is kept: float32, float16 or bfloat16.
+            revision: Commit, tag or branch on the hub; None takes the one in `hub.PINNED`, else the newest commit.
+            variant: Variant of the weights, `fp16` for instance, which is part of the names of their files.
+            dtype: Precision of the loaded networks: float32, float16 or bfloat16.
 
         Raises:
             ValueError: The precision is unknown.
@@ -52,14 +52,14 @@ class StableDiffusion(Part):
     def network(self, kind: type[Model], folder: str) -> Model:
         """Load one network with its weights, frozen and in evaluation mode.
 
-        Its attribute `origin` says where the weights came from: name, revision, file and SHA-256.
+        Its attribute `origin` states the origin of the weights: name, revision, file and SHA-256.
 
         Args:
             kind: Class of diffusers or transformers.
-            folder: Of the model: `vae`, `unet` or `text_encoder`.
+            folder: Folder of the network: `vae`, `unet` or `text_encoder`.
 
         Raises:
-            ValueError: The files are not there, or are not such a network; says which are wanted.
+            ValueError: The files are missing or hold no such network; the message names them.
         """
         stem = "model" if folder == "text_encoder" else "diffusion_pytorch_model"
         weights = f"{stem}.{self.variant}.safetensors" if self.variant else f"{stem}.safetensors"
@@ -73,7 +73,7 @@ class StableDiffusion(Part):
             reason = " ".join(str(error).split())
             raise ValueError(f"{directory} does not hold a {kind.__name__}: {reason}") from error
         if lost := sorted({*found["missing_keys"], *map(str, found["mismatched_keys"])}):
-            # Both libraries would go on with random weights.
+            # Both libraries would continue with random weights.
             raise ValueError(
                 f"{directory / weights} does not hold all of a {kind.__name__}: {len(lost)} of its tensors are missing "
                 f"or of another shape, {lost[0]} for instance; get it again"
@@ -94,7 +94,7 @@ class StableDiffusion(Part):
             raise ValueError(f"{directory} does not hold a CLIP tokenizer: {' '.join(str(error).split())}") from error
 
     def _fetch(self, folder: str, files: tuple[str, ...]) -> Path:
-        """Return the local directory of a folder that has these files."""
+        """Return the local directory of one of the model's folders, which has these files."""
         if not (directory := Path(self.name)).is_dir():
             directory = self._download(folder, files)
         missing = [file for file in files if not (directory / folder / file).is_file()]
@@ -103,14 +103,14 @@ class StableDiffusion(Part):
         return directory / folder
 
     def _download(self, folder: str, files: tuple[str, ...]) -> Path:
-        wanted = [f"{folder}/{file}" for file in files]
-        # The tokenizer's tables come along, which are called differently from model to model.
-        patterns = [*wanted, f"{folder}/*.json", f"{folder}/merges.txt"]
+        needed = [f"{folder}/{file}" for file in files]
+        # The patterns include the tokenizer's tables, whose names differ between models.
+        patterns = [*needed, f"{folder}/*.json", f"{folder}/merges.txt"]
         try:
-            return snapshot(self.name, revision=self.revision, patterns=patterns, files=wanted)
+            return snapshot(self.name, revision=self.revision, patterns=patterns, files=needed)
         except ValueError as error:
             raise ValueError(
-                f"cannot fetch {' and '.join(wanted)} of {self.name!r}: {error}; {self._advice()}"
+                f"cannot fetch {' and '.join(needed)} of {self.name!r}: {error}; {self._advice()}"
             ) from error
 
     def _advice(self) -> str:
@@ -124,16 +124,16 @@ class StableDiffusion(Part):
 def load_or_build(
     kind: type[Model], folder: str, pretrained: StableDiffusion | None, architecture: dict[str, Any] | None
 ) -> Model | None:
-    """Take a network from a pretrained model, or build one of an architecture; None where neither is given.
+    """Take a network from a pretrained model, or build one of an architecture; return None if both are None.
 
     Args:
         kind: Class of diffusers or transformers.
-        folder: Of the pretrained model, as for `StableDiffusion.network`.
-        pretrained: The model.
-        architecture: Configuration of the network, with the origin of its weights where known; they come later.
+        folder: Folder of the network, as for `StableDiffusion.network`.
+        pretrained: The pretrained model.
+        architecture: Configuration of the network, with the origin of its weights where known; they are loaded later.
 
     Raises:
-        ValueError: Both are given, or the pretrained weights are not there.
+        ValueError: Both are set, or the pretrained weights are missing.
     """
     if pretrained is None:
         return None if architecture is None else _build(kind, architecture)
@@ -143,9 +143,9 @@ def load_or_build(
 
 
 def built_again(architecture: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a part that is built of an architecture, which its weights then fill.
+    """Return the arguments that build a part from an architecture, before its weights are loaded.
 
-    They say that there is no pretrained model: left out, the one of a YAML would stay beside a checkpoint's arguments.
+    They set `pretrained` to None: if it were left out, a YAML's would be merged with a checkpoint's arguments.
     """
     return {"pretrained": None, "architecture": architecture}
 
@@ -154,7 +154,7 @@ def _build(kind: Any, architecture: dict[str, Any]) -> Any:
     options = dict(architecture)
     origin = options.pop("origin", None)
     config = getattr(kind, "config_class", None)  # of transformers; diffusers takes the options themselves
-    # Others would be kept all the same, and one of them has transformers fetch code.
+    # transformers would accept unknown options, and one of them lets it fetch code.
     if unknown := sorted(options.keys() - inspect.signature(config or kind).parameters.keys()):
         raise ValueError(f"the architecture has {unknown[0]!r}, which a {kind.__name__} does not take; leave it out")
     network = kind(**options) if config is None else kind(config(**options))
@@ -164,9 +164,9 @@ def _build(kind: Any, architecture: dict[str, Any]) -> Any:
 
 def architecture_of(network: Any) -> dict[str, Any]:
     """Return the configuration of a diffusers network as plain data, with the origin of its weights where known."""
-    own = {key: _plain(value) for key, value in network.config.items() if not key.startswith("_")}
+    options = {key: _plain(value) for key, value in network.config.items() if not key.startswith("_")}
     origin = getattr(network, "origin", None)
-    return own | ({"origin": origin} if origin else {})
+    return options | ({"origin": origin} if origin else {})
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What is said where the memory does not suffice."""
+"""One error message for all failed allocations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _SIGNS = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "size calculation overflowed")
-"""In the messages of torch's RuntimeErrors, on CPUs and GPUs."""
+"""Parts of the messages of torch's RuntimeErrors after a failed allocation, on CPUs and GPUs."""
 
 
 @contextmanager

@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 CORRELATION = 0.95
-"""Of neighbouring pixels."""
+"""Correlation of neighbouring pixels."""
 DEVIATIONS = (0.42, 0.09, 0.06)
-"""Of grey, blue against red, and green against both, of pixels in [0, 1] in an orthonormal basis of colours."""
+"""Standard deviations of grey, of red minus blue, and of both minus green: pixels in [0, 1], orthonormal colours."""
 
 
 def cosine_basis(side: int, count: int) -> tuple[Tensor, Tensor]:
     """Return the functions that images use most, (count, 3, side, side), and the deviation of each one's coefficient.
 
-    Orthonormal, over blocks of RGB in [0, 1]; the deviations, (count,), fall. ValueError where there are not as many.
+    The functions are orthonormal, over blocks of RGB in [0, 1]; deviations, (count,), fall. There are 3 * side^2
+    functions: ValueError for a larger count.
     """
     if not 1 <= count <= 3 * side**2:
         raise ValueError(f"blocks of {side} pixels have 1 to {3 * side**2} cosine functions, got {count}")

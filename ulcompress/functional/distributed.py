@@ -1,4 +1,4 @@
-"""Statistics over all processes of a training; a process on its own is all of them."""
+"""Reductions over the processes of a training; a single process gets its values back."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -26,7 +26,7 @@ def summed(value: Tensor) -> Tensor:
 
 
 def mean_with_gradient(value: Tensor) -> Tensor:
-    """Average over processes, and the gradient with it: after DDP's own average it is that of a single process."""
+    """Average over processes, including the gradient, which DDP's averaging then makes that of a single process."""
     if world_size() == 1:
         return value
     from torch.distributed.nn.functional import all_reduce

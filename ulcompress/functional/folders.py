@@ -37,9 +37,9 @@ def find_files(paths: Iterable[str | os.PathLike[str]], suffixes: Collection[str
 
 
 def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """Return the files below a folder with one of some suffixes, sorted, each beginning with the folder's own path.
+    """Return the files below a folder with one of some suffixes, sorted, each beginning with the path of the folder.
 
-    Hidden files and folders are left out. A linked folder is followed unless it was searched already, under its own
+    Hidden files and folders are left out. A linked folder is followed unless it was searched already, under its real
     name or through another link. Links that lead nowhere or back, and folders that cannot be read, are left out with
     a warning each.
     """
@@ -47,7 +47,7 @@ def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Yield the regular files below; linked folders come after all others, so that files keep their own names."""
+    """Yield the regular files below; linked folders come last, so that a file is found under its real path."""
     folders, links, seen = deque[str | os.DirEntry[str]]([os.fspath(folder)]), deque[os.DirEntry[str]](), set()
     while folders or links:
         place = folders.popleft() if folders else links.popleft()

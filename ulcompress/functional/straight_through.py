@@ -1,4 +1,4 @@
-"""How gradients pass a choice that has none: the value is the code, to the bit, as the decoder will compute it."""
+"""Gradients of a quantisation, which has none; the value is the code to the bit, as the decoder will compute it."""
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,8 +15,8 @@ def straight_through(values: Tensor, codes: Tensor) -> Tensor:
 def rotated(vectors: Tensor, codes: Tensor) -> Tensor:
     """Return the codes; their gradient is turned by the rotation that leads from each code to its vector.
 
-    Vectors and codes are (..., D) and of unit length, so nothing is left to scale. What the gradient asks of a code
-    in relation to that code's direction, it then asks of the vector in relation to the vector's own.
+    Vectors and codes are (..., D) and of unit length, so the rotation alone maps one to the other. The gradient makes
+    the same angle with the vector as it made with the code.
 
     Source: Fifty et al., Restructuring Vector Quantization with the Rotation Trick, ICLR 2025, section 4.2.
     """

@@ -1,4 +1,4 @@
-"""Learned codecs with a hyperprior, whose networks become parts of ours."""
+"""Learned codecs with a hyperprior, whose networks become parts of a codec."""
 
 import pickle
 import warnings
@@ -24,34 +24,34 @@ MODELS = (
     "cheng2020-attn",
 )
 TABLES = ("_offset", "_quantized_cdf", "_cdf_length")
-"""Buffers of an entropy model of CompressAI, in which its coder finds the probabilities."""
+"""Buffers of an entropy model of CompressAI: the tables of probabilities of its coder."""
 
 
 @dataclass(frozen=True)
 class Hyperprior:
-    """The networks by which a latent y of M channels is coded."""
+    """The networks of the entropy model of a latent y of M channels."""
 
     analysis: nn.Module
-    """y, (B, M, h, w), to the hyper-latent z, (B, N, h / ratio, w / ratio)."""
+    """Network from y, (B, M, h, w), to the hyper-latent z, (B, N, h / ratio, w / ratio)."""
     synthesis: nn.Module
-    """z to the scales of y, (B, M, h, w), or to scales and means, (B, 2 M, h, w)."""
+    """Network from z to the scales of y, (B, M, h, w), or to scales and means, (B, 2 M, h, w)."""
     prior: nn.Module
     """CompressAI's EntropyBottleneck for z."""
     channels: int
-    """M."""
+    """Channels of y, M."""
     hyper_channels: int
-    """N."""
+    """Channels of z, N."""
     ratio: int
-    """Positions of y to one of z, along each side."""
+    """Positions of y per position of z, along each side."""
     means: bool
-    """Whether the synthesis gives means."""
+    """Whether the synthesis predicts means."""
 
 
 class HyperpriorModel(Part, ABC):
-    """Says which learned codec it is, and hands out its networks."""
+    """A learned codec, from which parts take their networks."""
 
     stride: int
-    """Pixels a position of the latent, along each side."""
+    """Pixels per position of the latent, along each side."""
     channels: int
     """Channels of the latent."""
 
@@ -70,7 +70,7 @@ class HyperpriorModel(Part, ABC):
 
     @abstractmethod
     def hyperprior(self) -> Hyperprior:
-        """Return the networks of the entropy model; ValueError where it has no such model."""
+        """Return the networks of the entropy model; ValueError where it is no hyperprior."""
 
 
 @loadable(sources=["quality", "weights"], plain=["name", "metric", "origin"])
@@ -78,7 +78,7 @@ class CompressAIModel(HyperpriorModel):
     """A model of CompressAI's zoo, with its weights or small and untrained.
 
     Bégaint et al., CompressAI: a PyTorch library and evaluation platform for end-to-end compression research, 2020.
-    Once saved with a codec it is described by its sizes, and the zoo is needed no more.
+    A saved codec describes it by its sizes, and no longer needs the zoo.
     """
 
     stride = 16
@@ -96,16 +96,16 @@ class CompressAIModel(HyperpriorModel):
         """Choose the model; nothing is loaded yet.
 
         Args:
-            name: Of the model in the zoo, one of `MODELS`.
+            name: Name of the model in the zoo, one of `MODELS`.
             sizes: Channels of the hidden layers and of the latent, (N, M), for a model with random weights; models of
-                Cheng et al. have N alone. (64, 96) if no quality is given either.
-            quality: Of the zoo's weights, from 1; their sizes are known.
-            metric: What those weights were trained for, `mse` or `ms-ssim`.
+                Cheng et al. have N alone. (64, 96) if `quality` is None as well.
+            quality: Quality of the zoo's weights, from 1, which determines their sizes.
+            metric: Metric for which those weights were trained, `mse` or `ms-ssim`.
             weights: File of those weights; None downloads them.
-            origin: A note on where the weights came from, kept with a saved codec.
+            origin: A note on the origin of the weights, saved with a codec.
 
         Raises:
-            ValueError: There is no such model, or arguments contradict each other; the message says what would do.
+            ValueError: There is no such model, or arguments contradict each other.
         """
         super().__init__()
         if name not in MODELS:
@@ -126,16 +126,16 @@ class CompressAIModel(HyperpriorModel):
         self.origin = origin or self._origin()
 
     def arguments(self) -> dict[str, Any]:
-        """Return sizes and origin, from which a saved codec builds the networks that its weights then fill."""
-        # Without a quality, said so that that of a YAML does not stay beside a checkpoint's sizes.
-        given = {"name": self.name, "sizes": list(self.sizes), "origin": self.origin}
-        return given | {"quality": None, "weights": None}
+        """Return sizes and origin, from which a saved codec builds the networks before its weights are loaded."""
+        arguments = {"name": self.name, "sizes": list(self.sizes), "origin": self.origin}
+        # Set to None: if they were left out, a YAML's would be merged with a checkpoint's sizes.
+        return arguments | {"quality": None, "weights": None}
 
     def model(self) -> nn.Module:
         """Return the whole model, a CompressAI CompressionModel.
 
         Raises:
-            ValueError: Its weights are not there, or are those of another model; says which file is wanted.
+            ValueError: Its weights are missing, or are those of another model; the message names their file.
         """
         model = compressai().registry.MODELS[self.name](*self.sizes)
         if self.quality is not None:
@@ -161,7 +161,7 @@ class CompressAIModel(HyperpriorModel):
         """Return `h_a`, `h_s` and the entropy bottleneck; ValueError for a model that has another entropy model."""
         if self.name not in HYPERPRIORS:
             raise ValueError(
-                f"{self.name} codes its latent in another way; use StringQuantizer, or one of {', '.join(HYPERPRIORS)}"
+                f"{self.name} has another entropy model; use StringQuantizer, or one of {', '.join(HYPERPRIORS)}"
             )
         model: Any = self.model()
         means = self.name == "mbt2018-mean"
@@ -213,7 +213,7 @@ class CompressAIModel(HyperpriorModel):
 
 
 class Absolute(nn.Module):
-    """The absolute value, which the hyper-analysis of a model without means sees."""
+    """The absolute value, the input of the hyper-analysis of a model without means."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return |x|."""
@@ -234,7 +234,7 @@ def compressai() -> Any:
 
 
 def read_state(path: str) -> dict[str, Tensor]:
-    """Read a file of weights, of which nothing is executed; ValueError where it holds none."""
+    """Read a file of weights without executing anything in it; ValueError where it holds none."""
     try:
         state = read_torch(path)
     except ValueError as error:
@@ -248,13 +248,13 @@ def read_state(path: str) -> dict[str, Tensor]:
 
 
 def reason_of(error: Exception) -> str:
-    """Return the message of an error in one line that is not too long."""
+    """Return the message of an error in one line of at most some 200 letters."""
     text = " ".join(str(error).split())
     return text if len(text) <= 200 else f"{text[:200]} ..."
 
 
 def without_tables(prior: Any) -> nn.Module:
-    """Empty the buffers of CompressAI's own coder, whose sizes depend on the weights; return its EntropyBottleneck."""
+    """Empty the tables of CompressAI's coder, whose sizes depend on the weights; return the EntropyBottleneck."""
     for name in TABLES:
         setattr(prior, name, torch.IntTensor())
     return prior

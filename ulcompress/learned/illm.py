@@ -27,16 +27,16 @@ _OLD_NAMES = {"_matrix": "matrices.", "_bias": "biases.", "_factor": "factors."}
 
 @loadable(sources=["quality", "repository", "weights"], plain=["origin"])
 class MSILLM(HyperpriorModel):
-    """The codec of Muckley et al., with its published weights or small and untrained; a part of neither comes along.
+    """The codec of Muckley et al., with its published weights, which are not included, or small and untrained.
 
         image ─► encoder: convolutions, a quarter of the positions after each ─► y ─► hyper-analysis ─► z
         z ─► two hyper-syntheses ─► scales, means                       y ─► generator: residual blocks, deconvolutions
 
     Source: Muckley et al., Improving Statistical Fidelity for Neural Image Compression with Implicit Local Likelihood
     Models, ICML 2023; the networks are those of Mentzer et al., High-Fidelity Generative Image Compression, NeurIPS
-    2020, appendix A. The authors' code is under the MIT licence, their weights under CC-BY-NC 4.0, which a codec that
-    is saved with them keeps. The layers are built here, so such a codec needs the authors' repository no more. In a
-    configuration it is `class_path: ulcompress.learned.illm.MSILLM`.
+    2020, appendix A. The authors' code is under the MIT licence, their weights under CC-BY-NC 4.0, which also applies
+    to a codec that is saved with them. The layers are built here, so such a codec does not need the authors'
+    repository. In a configuration it is `class_path: ulcompress.learned.illm.MSILLM`.
     """
 
     stride = 16
@@ -56,16 +56,16 @@ class MSILLM(HyperpriorModel):
         """Choose the model; nothing is loaded yet.
 
         Args:
-            quality: Of the published weights, 1 to 6, made for 0.035, 0.07, 0.14, 0.3, 0.45 and 0.9 bpp; None for
-                random weights.
-            repository: Where torch.hub finds the entries `msillm_quality_1` to `_6`: a repository of GitHub, or the
-                directory of a copy. Its code is run, and needs what it imports.
-            weights: File of those weights, fetched by hand; then the repository is not looked at.
+            quality: Quality of the published weights, 1 to 6, trained for 0.035, 0.07, 0.14, 0.3, 0.45 and 0.9 bpp;
+                None for random weights.
+            repository: Repository on GitHub, or directory of a copy, in which torch.hub finds the entries
+                `msillm_quality_1` to `_6`. Its code is run, and its dependencies must be installed.
+            weights: File of those weights, fetched by hand; the repository is then not used.
             widths: Channels of the encoder's five stages; the generator has them in reverse.
-            channels: Of the latent.
-            hyper_channels: Of the hyper-latent.
+            channels: Channels of the latent.
+            hyper_channels: Channels of the hyper-latent.
             blocks: Residual blocks of the generator.
-            origin: A note on where the weights came from, kept with a saved codec.
+            origin: A note on the origin of the weights, saved with a codec.
 
         Raises:
             ValueError: There is no such quality, or not five widths.
@@ -87,14 +87,14 @@ class MSILLM(HyperpriorModel):
         self.origin = origin or (None if quality is None else f"MS-ILLM quality {quality} ({LICENCE})")
 
     def arguments(self) -> dict[str, Any]:
-        """Return sizes and origin, from which a saved codec builds the networks that its weights then fill."""
+        """Return sizes and origin, from which a saved codec builds the networks before its weights are loaded."""
         return {
             "widths": self.widths,
             "channels": self.channels,
             "hyper_channels": self.hyper_channels,
             "blocks": self.blocks,
             "origin": self.origin,
-            "quality": None,  # said, so that that of a YAML does not stay beside a checkpoint's sizes
+            "quality": None,  # if it were left out, a YAML's would be merged with a checkpoint's sizes
             "weights": None,
         }
 
@@ -107,7 +107,7 @@ class MSILLM(HyperpriorModel):
         return self._filled({"decoder": _Generator(self.widths[::-1], self.channels, self.blocks)})["decoder"]
 
     def hyperprior(self) -> Hyperprior:
-        """Return the hyper-networks; the two syntheses side by side."""
+        """Return the hyper-networks; the two syntheses are one network that concatenates their outputs."""
         latent, hyper = self.channels, self.hyper_channels
         networks = self._filled(
             {
@@ -128,16 +128,16 @@ class MSILLM(HyperpriorModel):
         )
 
     def _filled(self, networks: Mapping[str, nn.Module]) -> Mapping[str, nn.Module]:
-        """Give networks, by the names that they have in the authors' model, its weights."""
+        """Load the weights of the authors' model into networks, which are named as in that model."""
         if self.quality is None:
             return networks
         state = read_state(self.weights) if self.weights is not None else self._fetched()
         for name, network in networks.items():
-            own = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
+            part = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
             if name == "hyper_bottleneck":
-                own = {_renamed(key): value for key, value in own.items()} | dict.fromkeys(TABLES, torch.IntTensor())
+                part = {_renamed(key): value for key, value in part.items()} | dict.fromkeys(TABLES, torch.IntTensor())
             try:
-                network.load_state_dict(own)
+                network.load_state_dict(part)
             except RuntimeError as error:
                 raise ValueError(
                     f"{self.weights or self.repository} does not hold the {name} of such an MS-ILLM: {reason_of(error)}"
@@ -146,13 +146,13 @@ class MSILLM(HyperpriorModel):
 
     def _fetched(self) -> dict[str, Tensor]:
         entry = f"msillm_quality_{self.quality}"
-        compressai()  # which the repository imports too, with its warnings
+        compressai()  # the repository imports it too, and would then show its warnings
         source = "local" if Path(self.repository).is_dir() else "github"
         try:
-            # `check`: torch asks before it runs the code of an owner whom it does not know.
+            # `check`: torch asks before it runs the code of an unknown owner.
             model: Any = torch.hub.load(self.repository, entry, source=source, trust_repo="check", verbose=False)
             return model.state_dict()
-        except Exception as error:  # of the code of others, or the plain one of a no to torch's question
+        except Exception as error:  # of the repository's code, or the plain one where the user answers torch by no
             raise ValueError(
                 f"cannot get {entry} from {self.repository!r}: {reason_of(error)}; give the directory of a copy as "
                 "`repository`, or the file of the weights as `weights`"
@@ -189,7 +189,7 @@ class _Residual(nn.Module):
 
 
 class _Generator(nn.Module):
-    """Names of layers in this file are those of the published weights."""
+    """The generator; its layers, as all in this file, have the names of the published weights."""
 
     def __init__(self, widths: Sequence[int], channels: int, blocks: int):
         super().__init__()
@@ -240,7 +240,7 @@ def _hyper_synthesis(hyper: int, latent: int) -> nn.Module:
 
 
 def _renamed(key: str) -> str:
-    """Name a weight of the prior as newer versions of CompressAI do."""
+    """Return the name that newer versions of CompressAI have for a weight of the prior."""
     for old, new in _OLD_NAMES.items():
         key = key.replace(old, new)
     return key

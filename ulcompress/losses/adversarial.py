@@ -1,4 +1,4 @@
-"""What a discriminator adds to a loss, and what it learns from."""
+"""The adversarial loss of a codec, and the loss of its discriminator."""
 
 from collections.abc import Iterable
 from typing import final
@@ -16,13 +16,13 @@ from ulcompress.part import Part, loadable
 @loadable()
 @final
 class AdversarialLoss(Part):
-    """Trains a discriminator beside what it judges, in one backward pass and with one optimiser.
+    """Trains a discriminator together with the codec that it judges, in one backward pass with one optimiser.
 
-        restored ─┬─────────────► discriminator, constant ─► adversarial (moves what restores)
+        restored ─┬─────────────► discriminator, constant ─► adversarial (trains the codec)
                   └─► detached ─► discriminator ─┐
-        images ─────────────────► discriminator ─┴─► discriminator (moves the discriminator)
+        images ─────────────────► discriminator ─┴─► discriminator (trains the discriminator)
 
-    Neither term has a gradient to what the other moves, so their sum may be minimised as one loss.
+    Neither term has a gradient in the parameters that the other trains, so their sum may be minimised as one loss.
     Source of the hinge: Lim and Ye, Geometric GAN, 2017, equations 6 and 7.
     """
 
@@ -30,9 +30,10 @@ class AdversarialLoss(Part):
         """Take the discriminator.
 
         Args:
-            discriminator: What is trained to tell the images apart; `PatchDiscriminator` with its defaults if None.
-            ramp_steps: Training steps over which the term `adversarial` grows from nothing to its full size, so that
-                the discriminator has learnt something before anyone follows it.
+            discriminator: Network that learns to tell restored images from originals; `PatchDiscriminator` with its
+                defaults if None.
+            ramp_steps: Training steps over which the term `adversarial` grows from zero to its full size, so that the
+                discriminator has learnt something before the codec is trained against it.
         """
         super().__init__()
         self.discriminator = discriminator if discriminator is not None else PatchDiscriminator()
@@ -55,5 +56,5 @@ class AdversarialLoss(Part):
 
 
 def _mean(maps: Iterable[Tensor]) -> Tensor:
-    """Return the mean of the means of maps, so that a fine one does not outvote the others."""
+    """Return the mean of the maps' means, so that a map of many positions does not outweigh the others."""
     return torch.stack([each.float().mean() for each in maps]).mean()

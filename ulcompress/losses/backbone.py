@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 EXAMPLES = "squeezenet1_1, vgg16, alexnet"
-"""Names of some classifiers that will do, for errors."""
+"""Classifiers that error messages name as examples."""
 
 
 class ImageNetScale(nn.Module):
@@ -34,18 +34,18 @@ def load_backbone(name: str, weights: str | None) -> nn.Sequential:
     """Return the convolutional layers of a torchvision classifier, in evaluation mode and frozen.
 
     Args:
-        name: Of any torchvision classifier whose layers before the average over positions are a chain.
-        weights: A safetensors file of its state dictionary, or torchvision's own .pth; None downloads that.
+        name: Name of any torchvision classifier whose layers before the average over positions are a chain.
+        weights: A safetensors file of its state dictionary, or torchvision's .pth file; None downloads the latter.
 
     Raises:
-        ValueError: There is no such classifier, or the weights are not there or of another model.
+        ValueError: There is no such classifier, or its weights are missing or those of another model.
     """
     prefix, features = _layers(name)
     state = _download(name) if weights is None else _read(weights, name)
     # The classifier behind the features is most of VGG-16, and is not needed.
-    own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    convolutional = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     try:
-        features.load_state_dict({key: own[key] for key in features.state_dict()}, assign=True)
+        features.load_state_dict({key: convolutional[key] for key in features.state_dict()}, assign=True)
     except (RuntimeError, KeyError) as error:
         raise ValueError(
             f"{weights!r} does not hold the weights of torchvision's {name}; save its state_dict() with safetensors"
@@ -80,21 +80,21 @@ def sizes(features: nn.Sequential) -> list[int]:
 
 
 def _layers(name: str) -> tuple[str, nn.Sequential]:
-    """Return the layers, without weights, and what their names begin with in a state dictionary."""
+    """Return the prefix of the layers' keys in a state dictionary, and the layers without weights."""
     import torchvision
 
     if not is_backbone(name):
-        raise ValueError(f"backbone {name!r} is unknown; give a classifier of torchvision's, {EXAMPLES} ...")
-    with torch.device("meta"):  # no time and no random numbers for weights that are replaced
+        raise ValueError(f"backbone {name!r} is unknown; name a torchvision classifier, such as {EXAMPLES}")
+    with torch.device("meta"):  # initial weights, which are replaced, would cost time and random numbers
         model = torchvision.models.get_model(name, weights=None)
-        given = getattr(model, "features", None)
-        prefix, layers = ("features.", given) if isinstance(given, nn.Sequential) else ("", _before_average(model))
+        child = getattr(model, "features", None)
+        prefix, layers = ("features.", child) if isinstance(child, nn.Sequential) else ("", _before_average(model))
         try:
             shape = layers.eval()(torch.empty(1, 3, 224, 224)).shape
         except (RuntimeError, TypeError, AttributeError, AssertionError):
             shape = ()
     if len(shape) != 4 or shape[-1] != shape[-2]:
-        raise ValueError(f"{name!r} is no chain of convolutional layers; take another, {EXAMPLES} ...")
+        raise ValueError(f"{name!r} is no chain of convolutional layers; name another, such as {EXAMPLES}")
     return prefix, layers
 
 

@@ -1,4 +1,4 @@
-"""What every perceptual distance does."""
+"""The contract of a perceptual distance."""
 
 from abc import ABC, abstractmethod
 
@@ -7,12 +7,11 @@ from torch import Tensor
 from ulcompress.part import Part
 
 SMALLEST_SIDE = 32
-"""Pixels: smaller images are enlarged by their border before they are compared; nothing of them is left in the networks
-else."""
+"""Side in pixels below which images are padded before they are compared: the networks would reduce them to nothing."""
 
 
 class PerceptualDistance(Part, ABC):
-    """A fixed ruler between images: it stays in evaluation mode and its parameters are frozen.
+    """A fixed distance between images: it stays in evaluation mode and its parameters are frozen.
 
     Gradients flow to both images. They are finite for all images, equal and constant ones too.
     """

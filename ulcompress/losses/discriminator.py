@@ -1,4 +1,4 @@
-"""What every discriminator does."""
+"""The contract of a discriminator."""
 
 from abc import ABC, abstractmethod
 
@@ -7,11 +7,11 @@ from torch import Tensor
 from ulcompress.part import Part
 
 SLOPE = 0.2
-"""Of leaky ReLUs below zero."""
+"""Slope of the leaky ReLUs below zero."""
 
 
 class Discriminator(Part, ABC):
-    """A network that tells restored images from originals, place by place."""
+    """A network that distinguishes restored images from originals, position by position."""
 
     @abstractmethod
     def forward(self, images: Tensor) -> list[Tensor]:

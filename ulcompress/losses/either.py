@@ -1,4 +1,4 @@
-"""One of two perceptual distances at a time, so that images please neither network alone."""
+"""One of two perceptual distances at a time, so that a decoder cannot fit one network alone."""
 
 import torch
 from torch import Tensor
@@ -11,13 +11,13 @@ from ulcompress.part import loadable
 class EitherDistance(PerceptualDistance):
     """Draws one of two distances for every training step, and takes the mean of both where there is no gradient.
 
-    A decoder that is trained on one network's features learns also what only that network sees. Drawing one of two
-    costs no more time than one alone. Put another `EitherDistance` in the place of one for three, of which the other
-    counts half.
+    A decoder that is trained against one network's features also fits the peculiarities of that network. Drawing one
+    of two distances takes no more time than one alone. For three distances nest an `EitherDistance` as one of the two;
+    the other one then counts half.
     """
 
     def __init__(self, *, first: PerceptualDistance, second: PerceptualDistance):
-        """Take the two distances; as they are drawn without weights, their values should be of one size."""
+        """Take the two distances, which are drawn equally often; their values should be of one magnitude."""
         super().__init__()
         self.first = first
         self.second = second

@@ -1,4 +1,4 @@
-"""A discriminator that sees the features of a network that knows images already."""
+"""A discriminator on the feature maps of a fixed network."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from ulcompress.losses.map_distance import MapDistance
 from ulcompress.part import loadable
 
 PROBE = 128
-"""Side in pixels of the noise by which the size of features is told."""
+"""Side in pixels of the noise image on which the magnitude of the features is measured."""
 
 
 @loadable()
@@ -20,7 +20,7 @@ class FeatureDiscriminator(Discriminator):
                                 └► ...
                                 └► map n ─► 1x1 ─► leaky ReLU ─► 3x3 ─► logits n
 
-    It has only to learn what is wrong with images, not to see. Source: Sauer, Chitta, Müller and Geiger, Projected GANs
+    The features need no training, only their judgement does. Source: Sauer, Chitta, Müller and Geiger, Projected GANs
     Converge Faster, NeurIPS 2021, section 3 (here without random projections between the maps).
     """
 
@@ -28,7 +28,7 @@ class FeatureDiscriminator(Discriminator):
         """Build the layers behind the network with random weights.
 
         Args:
-            network: Whose maps are judged; the distance itself is not used, its `shift` is.
+            network: Its maps are judged, moved by its `shift`; the distance itself is not used.
             width: Channels behind each map.
 
         Raises:

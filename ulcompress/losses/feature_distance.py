@@ -1,4 +1,4 @@
-"""The distance on the feature maps of a classifier of torchvision's."""
+"""The distance on the feature maps of a torchvision classifier."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ LAYERS = {
     "vgg16": (3, 8, 15, 22, 29),
     "alexnet": (1, 4, 7, 9, 11),
 }
-"""Indices within `features` after whose activation the images are compared; elsewhere at the end of each resolution."""
+"""Indices within `features` of the layers whose outputs are compared; other backbones: the last of each resolution."""
 
 
 class FeatureDistance(MapDistance):
@@ -25,13 +25,13 @@ class FeatureDistance(MapDistance):
         """Load the backbone.
 
         Args:
-            weights: A safetensors file of torchvision's state dictionary; None downloads torchvision's own file.
+            weights: A safetensors file of torchvision's state dictionary; None downloads torchvision's file.
             backbone: Name of the torchvision classifier.
             texture: As in `MapDistance`.
             shift: As in `MapDistance`.
 
         Raises:
-            ValueError: The backbone is unknown, the weights are not there, or `texture` or `shift` is negative.
+            ValueError: The backbone is unknown, its weights are missing, or `texture` or `shift` is negative.
         """
         super().__init__(network=backbone, smallest=SMALLEST_SIDE, texture=texture, shift=shift)
         self.features = load_backbone(backbone, weights)

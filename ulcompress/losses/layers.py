@@ -27,7 +27,7 @@ ENTRY = "network"
 IMAGE = "image"
 MOST_LAYERS = 4096
 MOST_NUMBERS = 1 << 26
-"""Of one layer's output for an image of 128 x 128 pixels, so that no file of a few bytes fills the memory."""
+"""The most values of one layer's output for an image of 128 x 128 pixels, so that no small file fills the memory."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Layer:
 
 
 class Layers:
-    """Puts layers together and writes their file."""
+    """Builds a network layer by layer and writes its file."""
 
     def __init__(self):
         self._layers: list[Layer] = []
@@ -53,15 +53,15 @@ class Layers:
         self._layers.append(Layer(f"{kind}{len(self._layers)}", kind, inputs, options))
         return self._layers[-1].name
 
-    def convolve(self, given: str, layer: nn.Conv2d) -> str:
-        """Append a convolution with the weights, stride and padding of torch's; return its name."""
-        name = self.add("conv", given, stride=list(layer.stride), padding=list(layer.padding))
-        # Copied: several layers may share a tensor, which safetensors does not take.
+    def convolve(self, source: str, layer: nn.Conv2d) -> str:
+        """Append a convolution of the layer `source` by torch's weights, stride and padding; return its name."""
+        name = self.add("conv", source, stride=list(layer.stride), padding=list(layer.padding))
+        # Copied: several layers may share a tensor, which safetensors refuses.
         self._tensors |= {f"{name}.{key}": value.clone().contiguous() for key, value in layer.state_dict().items()}
         return name
 
     def last_of_each_resolution(self, kind: str) -> list[str]:
-        """Return the last layers of a kind before each halving of the maps, and of all."""
+        """Return the name of the last layer of a kind at each resolution, finest first."""
         halvings, last = {IMAGE: 0}, {}
         for layer in self._layers:
             stride = layer.options.get("stride", 1)
@@ -80,16 +80,16 @@ class Layers:
 
 
 class LayerNetwork(nn.Module):
-    """A network of such a file: maps RGB in [0, 1], (B, 3, H, W), to feature maps, (B, C, h, w) each.
+    """A network that is read from such a file; it maps RGB in [0, 1], (B, 3, H, W), to feature maps, (B, C, h, w) each.
 
-    Its weights are fixed, and in no checkpoint.
+    Its weights are frozen, and no checkpoint contains them.
     """
 
     def __init__(self, path: str | Path):
         """Read the file.
 
         Raises:
-            Exception: Of many types, where it holds no such network.
+            Exception: The file holds no such network; the type depends on what is wrong.
         """
         super().__init__()
         with safe_open(path, "pt") as file:
@@ -111,13 +111,15 @@ class LayerNetwork(nn.Module):
         return self._evaluate(images.float())
 
     def _evaluate(self, images: Tensor, most: float = inf) -> list[Tensor]:
-        """Return the maps; ValueError for a layer that gives more than so many numbers."""
+        """Return the maps; raises ValueError for a layer whose output has more than `most` values."""
         values = {IMAGE: images}
         for layer in self.layers:
-            given = [values[name] for name in layer.inputs]
-            values[layer.name] = KINDS[layer.kind](*given, **self._weights(layer), **layer.options)
-            if values[layer.name].numel() > most:
-                raise ValueError(f"the layer {layer.name!r} gives {tuple(values[layer.name].shape)}, more than {most}")
+            inputs = [values[name] for name in layer.inputs]
+            output = values[layer.name] = KINDS[layer.kind](*inputs, **self._weights(layer), **layer.options)
+            if output.numel() > most:
+                raise ValueError(
+                    f"the output {tuple(output.shape)} of the layer {layer.name!r} has more than {most} values"
+                )
             for name in self._finished[layer.name]:
                 del values[name]
         return [values[name] for name in self.maps]
@@ -136,7 +138,7 @@ def _layer(entry: Mapping[str, Any]) -> Layer:
 def _check_names(layers: Sequence[Layer], maps: Sequence[str]) -> None:
     if not 1 <= len(layers) <= MOST_LAYERS or not maps:
         raise ValueError(
-            f"it has {len(layers)} layers and {len(maps)} maps; give 1 to {MOST_LAYERS}, and maps of theirs"
+            f"it has {len(layers)} layers and {len(maps)} maps; it needs 1 to {MOST_LAYERS} layers and at least 1 map"
         )
     names = {IMAGE}
     for layer in layers:
@@ -148,7 +150,7 @@ def _check_names(layers: Sequence[Layer], maps: Sequence[str]) -> None:
             raise ValueError(f"the layer {layer.name!r} has the inputs {layer.inputs}, which are not before it")
         names.add(layer.name)
     if not names.issuperset(maps):
-        raise ValueError(f"it has the maps {maps}, not all of them layers")
+        raise ValueError(f"its maps {maps} are not all names of layers")
 
 
 def _conv(
@@ -190,6 +192,6 @@ KINDS: Mapping[str, Callable[..., Tensor]] = {
     "max": _max,
     "mean": _mean,
 }
-"""What a layer can be: a convolution, in as many groups as the shape of its weights says; a border (left, right, top,
-bottom) of zeros or of the edge repeated; a rectifier, cut at a limit where there is one; a sum of two; maps joined
-along the channels; the largest of each window; the mean around each position, of what is inside the map alone."""
+"""The kinds of layers: a convolution, in as many groups as the shape of its weights implies; padding (left, right, top,
+bottom) by zeros or by the repeated edge; a rectifier, clipped at a limit if it has one; a sum of two maps; maps
+concatenated along the channels; the maximum of each window; the mean around each position, over the map alone."""

@@ -1,8 +1,8 @@
-"""The learned perceptual distance of the literature, LPIPS."""
+"""LPIPS, the learned perceptual distance of the literature."""
 
 from torch import Tensor, nn
 
-from ulcompress.functional.padding import pad_to_multiple
+from ulcompress.functional.padding import pad_to_minimum
 from ulcompress.losses.backbone import load_backbone
 from ulcompress.losses.base import SMALLEST_SIDE, PerceptualDistance
 
@@ -14,7 +14,7 @@ class LPIPS(PerceptualDistance):
     """Learned perceptual image patch similarity, version 0.1: torchmetrics' network and learned weights of channels.
 
     Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, CVPR 2018, equation 1. With
-    torchvision's weights the values are those of the literature: `alex` where papers measure, `vgg` where they train.
+    torchvision's weights the values are those of the literature; papers measure with `alex` and train with `vgg`.
     """
 
     def __init__(self, *, net: str = "vgg", weights: str | None = None):
@@ -23,10 +23,10 @@ class LPIPS(PerceptualDistance):
         Args:
             net: One of `BACKBONES`.
             weights: A safetensors file of the state dictionary of torchvision's vgg16, alexnet or squeezenet1_1; None
-                downloads torchvision's own file. The weights of the channels come with torchmetrics.
+                downloads torchvision's file. The weights of the channels come with torchmetrics.
 
         Raises:
-            ValueError: The network is unknown, or the weights are not there.
+            ValueError: The network is unknown, or its weights are missing.
         """
         super().__init__()
         if net not in BACKBONES:
@@ -37,7 +37,7 @@ class LPIPS(PerceptualDistance):
 
     def forward(self, image: Tensor, reference: Tensor) -> Tensor:
         """Compare two batches of RGB in [0, 1], (B, 3, H, W); returns (B,), 0 for equal images."""
-        image, reference = (pad_to_multiple(each, 1, minimum=SMALLEST_SIDE) for each in (image, reference))
+        image, reference = (pad_to_minimum(each, SMALLEST_SIDE) for each in (image, reference))
         return self.network(image, reference, normalize=True).flatten()  # takes [0, 1] to the [-1, 1] of LPIPS
 
 

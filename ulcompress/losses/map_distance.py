@@ -5,7 +5,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from ulcompress.functional.padding import pad_to_multiple
+from ulcompress.functional.padding import pad_to_minimum
 from ulcompress.losses.base import PerceptualDistance
 
 
@@ -15,22 +15,22 @@ class MapDistance(PerceptualDistance):
     Same construction as Zhang et al., The Unreasonable Effectiveness of Deep Features, CVPR 2018, equation 1, with
     equal weights for all channels. Name results after the network: the values are not comparable with LPIPS.
 
-    Where a decoder cannot know where each blade of grass is, the mean of all possible places is nearest, and has no
-    grass at all. `texture` adds the squared distance between the maps' Gram matrices, which say what features there
-    are together but not where (Gatys et al., Image Style Transfer Using Convolutional Neural Networks, CVPR 2016,
+    Where a decoder cannot know the position of fine detail, the image of least distance is the mean over all positions,
+    which has no detail. `texture` adds the squared distance between the maps' Gram matrices, which state what features
+    occur together but not where (Gatys et al., Image Style Transfer Using Convolutional Neural Networks, CVPR 2016,
     equations 3 to 5).
     """
 
     def __init__(self, *, network: str, smallest: int, texture: float, shift: int):
-        """Take what is the same for all networks.
+        """Take the settings that all networks share.
 
         Args:
-            network: Its name.
-            smallest: Side in pixels that images must have for it; smaller ones are enlarged by their border.
-            texture: Weight of the distance between Gram matrices beside that between the maps.
-            shift: For training: cut up to so many pixels off the upper and the left border, another number each time.
-                Without, the strides of the network fall on the same pixels always, and leave their grid in what a
-                decoder learns.
+            network: Name of the network.
+            smallest: Smallest side in pixels that the network takes; smaller images are padded.
+            texture: Weight of the distance between Gram matrices, added to that between the maps.
+            shift: For training: cut up to this many pixels off the upper and the left border, a random number each
+                time. Without it the strides of the network always fall on the same pixels, and their grid shows in what
+                a decoder learns.
 
         Raises:
             ValueError: `texture` or `shift` is negative.
@@ -51,7 +51,7 @@ class MapDistance(PerceptualDistance):
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Return the feature maps of RGB in [0, 1], (B, 3, H, W), of any size, shifted all alike."""
-        images = pad_to_multiple(images, 1, minimum=self.smallest + self.shift)
+        images = pad_to_minimum(images, self.smallest + self.shift)
         top, left = torch.randint(self.shift + 1, (2,)).tolist() if self.shift else (0, 0)
         return self.evaluate(images[..., top:, left:])
 
@@ -73,5 +73,5 @@ def distance_of_maps(pair: Tensor, texture: float = 0.0) -> Tensor:
 def _gram(maps: Tensor) -> Tensor:
     """Return the mean products of all pairs of channels, (B, C, h, w) to (B, C, C)."""
     vectors = maps.flatten(2)
-    with torch.autocast(maps.device.type, enabled=False):  # half precision has no digits for small differences of them
+    with torch.autocast(maps.device.type, enabled=False):  # half precision cannot resolve their small differences
         return vectors @ vectors.mT / vectors.shape[-1]

@@ -1,4 +1,4 @@
-"""A discriminator that sees the pixels."""
+"""A discriminator on pixels."""
 
 from collections.abc import Sequence
 
@@ -20,13 +20,13 @@ class PatchDiscriminator(Discriminator):
     """
 
     def __init__(self, *, widths: Sequence[int] = (64, 128, 256)):
-        """Build it with random weights.
+        """Build the layers with random weights.
 
         Args:
             widths: Channels of each level; every level halves the resolution. Three levels see patches of 54 pixels.
 
         Raises:
-            ValueError: There is no width.
+            ValueError: `widths` is empty.
         """
         super().__init__()
         if not widths:
@@ -39,5 +39,5 @@ class PatchDiscriminator(Discriminator):
         self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(last, 1, 3, padding=1)))
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Return one map of logits, a position for each patch."""
+        """Return one map of logits, (B, 1, h, w), with a position for each patch."""
         return [self.layers(2 * images - 1)]

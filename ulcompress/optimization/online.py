@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ulcompress.coding import bitstream
 from ulcompress.conditioning import AdjustableConditioner
+from ulcompress.functional.division import ceil_div
 from ulcompress.losses import PerceptualDistance
 from ulcompress.part import Part
 from ulcompress.records import Code, Quantized
@@ -20,21 +21,21 @@ if TYPE_CHECKING:
     from ulcompress.codec import Codec
 
 FEATURES = "features"
-"""Name of the variable that stands for what the quantiser is given."""
+"""Name of the variable that stands for the quantiser's input."""
 OBJECTIVES = ("sampler", "training")
 TERMS = {"distortion": 100.0, "rate": 1.0, "perceptual": 0.1}
-"""What the measure sums, with the default weights."""
+"""Terms of the measure, with their default weights."""
 WARM = 0.35
-"""Share of the steps before the temperature falls, and how far it falls: the proportions of Yang et al."""
+"""Share of the steps before the temperature falls; with `COOLING`, the rate of its fall, as Yang et al. choose them."""
 COOLING = 2.0
 
 
 class OnlineOptimizer(Part):
-    """Searches a better code of one image for a given decoder; files stay what they were.
+    """Searches for a better code of one image under a fixed decoder; the format of the file does not change.
 
         code ─► values ─► quantise, with a gradient ─► crop ─► decoder ─► rate + distortion + perceptual
                   ▲                                                                  │
-                  └────────── Adam, of what this step's crop shows ◄─────────────────┘
+                  └────────── Adam, on the variables of this step's crop ◄───────────┘
         every few steps: round ─► write the file ─► decode it ─► measure; the best one is kept, the first among them
 
     The result is never worse than the start by that measure. Sources: Campos et al., Content Adaptive Optimization for
@@ -56,33 +57,33 @@ class OnlineOptimizer(Part):
         check_every: int = 10,
         seed: int = 0,
     ):
-        """Say what is searched, and for what.
+        """Take the variables and the objective of the search.
 
         Args:
             variables: Names of conditioners whose side information is a vector of numbers, `syntax` for instance, and
-                `features`: what the quantiser turns into the base's latents or PerCo's spatial symbols. None: all
-                conditioners of that kind, or `features` where there is none.
-            objective: `sampler`: gradients come through a short deterministic sampling; `training`: through the
+                `features`: the quantiser's input, which becomes the base's latents or PerCo's spatial symbols. None:
+                all conditioners of that kind, or `features` where the code has none.
+            objective: `sampler`: gradients flow through a short deterministic sampling; `training`: through the
                 decoder's estimate in a training step, whose time and noise are fixed.
-            sampler_steps: Of that sampling.
-            learning_rate: Of Adam, in units of a symbol for side information and for the base's latents.
-            weights: Of the measure's terms: `distortion` (mean squared error for pixels in [0, 1]), `rate` (bpp) and
-                `perceptual`.
+            sampler_steps: Number of steps of that sampling.
+            learning_rate: Learning rate of Adam, in units of a symbol for side information and for the base's latents.
+            weights: Weights of the measure's terms: `distortion` (mean squared error for pixels in [0, 1]), `rate`
+                (bpp) and `perceptual`.
             perceptual: A distance that is part of the measure.
             crop: Side in pixels of the crops on which gradients are taken; they tile the image, and the steps take
                 them in turn, in random order.
             draws: Number of fixed draws of time and noise for `training`, which the steps take in turn.
             check_every: Steps between two real decodings.
-            seed: Of the order of the crops, and of the noise.
+            seed: Seed of the order of the crops, and of the noise for `training`.
 
         Raises:
-            ValueError: There is no such objective or term, or a number is too small.
+            ValueError: The objective or a term is unknown, or a number is too small.
         """
         super().__init__()
         if objective not in OBJECTIVES:
             raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
         if unknown := set(weights or {}) - set(TERMS):
-            raise ValueError(f"weights are of {', '.join(TERMS)}, got one of {min(unknown)!r}")
+            raise ValueError(f"weights has the keys {', '.join(TERMS)}, got {min(unknown)!r}")
         if min(crop, draws, check_every, sampler_steps) < 1:
             raise ValueError("crop, draws, check_every and sampler_steps must be at least 1")
         if variables is not None and not variables:
@@ -112,18 +113,19 @@ class OnlineOptimizer(Part):
         """Return a code of the same image that the decoder restores at least as well.
 
         Args:
-            codec: In evaluation mode.
+            codec: Codec in evaluation mode.
             image: RGB in [0, 1], (3, H, W).
-            code: Where the search starts.
-            steps: Of gradient descent.
-            report: Is told every step and the best measure so far, that of the start as step 0; lower is better.
-            decode_steps: Of the sampler with which the files will be decoded; None for the decoder's default.
-            guidance: With which they will be decoded; None for the decoder's default.
+            code: Start of the search.
+            steps: Steps of gradient descent.
+            report: Called after each step with its number and the best measure so far; step 0 is the start, and lower
+                is better.
+            decode_steps: Steps of the sampler when the file will be decoded; None for the decoder's default.
+            guidance: Guidance scale when the file will be decoded; None for the decoder's default.
 
         An interruption (Ctrl-C) ends the search with the best code so far.
 
         Raises:
-            ValueError: The code has no such variables.
+            ValueError: A name in `variables` is none of the code's variables.
         """
         with torch.inference_mode(False), torch.enable_grad(), _seeded(self.seed, codec.device):
             self.to(codec.device)
@@ -140,7 +142,7 @@ class OnlineOptimizer(Part):
     def measure(
         self, codec: "Codec", image: Tensor, code: Code, *, steps: int | None = None, guidance: float | None = None
     ) -> float:
-        """Decode the very file of a code and return the weighted sum of distortion, rate and perceptual distance."""
+        """Decode a code as its file will be; return the weighted sum of distortion, rate and perceptual distance."""
         data = codec.write(code)
         seed = bitstream.seed_of(bitstream.payload_of(data))
         restored = codec.decode(code, seed=seed, steps=steps, guidance=guidance)
@@ -162,7 +164,7 @@ class _Search:
     def __init__(
         self, optimizer: OnlineOptimizer, codec: "Codec", image: Tensor, code: Code, sampling: Mapping[str, Any]
     ):
-        """Take `sampling`, how files will be decoded: `steps` and `guidance`."""
+        """Start at a code; `sampling` holds the `steps` and the `guidance` with which its file will be decoded."""
         self.optimizer = optimizer
         self.sampling = sampling
         self.codec = codec
@@ -179,14 +181,14 @@ class _Search:
         variables = self._variables()
         self.values = {name: self._value(name).requires_grad_() for name in variables if name != FEATURES}
         self.searches_features = FEATURES in variables
-        self.mosaic = _Mosaic(self._features(), side=-(-optimizer.crop // codec.stride))
+        self.mosaic = _Mosaic(self._features(), side=ceil_div(optimizer.crop, codec.stride))
         tiles = self.mosaic.tiles if self.searches_features else []
         self.adam = torch.optim.Adam([*self.values.values(), *tiles], lr=optimizer.learning_rate)
         generator = torch.Generator().manual_seed(optimizer.seed)
         self.order = torch.randperm(len(self.mosaic.tiles), generator=generator).tolist()
 
     def run(self, steps: int) -> "Iterator[tuple[int, _Search]]":
-        """Descend, look every few steps at what a decoder makes of it, and tell each step, the start as step 0."""
+        """Descend, decode and measure every few steps, and yield after each step; step 0 is the start."""
         self._keep(self.code)
         yield 0, self
         for step in range(1, steps + 1):
@@ -199,7 +201,7 @@ class _Search:
         tile = self.order[step % len(self.order)]
         moved = [*self.values.values(), *([self.mosaic.tiles[tile]] if self.searches_features else [])]
         loss = self._loss(tile, step % self.optimizer.draws, temperature)
-        self.adam.zero_grad(set_to_none=True)  # Adam leaves alone, momentum and all, what has no gradient
+        self.adam.zero_grad(set_to_none=True)  # Adam skips variables without a gradient, and their momentum
         for value, gradient in zip(moved, torch.autograd.grad(loss, moved, allow_unused=True), strict=True):
             value.grad = torch.zeros_like(value) if gradient is None else gradient
         self.adam.step()
@@ -222,7 +224,7 @@ class _Search:
         chosen = self.optimizer.variables or list(self.adjustable) or [FEATURES]
         for name in chosen:
             if name not in known:
-                raise ValueError(f"nothing can be searched by the name {name!r} here, only {', '.join(known)}")
+                raise ValueError(f"the code has no variable {name!r} to search; it has {', '.join(known)}")
         return chosen
 
     def _value(self, name: str) -> Tensor:
@@ -230,12 +232,12 @@ class _Search:
 
     @torch.no_grad()
     def _features(self) -> Tensor:
-        """Return features of the code: what the quantiser was given, if that is searched and known."""
+        """Return the quantiser's input where it is searched and gives this code, else the code's quantised features."""
         quantized = self.codec.quantizer.dequantize(self.code.symbols.to(self.codec.device))
         if not self.searches_features:
             return quantized
-        own = self.codec.features(self.image)
-        return own if torch.equal(self._quantized(own).features, quantized) else quantized
+        encoded = self.codec.features(self.image)
+        return encoded if torch.equal(self._quantized(encoded).features, quantized) else quantized
 
     def _quantized(self, features: Tensor) -> Quantized:
         return self.codec.quantizer.at_rate(features, self.rate)
@@ -254,7 +256,7 @@ class _Search:
         if self.searches_features:
             quantized = self.codec.quantizer.anneal(features, temperature, self.rate)
             features = quantized.features
-            # The distortion is the crop's, so its symbols, the only ones that move, pay by the pixels of the crop.
+            # The distortion is that of the crop, and only its symbols change: their bits are per pixel of the crop.
             bpp = bpp + quantized.bits.to(bpp) / target[0, 0].numel()
         restored = self._restored(features[..., rows, columns], sides, target, draw)
         return self.optimizer.loss(restored, target, bpp.mean())
@@ -272,12 +274,12 @@ class _Search:
 
 
 class _Mosaic:
-    """A map of features, (1, C, h, w), in tiles that are leaves of their own, so that each can be moved alone."""
+    """A map of features, (1, C, h, w), in tiles that are separate leaf tensors, so that each can be optimised alone."""
 
     def __init__(self, features: Tensor, side: int):
         """Cut the map into tiles of at most `side` by `side` positions and of nearly one size."""
-        bands = features.chunk(-(-features.shape[-2] // side), -2)
-        rows = [band.chunk(-(-features.shape[-1] // side), -1) for band in bands]
+        bands = features.chunk(ceil_div(features.shape[-2], side), -2)
+        rows = [band.chunk(ceil_div(features.shape[-1], side), -1) for band in bands]
         self.columns = len(rows[0])
         self.tiles = [tile.clone().requires_grad_() for row in rows for tile in row]  # clone: out of inference mode
         heights, widths = [band.shape[-2] for band in bands], [tile.shape[-1] for tile in rows[0]]
@@ -299,13 +301,13 @@ def _scaled(positions: slice, stride: int) -> slice:
 
 
 def _temperature(progress: float) -> float:
-    """Tell the temperature of rounding, given the share of the steps that are done."""
+    """Return the temperature of the annealed rounding after the share `progress` of the steps."""
     return 0.5 * math.exp(-COOLING * max(0.0, progress - WARM))
 
 
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed what is drawn within, and leave the generators as they were."""
+    """Seed the random numbers within, and restore the generators afterwards."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield

@@ -1,4 +1,4 @@
-"""A search that a person waits for."""
+"""A search under a progress bar."""
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,8 +15,8 @@ def refine_visibly(
 ) -> tuple[Code, list[float]]:
     """Refine a code under a progress bar on standard error that shows step and best measure.
 
-    Returns the code and the best measure before the search and after each step. `name` is that of the image; the other
-    arguments are those of `OnlineOptimizer.refine`, and Ctrl-C ends the search as there.
+    Returns the code, and the best measure before the search and after each step. `name` is that of the image; the other
+    arguments are those of `OnlineOptimizer.refine`, and Ctrl-C ends the search with the best code so far.
     """
     measures: list[float] = []
     best = TextColumn("best {task.fields[best]}")

@@ -1,4 +1,4 @@
-"""The files that consist of boxes (ISO/IEC 14496-12, 4.2): JPEG 2000, AVIF and JPEG XL."""
+"""Image files that consist of boxes (ISO/IEC 14496-12, 4.2): JPEG 2000, AVIF and JPEG XL."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ulcompress.pixels import jxl
 JPEG_2000 = b"\0\0\0\x0cjP  \r\n\x87\n"
 JPEG_XL = b"\0\0\0\x0cJXL \r\n\x87\n"
 CODESTREAM = jxl.CODESTREAM
-"""Of a JPEG XL that has no boxes."""
+"""Signature of a JPEG XL without boxes."""
 CODESTREAMS = (b"jxlc", b"jxlp")
-"""The boxes of a codestream, and of a part of one."""
+"""The boxes of a whole codestream, and of a part of one."""
 JPEG_XL_PIXELS = (b"JXL ", b"ftyp", b"jxll", *CODESTREAMS)
 """The boxes of JPEG XL that are needed to decode it."""
 
 
 def jpeg_2000(file: BinaryIO) -> tuple[BytesIO, dict[str, Any]]:
-    """Return the file and its ICC profile, of which Pillow does not tell."""
+    """Return the file and its ICC profile, which Pillow does not read."""
     data = file.read()
     colour = next(_contents(data, b"jp2h", b"colr"), b"")
     # A method, two numbers that do not matter, and the profile.
@@ -29,7 +29,7 @@ def jpeg_2000(file: BinaryIO) -> tuple[BytesIO, dict[str, Any]]:
 def avif(file: BinaryIO) -> tuple[BytesIO, dict[str, Any]]:
     """Return the file without its Exif data, and its code points where it has no ICC profile.
 
-    Its orientation is told by other boxes, and libavif refuses images whose Exif data are damaged.
+    Other boxes state its orientation, and libavif refuses images whose Exif data are damaged.
     """
     data = file.read()
     colours = list(_contents(data, b"meta", b"iprp", b"ipco", b"colr"))
@@ -42,12 +42,12 @@ def avif(file: BinaryIO) -> tuple[BytesIO, dict[str, Any]]:
 
 
 def jpeg_xl(file: BinaryIO) -> tuple[BytesIO, dict[str, Any]]:
-    """Return the file without metadata, and its size; with all of it where a JPEG is to be restored from it."""
+    """Return the file without metadata, and its size; a file from which a JPEG can be restored keeps all of them."""
     data = file.read()
     if data.startswith(CODESTREAM):
         return BytesIO(data), {"size": jxl.size(data)}
     found = list(_boxes(data, 0, len(data)))
-    # Each part of a codestream has four bytes, of its number, before it.
+    # Before each part of a codestream are four bytes with its number.
     parts = (data[start + 4 * (kind == b"jxlp") : end] for kind, _, start, end in found if kind in CODESTREAMS)
     codestream = next(parts, b"")
     if not any(kind == b"jbrd" for kind, *_ in found):
@@ -56,7 +56,7 @@ def jpeg_xl(file: BinaryIO) -> tuple[BytesIO, dict[str, Any]]:
 
 
 def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int, int]]:
-    """Yield type, first position, that of the content, and the end, of the boxes that lie one after another."""
+    """Yield the type, the start, the start of the content, and the end of consecutive boxes."""
     while start + 8 <= end:
         size, head = int.from_bytes(data[start : start + 4], "big"), 8
         if size == 1:
@@ -69,10 +69,10 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int,
 
 
 def _spans(data: bytes, *path: bytes) -> Iterator[tuple[int, int]]:
-    """Yield where the contents begin and end of the boxes that are reached by a path of types."""
+    """Yield the start and the end of the contents of the boxes at a path of types."""
     spans = [(0, len(data))]
     for wanted in path:
-        # A `meta` box has four bytes, of version and flags, before the boxes in it.
+        # In a `meta` box four bytes, version and flags, precede its boxes.
         spans = [
             (content + 4 * (kind == b"meta"), end)
             for span in spans

@@ -1,6 +1,6 @@
-"""Colours: what an image file says of its colour space, and their conversion to sRGB.
+"""Colours: the colour space that an image file states, and the conversion from it to sRGB.
 
-A PNG's cICP wins over its ICC profile, that over sRGB, that over gAMA and cHRM (PNG specification, third edition, 4.3).
+A PNG's cICP precedes its ICC profile, that sRGB, that gAMA and cHRM (PNG specification, third edition, 4.3).
 Code points of cICP and of AVIF are those of ITU-T H.273.
 """
 
@@ -32,33 +32,33 @@ PRIMARIES = {
     22: (*D65, 0.630, 0.340, 0.295, 0.605, 0.155, 0.077),
 }
 """White, red, green and blue of the colour primaries of H.273."""
-# The curves of cameras (1, 6, 14, 15) are what still images in sRGB are often marked with; viewers show them as sRGB.
+# Still images in sRGB are often marked with the curves of cameras (1, 6, 14, 15); viewers show them as sRGB.
 CURVES = dict.fromkeys((1, 2, 6, 13, 14, 15), SRGB_CURVE) | {4: (2.2,), 5: (2.8,), 8: (1.0,)}
 """Curves of the transfer characteristics of H.273, as `matrix_profile` takes them."""
 HIGH_DYNAMIC_RANGE = {16: "PQ", 18: "HLG"}
-"""Transfer characteristics in which white is not the brightest."""
+"""Transfer characteristics in which white is not the brightest value."""
 SRGB_GAMMA = 0.45455
-"""What a file in sRGB has as gAMA for readers that know no curve of sRGB."""
+"""The gAMA of a file in sRGB, for readers that do not know the curve of sRGB."""
 MAX_PROFILE = 1 << 24
 """Bytes of the largest ICC profile that is read; those of printers have some 2 MiB."""
 UNCHANGED = 2
-"""Of 255: profiles that move no colour by more are sRGB, in one of the many ways in which it is written."""
+"""A profile that changes no colour by more than this, of 255, counts as one of the many variants of sRGB."""
 
 
 def to_srgb(image: Image.Image, source: Image.Image, name: str = "image") -> Image.Image:
-    """Convert colours to sRGB by what the source says of them: relative colorimetric, with black point compensation.
+    """Convert colours to sRGB from the source's colour space: relative colorimetric, with black point compensation.
 
     Args:
-        image: 8-bit, without alpha: L, RGB, CMYK or what converts to RGB.
-        source: The image as Pillow opened it.
-        name: Of the image, for errors and warnings.
+        image: 8-bit image without alpha: L, RGB, CMYK or a mode that converts to RGB.
+        source: The image as Pillow opened it, with its metadata.
+        name: Name of the image, for errors and warnings.
 
     Returns:
-        The same image where it is in sRGB already or nothing is said, else RGB. The first conversion from a colour
-        space is said by a ColourWarning; so is a description that cannot be understood, which is ignored.
+        The same image where it is in sRGB already or states no colour space, else RGB. A ColourWarning reports the
+        conversion, and a damaged description of the colour space, which is ignored.
 
     Raises:
-        ImageError: Its range is high (PQ or HLG), for which sRGB has no room.
+        ImageError: Its dynamic range is high (PQ or HLG), which sRGB cannot hold.
     """
     try:
         profile = _profile(source)
@@ -69,7 +69,7 @@ def to_srgb(image: Image.Image, source: Image.Image, name: str = "image") -> Ima
         raise ImageError(f"{name}: {error}") from error
     except Exception as error:  # lcms raises anything on damaged profiles
         reason = " ".join(str(error).split()) or type(error).__name__
-        message = f"{name}: colours are taken as sRGB, for what it says of them is damaged ({reason})"
+        message = f"{name}: colours are taken as sRGB, as the description of its colour space is damaged ({reason})"
         warnings.warn(message, ColourWarning, stacklevel=2)
         return image
     if not conversion or conversion.transform is None:
@@ -82,7 +82,7 @@ def to_srgb(image: Image.Image, source: Image.Image, name: str = "image") -> Ima
 
 
 def _profile(source: Image.Image) -> bytes | None:
-    """Return the ICC profile of an image; None where it is in sRGB or says nothing."""
+    """Return the ICC profile of an image; None where it is in sRGB or states no colour space."""
     info = source.info
     if info.get("cicp"):
         return _profile_of_code_points(*info["cicp"][:2])
@@ -96,7 +96,7 @@ def _profile(source: Image.Image) -> bytes | None:
 def _profile_of_code_points(primaries: int, transfer: int) -> bytes | None:
     if transfer in HIGH_DYNAMIC_RANGE:
         curve = HIGH_DYNAMIC_RANGE[transfer]
-        raise ImageError(f"its dynamic range is high ({curve}), which sRGB cannot hold; convert it by a photo program")
+        raise ImageError(f"its dynamic range is high ({curve}), which sRGB cannot hold; convert it in a photo editor")
     if primaries not in PRIMARIES or transfer not in CURVES:
         raise ValueError(f"primaries {primaries} with transfer {transfer}")
     if PRIMARIES[primaries] == BT709 and CURVES[transfer] == SRGB_CURVE:
@@ -114,15 +114,15 @@ def _profile_of_gamma(gamma: float, chromaticities: tuple[float, ...]) -> bytes:
 
 class _Conversion(NamedTuple):
     mode: str
-    """Of the pixels that it takes."""
+    """Mode of the pixels that it takes."""
     transform: ImageCms.ImageCmsTransform | None
-    """To sRGB; None where nothing would change."""
+    """Transform to sRGB; None where nothing would change."""
     description: str
-    """What the profile calls itself."""
+    """Name of the profile, as it states it."""
 
 
 def _conversion(pixels: str, profile: bytes) -> _Conversion | None:
-    """Return how pixels of a mode are converted; ValueError where the profile is not one for them."""
+    """Return the conversion of pixels of a mode; ValueError where the profile does not fit the mode."""
     if len(profile) > MAX_PROFILE:
         raise ValueError(f"an ICC profile of more than {MAX_PROFILE} bytes")
     space = profile[16:20]
@@ -144,7 +144,7 @@ def _opened(profile: bytes, mode: str) -> _Conversion:
         mode,
         "RGB",
         ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        # By itself lcms would replace the curve of a grey profile by 33 points, too few where it is steep.
+        # By default lcms replaces the curve of a grey profile by 33 points, too few where it is steep.
         ImageCms.Flags.BLACKPOINTCOMPENSATION | (ImageCms.Flags.GRIDPOINTS(255) if mode == "L" else 0),
     )
     name = ImageCms.getProfileDescription(opened)
@@ -154,7 +154,7 @@ def _opened(profile: bytes, mode: str) -> _Conversion:
 
 
 def _most_changed(transform: ImageCms.ImageCmsTransform, mode: str) -> int:
-    """Return by how much the colours of a lattice are moved at most, of 255."""
+    """Return the largest change of a colour of a lattice, of 255."""
     levels = np.arange(0, 256, 1 if mode == "L" else 15, dtype=np.uint8)
     colours = np.stack(np.meshgrid(*[levels] * len(mode), indexing="ij"), -1).reshape(1, -1, len(mode))
     shown = ImageCms.applyTransform(Image.fromarray(colours[..., 0] if mode == "L" else colours), transform)

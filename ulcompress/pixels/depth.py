@@ -1,6 +1,6 @@
 """Pixels of more than 8 bits, and signed ones: their range comes from the type and the tags of the file.
 
-The values decide nothing: one pixel above white is white, and makes no other pixel darker.
+It does not depend on the values: a pixel above white becomes white, and makes no other pixel darker.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT, SMALLEST, LARGEST = 258, 262, 339, 
 SIGNED = 2
 """Sample format of TIFF."""
 ROWS = 256
-"""So many are converted at a time, since they take eight times their memory meanwhile."""
+"""Number of rows that are converted at a time, since the conversion takes eight times their memory."""
 # libtiff returns the samples of a compressed file in the order of the machine; Pillow 13 swaps these once more.
 NATIVE = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 
@@ -28,10 +28,10 @@ NATIVE = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 def to_8_bits(image: Image.Image, name: str = "image") -> Image.Image:
     """Return a deep grey image (modes I, I;16 and F) or one of signed bytes as L, or LA where a grey is transparent.
 
-    Black and white are, in a TIFF, 0 and the largest value of its type, or for floats what it states as the smallest
-    and the largest (SMinSampleValue, SMaxSampleValue), else 0 and 1; the other way round where the smallest is white.
-    In other images they are 0 and 1 for floats, 0 and 65535 for integers. Values beyond are clipped, NaN counts as 0.
-    A ColourWarning, with the name of the image, says that most floats are above white.
+    Black and white are, in a TIFF, 0 and the largest value of its type, or for floats the smallest and the largest
+    value that it states (SMinSampleValue, SMaxSampleValue), else 0 and 1; swapped where the smallest is white. In other
+    images they are 0 and 1 for floats, 0 and 65535 for integers. Values beyond are clipped, NaN counts as 0. Where most
+    floats are above white, a ColourWarning names the image.
     """
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
     if not is_deep(image):
@@ -51,15 +51,15 @@ def to_8_bits(image: Image.Image, name: str = "image") -> Image.Image:
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Tell whether `to_8_bits` has something to do."""
+    """Say whether `to_8_bits` would convert the image."""
     signed = image.mode == "L" and _sample_format(getattr(image, "tag_v2", {})) == SIGNED
     return signed or image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
 def transparent_colour(image: ImageFile.ImageFile, file: BinaryIO) -> Image.Image:
-    """Return a PNG of 16-bit RGB with one transparent colour as RGBA; other images as they are.
+    """Return a PNG of 16-bit RGB with one transparent colour as RGBA; other images are not changed.
 
-    Pillow keeps the upper byte of each sample, so the lower ones are read from the file once more.
+    Pillow keeps the upper byte of each sample, so the file is read a second time for the lower bytes.
     """
     key = image.info.get("transparency")
     if image.format != "PNG" or key is None or not image.tile or image.tile[0].args != "RGB;16B":
@@ -89,7 +89,7 @@ def _correct_byte_order(image: Image.Image) -> None:
 
 
 def _values(image: Image.Image, tags: Mapping[int, Any]) -> np.ndarray:
-    """Return the pixels, (H, W), in the type that the file gives them."""
+    """Return the pixels, (H, W), in the type that they have in the file."""
     values = np.asarray(image)
     if image.mode == "L":
         return values.view(np.int8)

@@ -1,4 +1,4 @@
-"""What is said of images that cannot be taken as they are."""
+"""The error and the warning about image files."""
 
 
 class ImageError(ValueError):
@@ -6,4 +6,4 @@ class ImageError(ValueError):
 
 
 class ColourWarning(UserWarning):
-    """Colours of an image were converted, or what they mean is in doubt; the image is there all the same."""
+    """The colours of an image were converted, or their meaning is in doubt; the image is returned all the same."""

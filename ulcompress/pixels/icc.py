@@ -1,4 +1,4 @@
-"""ICC profiles of RGB spaces that are given by numbers (ICC.1:2010, profile version 4)."""
+"""ICC profiles of RGB spaces by their chromaticities and curves (ICC.1:2010, profile version 4)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 """Exponent and coefficients of the parametric curve of IEC 61966-2-1."""
 D50 = np.array([0.9642, 1.0, 0.8249])
-"""White of the profile connection space, XYZ."""
+"""White point of the profile connection space, XYZ."""
 BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
-"""From XYZ to the cone responses in which whites are adapted."""
+"""Matrix from XYZ to the cone responses in which white points are adapted."""
 
 
 def matrix_profile(chromaticities: Sequence[float], curve: Sequence[float], description: str) -> bytes:
@@ -20,8 +20,8 @@ def matrix_profile(chromaticities: Sequence[float], curve: Sequence[float], desc
 
     Args:
         chromaticities: x and y of white, red, green and blue, in this order: eight numbers.
-        curve: From code values to light: one exponent, or the five numbers of `SRGB_CURVE`.
-        description: Its name.
+        curve: Curve from code values to light: one exponent, or five numbers as in `SRGB_CURVE`.
+        description: Name of the profile.
 
     Raises:
         ValueError: The chromaticities span no colours.
@@ -37,7 +37,7 @@ def matrix_profile(chromaticities: Sequence[float], curve: Sequence[float], desc
 
 
 def _colorants(xy: np.ndarray) -> np.ndarray:
-    """Return the XYZ of red, green and blue at full light as columns, white adapted to D50."""
+    """Return the XYZ of red, green and blue at full intensity as columns, with white adapted to D50."""
     if not (np.isfinite(xy).all() and (xy[:, 1] > 0).all()):
         raise ValueError("its chromaticities are no colours")
     white, *primaries = (np.array([x, y, 1 - x - y]) / y for x, y in xy)
@@ -48,7 +48,7 @@ def _colorants(xy: np.ndarray) -> np.ndarray:
 
 
 def _fixed(kind: str, head: bytes, numbers: Sequence[float] | np.ndarray) -> bytes:
-    """Return a tag of numbers with 16 bits after the point."""
+    """Return a tag of fixed-point numbers with 16 fractional bits."""
     integers = [round(float(number) * 65536) for number in numbers]
     return kind.encode() + bytes(4) + head + struct.pack(f">{len(integers)}i", *integers)
 

@@ -1,4 +1,4 @@
-"""The segments in the head of JPEG (ITU-T T.81, annex B): those that make the image, and the others."""
+"""The segments in the head of JPEG (ITU-T T.81, annex B): those that are needed to decode it, and the metadata."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, NamedTuple
 SIGNATURE = b"\xff\xd8\xff"
 START_OF_SCAN, APP0, APP1, APP2, APP14, COMMENT = 0xDA, 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
 NEEDED = {APP0: (b"JFIF\0", 14), APP14: (b"Adobe", 12)}
-"""Application data that tell the colour transform: what they begin with, and their least length."""
+"""Application data that state the colour transform: their prefixes and their least lengths."""
 EXIF, XMP, PROFILE = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
 
 
@@ -17,7 +17,7 @@ class _Segment(NamedTuple):
     marker: int
     data: bytes
     whole: bytes
-    """With its marker and length, as in the file."""
+    """The segment as in the file, with its marker and length."""
 
     @property
     def makes_pixels(self) -> bool:
@@ -47,11 +47,11 @@ def set_apart(file: BinaryIO) -> tuple[BytesIO, dict[str, Any]]:
 
 
 def _segments(file: BinaryIO) -> Iterator[_Segment]:
-    """Read the segments up to the first scan, or to what is none."""
+    """Read the segments up to the first scan, or to the first bytes that are no segment."""
     while True:
         start = file.tell()
         marker = file.read(2)
-        while marker == b"\xff\xff":  # any number of these may fill the space before a marker
+        while marker == b"\xff\xff":  # any number of fill bytes may precede a marker
             marker = b"\xff" + file.read(1)
         if len(marker) < 2 or marker[0] != 0xFF or marker[1] == START_OF_SCAN or not 0xC0 <= marker[1] <= COMMENT:
             file.seek(start)
@@ -62,7 +62,7 @@ def _segments(file: BinaryIO) -> Iterator[_Segment]:
 
 
 def _joined(pieces: list[bytes]) -> bytes:
-    """Return the profile of pieces that begin with their number and how many there are; what is none if one lacks."""
+    """Return the profile of pieces, which begin with their index and their number; `damaged` where one is missing."""
     numbers = [piece[0] for piece in sorted(pieces) if piece]
     if pieces and numbers != list(range(1, pieces[0][1] + 1 if len(pieces[0]) > 1 else 0)):
         return b"damaged"

@@ -1,15 +1,15 @@
-"""The size in the head of a JPEG XL codestream (ISO/IEC 18181-1, SizeHeader), which its reader tells after decoding."""
+"""The size in the head of a JPEG XL codestream (ISO/IEC 18181-1, SizeHeader); its reader returns it after decoding."""
 
 from __future__ import annotations
 
 CODESTREAM = b"\xff\x0a"
-"""What it begins with."""
+"""Signature of a codestream."""
 RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
-"""Width to height."""
+"""Ratios of width to height, by their codes."""
 
 
 def size(codestream: bytes) -> tuple[int, int]:
-    """Return width and height; what is cut off counts as zeros."""
+    """Return width and height; bits after the end of the data count as zeros."""
     bits = _Bits(codestream[len(CODESTREAM) : len(CODESTREAM) + 16])
     small = bits.read(1)
     height = _side(bits, small)
@@ -27,7 +27,7 @@ def _side(bits: _Bits, small: int) -> int:
 
 
 class _Bits:
-    """Numbers of few bits, the least significant first."""
+    """A reader of numbers of few bits, the least significant first."""
 
     def __init__(self, data: bytes):
         self._left = int.from_bytes(data, "little")

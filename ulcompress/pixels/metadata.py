@@ -1,6 +1,6 @@
-"""Metadata, set apart from pixels: no limit, damage or size of it costs an image, and what matters of it is kept.
+"""Metadata, separated from pixels, so that no size or damage of them makes an image unreadable.
 
-What is kept goes by the names of Pillow's `Image.info`: the colour space, the orientation, a transparent colour.
+The colour space, the orientation and a transparent colour are kept, under the names of Pillow's `Image.info`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ SIGNATURES = {
     boxed.JPEG_XL: boxed.jpeg_xl,
     boxed.CODESTREAM: boxed.jpeg_xl,
 }
-"""What reads the files that begin with these bytes."""
+"""Functions that separate the metadata of files, by the bytes with which these begin."""
 
 
 def set_apart(file: BinaryIO) -> tuple[BinaryIO, dict[str, Any]]:
-    """Return an image file without the metadata that its reader could fail on, and what that says of the pixels.
+    """Return an image file without the metadata on which its reader could fail, and their entries on its pixels.
 
-    `size` among the latter is width and height, where they are told before the file is given to its reader.
+    Where the head of the file states width and height, the entry `size` has them.
     """
     start = file.read(16)
     file.seek(0)

@@ -1,4 +1,4 @@
-"""The chunks of PNG (its specification, third edition, section 11): those that make the image, and the others."""
+"""The chunks of PNG (its specification, third edition, section 11): those that are needed to decode it, and others."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ulcompress.pixels.colour import MAX_PROFILE
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 ANCILLARY = (b"tRNS", b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"eXIf", *TEXTS)
-"""The ancillary chunks that can say how an image is shown."""
+"""The ancillary chunks that can determine how an image is shown."""
 MAX_ANCILLARY, MAX_TEXT = MAX_PROFILE, 1 << 20
-"""Bytes of the largest of them that is read, and what is read of a text."""
+"""Bytes of the largest ancillary chunk that is read, and the most bytes that are read of a text."""
 XMP, RAW_EXIF = b"XML:com.adobe.xmp", b"Raw profile type exif"
-"""Keys of the texts that can say how it is turned."""
+"""Keys of the texts that can state the orientation."""
 
 
 class _Chunk(NamedTuple):
     kind: bytes
     data: bytes
     whole: bytes
-    """With its length, kind and check, as in the file."""
+    """The chunk as in the file, with its length, kind and check."""
 
     @property
     def critical(self) -> bool:
@@ -41,7 +41,7 @@ class _Chunk(NamedTuple):
 
     @property
     def content(self) -> bytes:
-        """What it says, without names and uncompressed; nothing where that is damaged."""
+        """Its value, without names and uncompressed; empty where the compressed data are damaged."""
         if self.kind not in (*TEXTS, b"iCCP"):
             return self.data
         content = self.data.partition(b"\0")[2]
@@ -54,21 +54,21 @@ class _Chunk(NamedTuple):
 
 
 def set_apart(file: BinaryIO) -> tuple[BytesIO, dict[str, Any]]:
-    """Return a PNG of the critical chunks, and what intact ancillary ones say of them."""
-    critical, said, header = BytesIO(), {}, b""
+    """Return a PNG of the critical chunks, and the entries of intact ancillary ones."""
+    critical, ancillary, header = BytesIO(), {}, b""
     critical.write(file.read(len(SIGNATURE)))
     for chunk in _chunks(file):
         header = header or chunk.data
         if chunk.critical or (chunk.kind == b"tRNS" and header[9:10] == b"\3" and chunk.intact):  # of a palette
             critical.write(chunk.whole)
-        elif chunk.name in (*ANCILLARY, XMP, RAW_EXIF) and chunk.name not in said and chunk.intact:
-            said[chunk.name] = chunk.content
+        elif chunk.name in (*ANCILLARY, XMP, RAW_EXIF) and chunk.name not in ancillary and chunk.intact:
+            ancillary[chunk.name] = chunk.content
     critical.seek(0)
-    return critical, _info(said, header)
+    return critical, _info(ancillary, header)
 
 
 def _chunks(file: BinaryIO) -> Iterator[_Chunk]:
-    """Read the chunks up to the last one or the end of the file, without the ancillary ones that do not matter."""
+    """Read the chunks up to the last one or the end of the file, without unneeded or too large ancillary ones."""
     kind = b""
     while kind != b"IEND" and (head := file.read(8)):
         length, kind = int.from_bytes(head[:4], "big"), head[4:]
@@ -79,26 +79,26 @@ def _chunks(file: BinaryIO) -> Iterator[_Chunk]:
             file.seek(length + 4, 1)
 
 
-def _info(said: dict[bytes, bytes], header: bytes) -> dict[str, Any]:
+def _info(ancillary: dict[bytes, bytes], header: bytes) -> dict[str, Any]:
     info: dict[str, Any] = {"size": struct.unpack(">II", header[:8])} if len(header) == 13 else {}
-    if len(said.get(b"tRNS", b"")) == {0: 2, 2: 6}.get(header[9] if len(header) == 13 else -1):
-        info["transparency"] = _transparency(said[b"tRNS"], header[8])
-    if len(said.get(b"cICP", b"")) == 4:
-        info["cicp"] = said[b"cICP"]
-    if b"iCCP" in said:
-        info["icc_profile"] = said[b"iCCP"] or b"damaged"
-    if b"sRGB" in said:
-        info["srgb"] = said[b"sRGB"]
-    if len(said.get(b"gAMA", b"")) == 4:
-        info["gamma"] = int.from_bytes(said[b"gAMA"], "big") / 100000
-    if len(said.get(b"cHRM", b"")) == 32:
-        info["chromaticity"] = tuple(value / 100000 for value in struct.unpack(">8I", said[b"cHRM"]))
-    if b"eXIf" in said:
-        info["exif"] = b"Exif\0\0" + said[b"eXIf"]
-    if RAW_EXIF in said:
-        info[RAW_EXIF.decode()] = said[RAW_EXIF].decode("latin-1")
-    if XMP in said:
-        info["xmp"] = said[XMP]
+    if len(ancillary.get(b"tRNS", b"")) == {0: 2, 2: 6}.get(header[9] if len(header) == 13 else -1):
+        info["transparency"] = _transparency(ancillary[b"tRNS"], header[8])
+    if len(ancillary.get(b"cICP", b"")) == 4:
+        info["cicp"] = ancillary[b"cICP"]
+    if b"iCCP" in ancillary:
+        info["icc_profile"] = ancillary[b"iCCP"] or b"damaged"
+    if b"sRGB" in ancillary:
+        info["srgb"] = ancillary[b"sRGB"]
+    if len(ancillary.get(b"gAMA", b"")) == 4:
+        info["gamma"] = int.from_bytes(ancillary[b"gAMA"], "big") / 100000
+    if len(ancillary.get(b"cHRM", b"")) == 32:
+        info["chromaticity"] = tuple(value / 100000 for value in struct.unpack(">8I", ancillary[b"cHRM"]))
+    if b"eXIf" in ancillary:
+        info["exif"] = b"Exif\0\0" + ancillary[b"eXIf"]
+    if RAW_EXIF in ancillary:
+        info[RAW_EXIF.decode()] = ancillary[RAW_EXIF].decode("latin-1")
+    if XMP in ancillary:
+        info["xmp"] = ancillary[XMP]
     return info
 
 

@@ -1,4 +1,4 @@
-"""The tags of TIFF (revision 6.0) that make the image, and the others."""
+"""The tags of TIFF (revision 6.0): those that are needed to decode the image, and the metadata."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from io import BytesIO
 from typing import BinaryIO
 
 ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
-"""What a file begins with, and its order of bytes."""
+"""Byte orders, by the bytes with which a file begins."""
 ENTRY = 12
-"""Bytes of the entry of a tag: its number, its type, how many values, and these or where they are."""
+"""Bytes of the entry of a tag: its number, its type, the number of its values, and these or their offset."""
 SHORT, BYTE, UNDEFINED = 3, 1, 7
 """Types of values."""
-# The tags that are needed.
+# The tags that are needed to decode and show an image.
 LAYOUT = {256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 322, 323, 324, 325, 338, 339, 340, 341}
 COMPRESSION = {292, 293, 317, 347, *range(512, 522)}
 COLOUR = {320, 529, 530, 531, 532}
@@ -20,7 +20,7 @@ ORIENTATION, PROFILE = 274, 34675
 
 
 def without_metadata(file: BinaryIO) -> BytesIO | None:
-    """Return a TIFF with those tags only that say how its first image is decoded and shown; None for another file."""
+    """Return a TIFF with only the tags that are needed to decode and show its first image; None for another file."""
     file.seek(0)
     order = ORDERS.get(file.read(4))
     if order is None:
@@ -39,7 +39,7 @@ def without_metadata(file: BinaryIO) -> BytesIO | None:
 
 
 def _directory(data: bytearray, order: str) -> tuple[int, int]:
-    """Return where the first one begins and how many entries it has."""
+    """Return the offset of the first directory and the number of its entries."""
     start = int.from_bytes(data[4:8], "little" if order == "<" else "big")
     return start, int.from_bytes(data[start : start + 2], "little" if order == "<" else "big")
 

@@ -1,4 +1,4 @@
-"""A limit on what is allocated while networks are built from the numbers of others."""
+"""A limit on the memory that is allocated while networks are built from an untrusted configuration."""
 
 from math import prod
 from typing import Any
@@ -9,13 +9,13 @@ from torch.utils._pytree import tree_leaves
 
 
 class TensorBudget(TorchDispatchMode):
-    """Within it, tensors that are made from nothing are limited in number, and in elements altogether.
+    """A context that limits the number of new tensors, and their elements altogether.
 
-    Those that are computed from others are not counted: they are of about their size.
+    Tensors that are computed from others are not counted: their sizes are about the same.
     """
 
     def __init__(self, *, tensors: int, elements: int):
-        """Allow so many; ValueError where more are asked for, before they are allocated."""
+        """Set the limits; beyond them ValueError is raised before the allocation."""
         super().__init__()
         self.tensors = tensors
         self.elements = elements

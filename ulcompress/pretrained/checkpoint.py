@@ -1,4 +1,4 @@
-"""Checkpoints of trainings, of which nothing is executed."""
+"""Training checkpoints, read without executing anything in them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ulcompress.pretrained.upgrades import upgrade_checkpoint
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Return the content of a Lightning checkpoint, in the present format, of which nothing is executed.
+    """Return the content of a Lightning checkpoint in the present format; nothing in it is executed.
 
     Raises:
-        ValueError: The file is missing or no such checkpoint.
+        ValueError: The file is missing or is no such checkpoint.
     """
     from torch import is_tensor
 

@@ -1,4 +1,4 @@
-"""Configurations of others, from codec directories and checkpoints: plain data that may name known classes alone."""
+"""Untrusted configurations, of codec directories and checkpoints: plain data that may name known classes alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from ulcompress.part import Recorded, sources_of
+from ulcompress.part import Configurable, sources_of
 
 ROOMS = (
     *("autoencoders", "encoders", "quantizers", "entropy", "conditioning", "denoisers", "decoders", "diffusion"),
@@ -21,15 +21,15 @@ ROOMS = (
 )
 """Modules of ulcompress in which the parts of a codec are looked up."""
 LARGEST_FILE = 1 << 16
-"""Bytes of a configuration; one of Stable Diffusion's size has a tenth."""
+"""The most bytes of a configuration; that of a codec on Stable Diffusion has a tenth of them."""
 DEEPEST = 40
-"""Parts within parts."""
+"""The most levels of nested parts."""
 _SEQUENCES = (list, tuple, Sequence)
 _MAPPINGS = (dict, Mapping)
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Reads YAML without references, by which a few lines can stand for gigabytes, and not too deep."""
+    """Reads YAML without aliases, which let a few lines expand to gigabytes, and with a limit on its depth."""
 
     depth = 0
 
@@ -46,7 +46,7 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def read_configuration(path: Path) -> dict[str, Any]:
-    """Read a YAML file of plain data, of which nothing is resolved; ValueError where it is none, or above 64 KiB."""
+    """Read a YAML file of plain data without resolving anything; ValueError for other files, and above 64 KiB."""
     try:
         with path.open("rb") as file:
             text = file.read(LARGEST_FILE + 1)
@@ -62,7 +62,7 @@ def read_configuration(path: Path) -> dict[str, Any]:
 
 
 def one_line(error: Exception) -> str:
-    """Return an error's message in one line that is not too long."""
+    """Return an error's message in one line of at most some 400 letters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 400 else f"{text[:400]} ..."
 
@@ -74,16 +74,16 @@ class Recipe:
     kind: type
     arguments: dict[str, Any]
     key: str
-    """Where it stands in the configuration, for errors."""
+    """Its position in the configuration, for errors."""
 
     def build(self) -> Any:
-        """Call the constructors, the innermost first; ValueError with the key for arguments that one refuses."""
+        """Call the constructors, the innermost first; ValueError names the key of arguments that one refuses."""
         arguments = {name: _built(value) for name, value in self.arguments.items()}
         try:
             return self.kind(**arguments)
         except ValueError as error:
             raise ValueError(f"{self.key}: {one_line(error)}") from error
-        except Exception as error:  # whatever odd numbers do to a constructor
+        except Exception as error:  # a constructor may raise anything on odd numbers
             raise ValueError(f"{self.key}: no {self.kind.__name__} can be built of this: {one_line(error)}") from error
 
 
@@ -101,27 +101,27 @@ def _built(value: Any) -> Any:
 class Checker:
     """Compares plain data with the constructors that it names.
 
-    A class is named by its own `path()`; it must be declared `loadable`, and fit the annotation of its argument. Its
-    sources must be None. What the user has named in a configuration of their own is allowed as it is there: of classes
-    that are not declared, all arguments.
+    A class is named by its `path()`; it must be declared `loadable`, and fit the annotation of its argument. Its
+    sources must be None. Values that the user's configuration has under the same keys are allowed as well: sources, and
+    all arguments of classes that are not declared.
     """
 
     packages: Collection[str] = ()
-    """Whose classes are allowed beside those of ulcompress."""
+    """Packages whose classes are allowed beside those of ulcompress."""
     rooms: Collection[str] = ROOMS
     """Modules of ulcompress in which classes are looked up."""
     asked: Mapping[str, Any] = field(default_factory=dict)
-    """Values of the user's own configuration, by their keys."""
+    """Values of the user's configuration, by their keys."""
     classes: Mapping[str, type] = field(default_factory=dict)
-    """Those that the user's own configuration names, by their paths."""
+    """Classes that the user's configuration names, by their paths."""
     advice: str = "where you know its package, allow it by `--trust PACKAGE`, in Python by trust=[...]"
-    """What to do about a class of another package."""
+    """What the message on a class of another package advises."""
 
     def part(self, value: Any, slot: type, key: str) -> Recipe:
         """Return the recipe of a part that is a `slot`.
 
         Raises:
-            ValueError: The data is no such part, or leads to code, files or networks of others; names the key.
+            ValueError: The data is no such part, or refers to other code, files or networks; the message names the key.
         """
         if getattr(slot, "__final__", False):
             return self._recipe(slot, value, key)
@@ -135,7 +135,7 @@ class Checker:
         return self._recipe(kind, value.get("init_args", {}), key)
 
     def find(self, path: str, key: str) -> type:
-        """Return the class of a path, by importing its own module; ValueError where it may not be named."""
+        """Return the class of a path, by importing its module; ValueError where it may not be named."""
         if path in self.classes:
             return self.classes[path]
         module, _, name = path.rpartition(".")
@@ -148,7 +148,7 @@ class Checker:
             kind = getattr(import_module(module), name, None)
         except ImportError as error:
             raise ValueError(f"{key}: cannot import {module}: {one_line(error)}") from error
-        if not (isinstance(kind, type) and issubclass(kind, Recorded) and kind.path() == path):
+        if not (isinstance(kind, type) and issubclass(kind, Configurable) and kind.path() == path):
             raise ValueError(f"{key}: {path} does not name a part")
         return kind
 
@@ -189,7 +189,7 @@ class Checker:
             return self._either(value, inner, key)
         if origin is Literal and value in inner:
             return value
-        if isinstance(kind, type) and issubclass(kind, Recorded):
+        if isinstance(kind, type) and issubclass(kind, Configurable):
             return self.part(value, kind, key)
         if (origin or kind) in _SEQUENCES and isinstance(value, list):
             each = inner[0] if inner else Any
@@ -216,7 +216,7 @@ class Checker:
 
 
 def parameters(kind: type) -> dict[str, inspect.Parameter]:
-    """Return the constructor's named parameters, with annotations that are no strings; Any where there is none."""
+    """Return the constructor's named parameters, with annotations resolved from strings; Any where there is none."""
     constructor = kind.__init__  # pyright: ignore[reportGeneralTypeIssues]
     hints = get_type_hints(constructor)
     signature = list(inspect.signature(constructor).parameters.values())[1:]
@@ -225,7 +225,7 @@ def parameters(kind: type) -> dict[str, inspect.Parameter]:
 
 
 def flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """Yield the values within nested dictionaries with their keys, the `init_args` of parts left out of these."""
+    """Yield the values within nested dictionaries with their keys, from which the `init_args` of parts are left out."""
     if not isinstance(value, dict):
         yield key, list(value) if isinstance(value, tuple) else value
         return

@@ -1,4 +1,4 @@
-"""A codec directory on the disk: three files that are replaced together, and what they say of themselves."""
+"""A codec directory on the disk: three files that are replaced together, and their metadata."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ except ImportError:  # Windows
 
 CONFIGURATION, WEIGHTS, CARD = FILES = ("config.yaml", "model.safetensors", "README.md")
 STAGED, UPDATE = ".new", ".update"
-"""Folders within: of an update that is being written, and of one that is complete, some of whose files may have been
-moved to their places already."""
+"""Folders in the directory: of an update that is being written, and of a complete one, some of whose files may already
+have been moved into the directory."""
 
 
 def file_of(directory: Path, name: str) -> Path:
-    """Return where a file of a codec is, which may be in an update that was interrupted."""
+    """Return the path of a codec's file, which may be in an update that was interrupted."""
     return path if (path := directory / UPDATE / name).is_file() else directory / name
 
 
 @contextmanager
 def replaced(directory: Path) -> Iterator[Path]:
-    """Give an empty folder; the files in it take the places of the directory's, all or none, when the block ends.
+    """Yield an empty folder; when the block ends, its files replace those of the directory, all or none.
 
     They are complete on the disk before the folder gets the name under which `file_of` looks for it. An interruption
-    before leaves the old files, one after it the new ones; the next update moves these to their places.
+    before that leaves the old files, one after it the new ones, which the next update moves into the directory.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with _alone(directory):
@@ -50,7 +50,7 @@ def replaced(directory: Path) -> Iterator[Path]:
 
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
-    """Let a second writer wait; a lock ends with its process, so that what is left over then is nobody's."""
+    """Let a second writer wait; a lock ends with its process, so that leftovers under the lock belong to no process."""
     if fcntl is None:
         yield
         return
@@ -64,7 +64,7 @@ def _alone(directory: Path) -> Iterator[None]:
 
 
 def _finish(directory: Path) -> None:
-    """Move the files of a complete update to their places."""
+    """Move the files of a complete update into the directory."""
     update = directory / UPDATE
     if update.is_dir():
         for path in update.iterdir():
@@ -74,8 +74,8 @@ def _finish(directory: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Have a file, or the names in a folder, written to the disk."""
-    if fcntl is None and path.is_dir():  # which Windows does not open
+    """Write a file, or the entries of a folder, to the disk."""
+    if fcntl is None and path.is_dir():  # Windows cannot open folders
         return
     descriptor = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
     try:
@@ -88,7 +88,7 @@ def metadata(directory: Path) -> dict[str, str]:
     """Return the safetensors metadata of a codec directory without reading its weights.
 
     Raises:
-        ValueError: The file cannot be read, or its fingerprint is none.
+        ValueError: The file cannot be read, or its fingerprint is not valid.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -1,4 +1,4 @@
-"""Codecs built and given the weights that were saved."""
+"""Codecs built from their configurations and filled with their saved weights."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 FACTOR = 16
-"""Times the weights that may be allocated while a codec is built: of a learned one the whole is built for each part."""
+"""Allocation limit of a build, in multiples of the weights: each part of a learned codec builds the whole of it."""
 SPARE_TENSORS, SPARE_ELEMENTS = 1 << 13, 1 << 24
-"""Beside these, for small codecs."""
+"""Tensors and elements that are allowed in addition, for small codecs."""
 
 
 def load(
@@ -34,25 +34,25 @@ def load(
 ) -> Codec:
     """Load a codec, ready to compress and decompress.
 
-    Nothing of the codec is executed: it can name parts of ulcompress alone, and no files or models elsewhere.
+    Nothing in its files is executed: they can name parts of ulcompress alone, and no other files or models.
 
     Args:
         name: A bundled codec (`mini`), a codec directory, or `hub:organisation/name[@revision]`.
-        device: Where the weights go.
+        device: Torch device of the weights.
         encoder_only: Leave the decoder out, which is most of a large codec: it is neither imported nor built, and the
-            codec can compress only. Where its file does not state the fingerprint the whole codec is loaded, whose
-            weights are needed to compute it.
+            codec can only compress. A codec whose file states no fingerprint is read as a whole, since all weights are
+            needed to compute it.
         trust: Packages whose parts, declared `ulcompress.part.loadable`, the codec may name as well. They are imported.
 
     Raises:
-        ValueError: There is no such codec, or its files do not fit together; says what would do.
+        ValueError: There is no such codec, or its files do not fit together.
     """
     from ulcompress.functional.devices import move
     from ulcompress.pretrained.configuration import read_configuration
 
     directory = locate(name)
     fingerprint = metadata(directory).get("fingerprint")
-    encoder_only = encoder_only and fingerprint is not None  # without, it takes all weights to know
+    encoder_only = encoder_only and fingerprint is not None  # otherwise it is computed from all weights
     shapes = _shapes(directory, encoder_only=encoder_only)
     path = file_of(directory, CONFIGURATION)
     config = read_configuration(path)
@@ -69,7 +69,7 @@ def load(
 
 
 def _upgraded(config: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return the configuration of a codec, of whatever format, in the present one; ValueError for a later one."""
+    """Return a codec's configuration, of any earlier format, in the present format; ValueError for a later one."""
     written = config.get("format", 1)
     if type(written) is not int or not 1 <= written <= FORMAT:
         raise ValueError(f"{path} has the format {written!r}, this version reads 1 to {FORMAT}; update ulcompress")
@@ -78,26 +78,26 @@ def _upgraded(config: dict[str, Any], path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _no_initialization() -> Iterator[None]:
-    """Leave new weights as the memory is, which takes neither time nor, until they are replaced, any of it."""
+    """Leave new weights uninitialised, which takes neither time nor memory until they are replaced."""
     from torch.nn import init
 
-    own = {name: function for name, function in vars(init).items() if name.endswith("_") and callable(function)}
+    initializers = {name: f for name, f in vars(init).items() if name.endswith("_") and callable(f)}
     try:
-        for name in own:
+        for name in initializers:
             setattr(init, name, lambda tensor, *_, **__: tensor)
         yield
     finally:
-        for name, function in own.items():
+        for name, function in initializers.items():
             setattr(init, name, function)
 
 
 def load_weights(codec: Codec, name: str | Path, *, parts: Sequence[str] | None = None) -> None:
-    """Give a codec the weights of a saved one, named as for `load`.
+    """Load the weights of a saved codec into another codec.
 
     Args:
-        codec: What gets the weights.
-        name: Of the saved codec.
-        parts: Slots that are taken, `decoder` or `conditioning.text` for instance; None takes all of them.
+        codec: The codec whose weights are replaced.
+        name: Name of the saved codec, as for `load`.
+        parts: Slots whose weights are replaced, `decoder` or `conditioning.text` for instance; None takes all slots.
 
     Raises:
         ValueError: There is no such codec, or its weights do not fit the parts.
@@ -110,7 +110,7 @@ def load_weights(codec: Codec, name: str | Path, *, parts: Sequence[str] | None 
 
 
 def _shapes(directory: Path, *, encoder_only: bool) -> dict[str, list[int]]:
-    """Return the shapes of a codec's weights, of which nothing else is read."""
+    """Return the shapes of a codec's weights without reading their values."""
     with _opened(directory) as file:
         shapes = {key: file.get_slice(key).get_shape() for key in _names(file, encoder_only=encoder_only)}
     return upgrade_keys(shapes)
@@ -122,22 +122,22 @@ def _names(file: Any, *, encoder_only: bool) -> list[str]:
 
 
 def _tensors(codec: Codec) -> dict[str, Tensor]:
-    """Return parameters and buffers by name, with no hook of `state_dict`, which may compute with them."""
+    """Return parameters and buffers by name, without the hooks of `state_dict`, which may compute with them."""
     parameters = dict(codec.named_parameters(remove_duplicate=False))
     return parameters | dict(codec.named_buffers(remove_duplicate=False))
 
 
 def _check_shapes(codec: Codec, shapes: dict[str, list[int]], directory: Path) -> None:
-    """Compare the weights of a codec's directory with those that it takes, before they are read."""
-    taken = _tensors(codec)
+    """Raise ValueError where the weights of a directory have other shapes than the codec's, before they are read."""
+    tensors = _tensors(codec)
     for name, shape in shapes.items():
-        if name not in taken:
+        if name not in tensors:
             raise ValueError(f"the weights in {directory} do not fit the codec's parts: {name} is none of theirs")
-        # What is empty takes any length from its file.
-        if taken[name].numel() and list(taken[name].shape) != shape:
+        # An empty tensor takes any length from its file.
+        if tensors[name].numel() and list(tensors[name].shape) != shape:
             raise ValueError(
                 f"the weights in {directory} do not fit the codec's parts: {name} has the shape {shape}, "
-                f"not {list(taken[name].shape)}"
+                f"not {list(tensors[name].shape)}"
             )
 
 
@@ -165,7 +165,7 @@ def _opened(directory: Path) -> Iterator[Any]:
 
 
 def _fill(codec: Codec, state: dict[str, Tensor], directory: Path, *, assign: bool = False) -> None:
-    """Give a codec its weights, and let its parts check what they were given."""
+    """Load weights into a codec, and let its parts check them."""
     from ulcompress.part import Part
     from ulcompress.pretrained.configuration import one_line
 
@@ -188,11 +188,11 @@ def _fill(codec: Codec, state: dict[str, Tensor], directory: Path, *, assign: bo
 def _of_parts(state: dict[str, Tensor], parts: Sequence[str], directory: Path) -> dict[str, Tensor]:
     chosen = {}
     for part in parts:
-        own = {name: value for name, value in state.items() if name.startswith(f"{part}.")}
-        if not own:
+        weights = {name: value for name, value in state.items() if name.startswith(f"{part}.")}
+        if not weights:
             slots = ", ".join(sorted({name.partition(".")[0] for name in state}))
             raise ValueError(f"the codec in {directory} has no weights of a part {part!r}; its parts are {slots}")
-        chosen |= own
+        chosen |= weights
     return chosen
 
 
@@ -200,9 +200,9 @@ def build(config: dict[str, Any], *, trust: Collection[str] = (), sizes: Collect
     """Build a codec with random weights from the plain data of `Codec.arguments()`.
 
     Args:
-        config: The data. Nothing that it names is executed but constructors of parts, and none of them reads a file.
+        config: The data. Only constructors of parts are executed, and none of them reads a file.
         trust: As for `load`.
-        sizes: Of the weights that the codec will get, in elements; one that would be many times larger is not built.
+        sizes: Elements of each weight that the codec will load; a codec that would be many times larger is refused.
 
     Raises:
         ValueError: A key or a value is wrong; the message names it with its full path.

@@ -1,4 +1,4 @@
-"""Where saved codecs are: bundled, in directories, on the model hub."""
+"""The directories of saved codecs: bundled ones, the user's, and copies from the model hub."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BUNDLED = Path(__file__).parent.parent / "weights"
 
 
 def locate(name: str | Path) -> Path:
-    """Return the directory of a codec named as for `load`; raises ValueError."""
+    """Return the directory of a codec by its name for `load`; raises ValueError where there is none."""
     text = str(name)
     directory = _download(text.removeprefix("hub:")) if text.startswith("hub:") else Path(text)
     if not file_of(directory, CONFIGURATION).is_file() and (BUNDLED / text).is_dir() and text == Path(text).name:

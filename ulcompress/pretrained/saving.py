@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def save(codec: Codec, directory: str | Path, *, card: str = "") -> None:
     """Write a codec directory: configuration, weights in half precision, and a model card.
 
-    The safetensors metadata state the fingerprint. An interruption leaves the old codec or the new one.
+    The safetensors metadata contain the fingerprint. An interruption leaves either the old codec or the new one.
 
     Raises:
         ValueError: A weight is not finite, or too large for half precision.
@@ -38,12 +38,12 @@ def save(codec: Codec, directory: str | Path, *, card: str = "") -> None:
         (staged / CARD).write_text(
             card or f"# A codec of ulcompress\n\nFingerprint `{codec.fingerprint.hex()}`.\n", encoding="utf-8"
         )
-        # safetensors writes files that nobody else may read.
+        # safetensors writes files that only their owner may read.
         (staged / WEIGHTS).chmod((staged / CONFIGURATION).stat().st_mode)
 
 
 def _halved(value: Tensor) -> Tensor:
-    """Give weights half of their bytes; single numbers stay, as bounds like 1e-9 would become zero."""
+    """Return weights in half precision; single numbers stay, as bounds like 1e-9 would become zero."""
     return value.half() if value.is_floating_point() and value.numel() > 1 else value
 
 
@@ -58,10 +58,10 @@ def export(
     """Write the codec of a training checkpoint (of `training.CodecModule`) as a codec directory.
 
     Args:
-        checkpoint: The file, of which nothing is executed, as in `load`.
-        directory: Of the codec.
+        checkpoint: Path of the checkpoint; nothing in it is executed, as in `load`.
+        directory: Path of the codec directory.
         card: Text of its README.md.
-        averaged: Take the moving average of the weights where the training kept one, else those of the last step.
+        averaged: Take the moving average of the weights if the checkpoint has one, else those of the last step.
         trust: As for `load`.
 
     Raises:
@@ -78,13 +78,13 @@ def export(
         )
     # Lightning's weight averaging keeps the last step's weights beside the average.
     state = content["state_dict"] if averaged else content.get("current_model_state", content["state_dict"])
-    own = {name.removeprefix("codec."): value for name, value in state.items() if name.startswith("codec.")}
+    weights = {name.removeprefix("codec."): value for name, value in state.items() if name.startswith("codec.")}
     try:
-        codec = build(config, trust=trust, sizes=[value.numel() for value in own.values()])
+        codec = build(config, trust=trust, sizes=[value.numel() for value in weights.values()])
     except ValueError as error:
         raise ValueError(f"{str(checkpoint)!r} holds a codec that cannot be built: {error}") from error
     try:
-        codec.load_state_dict(own)
+        codec.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"the weights in {str(checkpoint)!r} do not fit its codec: {one_line(error)}") from error
     save(codec.eval(), directory, card=card)

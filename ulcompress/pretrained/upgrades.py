@@ -1,6 +1,6 @@
-"""Configurations and weights that earlier versions wrote, brought to the present form.
+"""Upgrades of the configurations and weights that earlier versions wrote to the present format.
 
-A codec directory states a format; one that does not is of format 1. Checkpoints and experiments state none, and are
+A codec directory states its format; one that does not has format 1. Checkpoints and experiments state none, and are
 upgraded where they name a class of an earlier format.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 FORMAT = 2
-"""Of the configurations that are written now."""
+"""Format of the configurations that are written now."""
 
 T = TypeVar("T")
 Config = dict[str, Any]
@@ -17,7 +17,7 @@ Config = dict[str, Any]
 
 
 def upgrade_config(config: Any) -> Any:
-    """Return plain data with all parts of earlier formats in their present form; the data is not changed."""
+    """Return a copy of plain data with all parts of earlier formats in their present form."""
     if isinstance(config, list):
         return [upgrade_config(item) for item in config]
     if not isinstance(config, Mapping):
@@ -31,14 +31,14 @@ def upgrade_config(config: Any) -> Any:
 
 
 def upgrade_keys(state: Mapping[str, T]) -> dict[str, T]:
-    """Return weights by the present names of their parameters; a name may have any prefix before `decoder.`."""
+    """Return weights under the present names of their parameters; a name may have any prefix before `decoder.`."""
     return {_renamed(name): value for name, value in state.items()}
 
 
 def upgrade_checkpoint(content: dict[str, Any]) -> dict[str, Any]:
     """Return the content of a Lightning checkpoint with its weights and hyperparameters in their present form."""
     upgraded = dict(content)
-    for name in ("state_dict", "current_model_state"):  # the latter beside a moving average
+    for name in ("state_dict", "current_model_state"):  # the latter is the last step's, beside a moving average
         if isinstance(content.get(name), Mapping):
             upgraded[name] = upgrade_keys(content[name])
     if isinstance(content.get("hyper_parameters"), Mapping):
@@ -52,7 +52,7 @@ def _renamed(name: str) -> str:
 
 
 def _class_name(config: Mapping[str, Any]) -> str | None:
-    """Return the name of a class of this package, whatever module it is said to be in; None for any other."""
+    """Return the name of a class of this package, in whatever module it was; None for a class of another package."""
     package, _, name = str(config.get("class_path", "")).rpartition(".")
     return name if package == "" or package.partition(".")[0] == "ulcompress" else None
 
@@ -62,7 +62,7 @@ def _latent_diffusion(options: Config) -> Config:
     map_ = "spatial" if options.get("estimate") is None else "estimate"
     denoiser = _unet(options.pop("denoiser", None), map_)
     objective = _objective(options, {})
-    if isinstance(options.get("estimate"), Mapping):  # which needed no path while there was one kind
+    if isinstance(options.get("estimate"), Mapping):  # without a path, since there was one kind of estimate
         options["estimate"] = _part("ulcompress.diffusion.LinearEstimate", _arguments(options["estimate"]))
     options.setdefault("boundary", None)
     if options["boundary"] is None:
@@ -82,9 +82,9 @@ def _consistency_guided(options: Config) -> Config:
 
 
 def _objective(options: Config, schedule: Config) -> Config:
-    """Take what is now the objective out of the options of a decoder; `schedule` is its own where none is given."""
-    given = options.pop("schedule", None)
-    schedule = dict(schedule) if given is None else _arguments(given)
+    """Move the options that are now the objective's out of a decoder's; `schedule` has the decoder's defaults."""
+    configured = options.pop("schedule", None)
+    schedule = dict(schedule) if configured is None else _arguments(configured)
     prediction = schedule.pop("prediction", "v_prediction")
     if "training_times" in schedule:
         schedule["training_levels"] = schedule.pop("training_times")
@@ -94,8 +94,8 @@ def _objective(options: Config, schedule: Config) -> Config:
         "terminal_share": "terminal_share",
         "own_estimates": "scheduled_sampling",
     }
-    taken = {new: options.pop(old) for old, new in names.items() if old in options}
-    return {"schedule": _part("ulcompress.diffusion.DiscreteSchedule", schedule), "prediction": prediction, **taken}
+    renamed = {new: options.pop(old) for old, new in names.items() if old in options}
+    return {"schedule": _part("ulcompress.diffusion.DiscreteSchedule", schedule), "prediction": prediction, **renamed}
 
 
 def _unet(config: Any, map_: str) -> Config:
@@ -106,14 +106,13 @@ def _unet(config: Any, map_: str) -> Config:
 
 def _guided_unet(config: Any, consistency: Any) -> Config:
     options = _arguments(config)
-    seen = options.pop("consistency", True)
-    if seen:
+    if options.pop("consistency", True):
         options["consistency"] = _part("ulcompress.denoisers.ConsistencyEncoder", _arguments(consistency))
     return _part("ulcompress.denoisers.GuidedUNet", options)
 
 
 def _arguments(config: Any) -> Config:
-    """Return the arguments of a part that is named, described or left out."""
+    """Return the arguments of a part, with or without its class path; none for one that is left out."""
     if not isinstance(config, Mapping):
         return {}
     return dict((config.get("init_args") or {}) if {"class_path", "init_args"} & config.keys() else config)
@@ -127,7 +126,7 @@ UPGRADES: dict[str | None, Callable[[Config], Config]] = {
     "LatentDiffusionDecoder": _latent_diffusion,
     "ConsistencyGuidedDecoder": _consistency_guided,
 }
-"""Classes of earlier formats, and what makes their arguments a part of today."""
+"""Functions from the arguments of a class of an earlier format to the present part."""
 MOVED: dict[str | None, str] = {
     "LinearEstimate": "ulcompress.diffusion",
     "UNet": "ulcompress.denoisers",
@@ -138,4 +137,4 @@ MOVED: dict[str | None, str] = {
     "StableDiffusion": "ulcompress.foundation.stable_diffusion",
     "BlipCaptioner": "ulcompress.captioning.captioner",
 }
-"""Classes that were in another package, and where they are now."""
+"""Present modules of the classes that were in other modules."""

@@ -20,7 +20,7 @@ class Quantizer(Part, ABC):
     """How many rates an encoder can choose among."""
 
     def learns_from_rate(self) -> Iterator[nn.Parameter]:
-        """Return the parameters that nothing but the rate can teach: those of a network that tells probabilities."""
+        """Return the parameters that the rate term alone trains: those of a network that predicts probabilities."""
         return iter(())
 
     @abstractmethod
@@ -41,9 +41,9 @@ class Quantizer(Part, ABC):
         return self.rates
 
     def anneal(self, features: Tensor, temperature: float, rate: int) -> Quantized:
-        """Quantise features with gradients for a search, which are better the lower the temperature (0 to 1) gets.
+        """Quantise features for an iterative search; gradients are more exact the lower the temperature, from 1 to 0.
 
-        What `at_rate` does, unless a quantiser has something better.
+        The default is `at_rate`, which has no temperature.
         """
         return self.at_rate(features, rate)
 
@@ -64,9 +64,9 @@ class Quantizer(Part, ABC):
         return []
 
     def fixed_length_bits(self, rows: int, columns: int) -> list[float]:
-        """Return the bits of so many positions at each rate, were all symbols equally likely.
+        """Return the bits of a grid of this size at each rate if all symbols were equally likely.
 
-        Empty where there is no such number, as of symbols whose range has no end.
+        Empty for a quantiser whose symbols have no finite range.
         """
         return []
 

@@ -1,24 +1,25 @@
 """A codebook whose entries are compared by distance."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from ulcompress.functional import distributed as ranks
-from ulcompress.quantizers.codebook import LEAST, bound, chosen, k_means, members, revive
+from ulcompress.functional import distributed
+from ulcompress.quantizers.codebook import chosen, fill, k_means, update
 
 SUMS = 1 << 20
 """Distances that are computed at once: so many stay in a processor's cache, which halves the time."""
 VECTORS = 4
-"""Of the first batch, an entry that k-means places."""
+"""Vectors of the first batch for each entry that k-means places."""
 
 
 class EuclideanCodebook(nn.Module):
     """Finds the entry nearest to a vector; entries follow moving averages of the vectors that chose them.
 
-    The first training batch fills it by k-means, of no more entries than the batch has vectors for; the others begin
-    beside those. Statistics are summed over ranks. Source: van den Oord et al., NeurIPS 2017, appendix A.1.
+    k-means on the first training batch places one entry for every `VECTORS` vectors; further entries start as perturbed
+    copies of these. Statistics are summed over ranks. Source: van den Oord et al., NeurIPS 2017, appendix A.1.
     """
 
     def __init__(self, size: int, dimension: int, *, decay: float, revive_below: float, kmeans_iterations: int):
@@ -59,49 +60,43 @@ class EuclideanCodebook(nn.Module):
 
     @torch.no_grad()
     def candidates(self, vectors: Tensor, penalty: Tensor, count: int) -> Tensor:
-        """Return the indices of as many entries with the least sums, (N, count)."""
+        """Return the indices of the `count` entries with the least sums of distance and penalty, (N, count)."""
         return torch.cat(
             [sums.topk(count, largest=False, sorted=False).indices for sums in _sums(vectors, self.entries, penalty)]
         )
 
     @torch.no_grad()
     def least(self, vectors: Tensor, penalty: Tensor) -> Tensor:
-        """Return the least sum, (N,)."""
+        """Return the least sum of distance and penalty, (N,)."""
         return torch.cat([sums.amin(-1) for sums in _sums(vectors, self.entries, penalty)]) + vectors.square().sum(-1)
 
     @torch.no_grad()
     def fill(self, vectors: Tensor) -> None:
-        """Begin with entries for the vectors of the first training batch, (N, dimension)."""
-        # As many entries as vectors would leave nothing for a next stage to learn from.
+        """Initialise the entries from the vectors of the first training batch, (N, dimension)."""
+        # With as many entries as vectors nothing would be left for the next stage to learn from.
         seeds = min(self.size, max(1, len(vectors) // VECTORS))
         entries = k_means(
             vectors,
             _drawn(vectors, seeds),
             self.kmeans_iterations,
             choose=_nearest,
-            centre=torch.true_divide,
+            centroid=torch.true_divide,
         )
         entries = _drawn(entries, self.size) if seeds < self.size else entries
-        self.usage.copy_(ranks.summed(vectors.new_tensor(len(vectors))) / self.size)
-        self.sums.copy_(entries * self.usage[:, None])
+        fill(self.usage, self.sums, entries, vectors)
         self.filled.fill_(True)
 
-    @torch.no_grad()
     def follow(self, vectors: Tensor, indices: Tensor) -> None:
         """Move the entries towards the vectors, (N, dimension), that chose them; indices are (N,)."""
-        counts, sums = members(vectors, indices, self.size)
-        moves = (1 - self.decay) * ((counts > 0) | (self.usage > LEAST)).to(sums.dtype)
-        self.usage.lerp_(counts, moves)
-        self.sums.lerp_(sums, moves[:, None])
-        bound(self.usage, self.sums)
-        revive(self.usage, self.sums, self.revive_below, lambda count: _drawn(vectors, count))
+        options = {"decay": self.decay, "revive_below": self.revive_below, "drawn": partial(_drawn, vectors)}
+        update(self.usage, self.sums, vectors, indices, **options)
 
 
 def _sums(vectors: Tensor, entries: Tensor, penalty: Tensor) -> Iterator[Tensor]:
     """Yield squared distances and penalties, (n, size), some rows at a time, without the squares of the vectors."""
     rows = max(1, SUMS // len(entries))
-    for own, prices in zip(vectors.split(rows), penalty.split(rows), strict=True):
-        yield torch.addmm(entries.square().sum(1) + prices, own, entries.T, alpha=-2)
+    for part, part_penalty in zip(vectors.split(rows), penalty.split(rows), strict=True):
+        yield torch.addmm(entries.square().sum(1) + part_penalty, part, entries.T, alpha=-2)
 
 
 def _nearest(vectors: Tensor, entries: Tensor) -> Tensor:
@@ -110,4 +105,4 @@ def _nearest(vectors: Tensor, entries: Tensor) -> Tensor:
 
 def _drawn(vectors: Tensor, count: int) -> Tensor:
     picked = chosen(vectors, count)
-    return ranks.of_first(picked + 0.01 * vectors.std() * torch.randn_like(picked))
+    return distributed.of_first(picked + 0.01 * vectors.std() * torch.randn_like(picked))

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,6 +12,8 @@ from torch.nn import functional as F
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.entropy.exact import ACTIVATION_BITS, as_saved, exact, on_grid
 from ulcompress.entropy.integers import IntegerTables
+from ulcompress.functional.content_cache import ContentCache
+from ulcompress.functional.division import ceil_div
 from ulcompress.functional.straight_through import straight_through
 from ulcompress.learned.compressai import CompressAIModel, HyperpriorModel, compressai
 from ulcompress.part import loadable
@@ -18,7 +21,7 @@ from ulcompress.quantizers.base import Quantizer
 from ulcompress.records import HyperSymbols, Quantized
 
 SMALLEST = 0.11
-"""Lower bound of a scale; a position with it is zero but for one time in 10^5 and is not coded at all."""
+"""Lower bound of a scale. A symbol of this scale is nonzero once in 10^5, and is not coded at all."""
 SCALES = 64
 LATENT_REACH = 127
 HYPER_REACH = 31
@@ -29,16 +32,16 @@ _COUNTS = 1 << 22
 
 @loadable()
 class HyperpriorQuantizer(Quantizer):
-    """Rounds features around means and codes them with scales, both told by a hyper-latent that is coded first.
+    """Rounds features around means and codes them with scales, both predicted from a hyper-latent that is coded first.
 
         features y ─► hyper-analysis ─► round ─► z ─► hyper-synthesis ─► scales, means
             │                                                               │
             └───────────────────────► round(y - means) ◄────────────────────┘
 
     The hyper-synthesis runs in exact arithmetic (`entropy.exact`) and all probabilities are integers stored with the
-    weights, so a file decodes on every machine; symbols go through the codec's own arithmetic coder. Gradients pass
-    straight through the rounding, rates are those of uniform noise. Trained on crops of which every position of the
-    hyper-latent lies beside a border, it knows no other, and the middle of larger images costs more than it should.
+    weights, so a file decodes on every machine; symbols go through the arithmetic coder of the codec. Gradients
+    pass straight through the rounding, rates are those of uniform noise. When training crops are so small that every
+    position of the hyper-latent lies beside a border, positions inside larger images cost more bits than necessary.
 
     Source: Minnen, Ballé and Toderici, Joint Autoregressive and Hierarchical Priors for Learned Image Compression,
     NeurIPS 2018, without the context model.
@@ -68,14 +71,14 @@ class HyperpriorQuantizer(Quantizer):
         self.register_buffer("scales", (on_grid(table) * 2**ACTIVATION_BITS).int())
         self.register_buffer("latent_counts", _gaussian_counts(table))
         self.register_buffer("hyper_counts", self._count_hyper())
-        self._derived: tuple[list[Tensor], IntegerTables, IntegerTables] | None = None
+        self._cached_tables = ContentCache(_integer_tables)
 
     def check_state(self) -> None:
-        """Raise ValueError for counts that are no probabilities."""
+        """Raise ValueError for counts that are no valid frequencies."""
         self._tables()
 
     def learns_from_rate(self) -> Iterator[nn.Parameter]:
-        """Return the parameters of the entropy model, but for the medians, which the term `quantiles` teaches."""
+        """Return the parameters of the entropy model except the medians, which the loss term `quantiles` trains."""
         return (parameter for name, parameter in self.named_parameters() if not name.endswith("quantiles"))
 
     def forward(self, features: Tensor) -> Quantized:
@@ -88,7 +91,7 @@ class HyperpriorQuantizer(Quantizer):
         return symbols.latent.float() + means.to(symbols.latent.device)
 
     def anneal(self, features: Tensor, temperature: float, rate: int) -> Quantized:
-        """Round at random between floor and ceiling, with a gradient; the colder, the nearer to rounding.
+        """Round at random between floor and ceiling, with a gradient; as the temperature falls, this becomes rounding.
 
         Stochastic Gumbel annealing: Yang, Bamler and Mandt, Improving Inference for Neural Image Compression, NeurIPS
         2020, section 3.3. The hyper-latent is that of the features.
@@ -112,7 +115,7 @@ class HyperpriorQuantizer(Quantizer):
     def read(self, coder: ArithmeticDecoder, grid: tuple[int, int]) -> HyperSymbols:
         """Read the symbols of one image whose features have h by w positions."""
         latent, hyper = self._tables()
-        shape = (1, self.hyper_channels, *(-(-side // self.ratio) for side in grid))
+        shape = (1, self.hyper_channels, *(ceil_div(side, self.ratio) for side in grid))
         values = hyper.read(self._hyper_rows(torch.Size(shape)), coder)
         hyper_symbols = torch.tensor(values, dtype=torch.int32).view(shape)
         rows, _ = self._rows_and_means(hyper_symbols, torch.Size(grid))
@@ -142,7 +145,7 @@ class HyperpriorQuantizer(Quantizer):
         rows, means = (part.to(features.device) for part in self._rows_and_means(hyper, features.shape[-2:]))
         symbols = HyperSymbols(_integers(features.detach() - means) * (rows > 0), hyper)
         costs = torch.from_numpy(self._tables()[0].costs).to(features)
-        # Beyond the reach the escape alone is counted.
+        # Of a symbol beyond the reach, the bits of the escape alone are counted.
         columns = (symbols.latent + LATENT_REACH).where(symbols.latent.abs() <= LATENT_REACH, 2 * LATENT_REACH + 1)
         bits = (costs[rows, columns.long()] * (rows > 0)).flatten(1).sum(1)
         rounded = straight_through(features, symbols.latent.float() + means)
@@ -187,12 +190,7 @@ class HyperpriorQuantizer(Quantizer):
         return torch.arange(shape[1])[:, None, None].expand(shape[1:]).flatten().tolist()
 
     def _tables(self) -> tuple[IntegerTables, IntegerTables]:
-        # Compared by content: loading, moving and copying a module change its buffers in ways that leave no trace.
-        counts = [self.latent_counts.cpu(), self.hyper_counts.cpu()]
-        if self._derived is None or not all(map(torch.equal, self._derived[0], counts)):
-            latent, hyper = (IntegerTables(part.numpy()) for part in counts)
-            self._derived = [part.clone() for part in counts], latent, hyper
-        return self._derived[1:]
+        return self._cached_tables(self.latent_counts, self.hyper_counts)
 
     @torch.no_grad()
     def _count_hyper(self) -> Tensor:
@@ -201,6 +199,10 @@ class HyperpriorQuantizer(Quantizer):
         steps = torch.arange(-HYPER_REACH, HYPER_REACH + 1, device=medians.device)
         likelihood = self.prior._likelihood(medians + steps, stop_gradient=True)[0][:, 0].double()
         return _counts(likelihood)
+
+
+def _integer_tables(latent_counts: np.ndarray, hyper_counts: np.ndarray) -> tuple[IntegerTables, IntegerTables]:
+    return IntegerTables(latent_counts), IntegerTables(hyper_counts)
 
 
 def _gaussian_counts(scales: Tensor) -> Tensor:
@@ -214,7 +216,7 @@ def _gaussian_counts(scales: Tensor) -> Tensor:
 
 
 def _counts(likelihood: Tensor) -> Tensor:
-    """Append what is left to one as the probability of an escape, and turn all into counts."""
+    """Append the remaining probability as that of an escape, and turn all into counts."""
     escape = (1 - likelihood.sum(1, keepdim=True)).clamp_min(0)
     return (torch.cat([likelihood, escape], 1) * _COUNTS).round().int()
 

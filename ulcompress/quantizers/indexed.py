@@ -1,4 +1,4 @@
-"""What the quantisers share that give every position one index into a finite set."""
+"""Base class of the quantisers that map every position to one index into a finite set."""
 
 from math import log2
 
@@ -31,9 +31,9 @@ class IndexQuantizer(Quantizer):
         return self.entropy.read(coder, grid)
 
     def alphabets(self, symbols: Tensor) -> list[tuple[Tensor, int]]:
-        """Return the indices, and how many different ones there are."""
+        """Return the indices with the size of their alphabet."""
         return [(symbols, self.size)]
 
     def fixed_length_bits(self, rows: int, columns: int) -> list[float]:
-        """Return the bits of so many indices."""
+        """Return the bits of one index for each position of a grid of this size."""
         return [rows * columns * log2(self.size)]

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ulcompress.entropy import EntropyModel
-from ulcompress.functional import distributed as ranks
+from ulcompress.functional import distributed
 from ulcompress.functional.straight_through import straight_through
 from ulcompress.part import loadable
 from ulcompress.quantizers.codebook import ROWS
@@ -47,8 +47,8 @@ class LookupFreeQuantizer(IndexQuantizer):
         Args:
             bits: Channels whose signs are kept, 1 to 18; there are 2^bits symbols.
             channels: Channels of the features.
-            inverse_temperature: Of the softmax in `lookup_entropy`, whose gradient reaches channels up to about the
-                temperature away from zero. Public implementations take 100.
+            inverse_temperature: Inverse temperature of the softmax in `lookup_entropy`. Its gradient reaches channels
+                up to about one temperature away from zero. Public implementations take 100.
             diversity: Weight of H(E[p]) in `lookup_entropy`.
             entropy: Probability of the indices; static frequencies by default.
 
@@ -82,11 +82,11 @@ class LookupFreeQuantizer(IndexQuantizer):
         return self.project_out(_signs(symbols, self.project_in.out_features)).movedim(-1, 1)
 
     def _entropy(self, projected: Tensor) -> Tensor:
-        # Of +1 against -1: the squared distances of z from the two differ by 4z.
+        # The log-odds of +1 against -1: the squared distances of z from the two differ by 4z.
         log_odds = 4 * self.inverse_temperature * projected.flatten(0, -2)
         mean = _mean_probabilities(log_odds)
         if self.training:
-            mean = ranks.mean_with_gradient(mean)
+            mean = distributed.mean_with_gradient(mean)
         return _bit_entropies(log_odds).sum(-1).mean() - self.diversity * _entropy(mean)
 
 

@@ -11,15 +11,16 @@ from torch.nn import functional as F
 
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.entropy import StagedEntropy, StaticStages
+from ulcompress.functional.division import ceil_div
 from ulcompress.functional.straight_through import straight_through
 from ulcompress.part import loadable
 from ulcompress.quantizers.base import Quantizer
 from ulcompress.quantizers.euclidean import EuclideanCodebook
-from ulcompress.quantizers.running_mean import centre, mean_square
-from ulcompress.records import Quantized, StagedSymbols
+from ulcompress.quantizers.running_mean import running_mean, running_mean_square
+from ulcompress.records import Quantized, ResidualIndices
 
 AT_ONCE = 256
-"""Vectors for which is looked ahead at once, so that a large image does not need much memory."""
+"""Vectors that are searched at once for the entries of several stages, which bounds the memory for a large image."""
 
 
 @loadable()
@@ -33,11 +34,12 @@ class ResidualQuantizer(Quantizer):
                                                               (+)────────►(+)──► ... ─► linear ─► features
 
     A stage may work on blocks of 2 x 2 or more positions, whose vectors it takes as one: fewer symbols for what is
-    coarse. In training every image has a number of stages of its own, drawn at random, so that each prefix of the
-    stages becomes a code. The number is sent.
+    coarse. In training the number of stages is drawn at random for every image, so that each prefix of the stages
+    becomes a code. The number is sent.
 
-    A stage is chosen with an eye on those after it, where they are sent too: among several entries near a vector, the
-    one from which they come nearest. What a higher rate sends need not begin with what a lower one does.
+    The search looks ahead: among several candidate entries near a vector, a stage takes the one from which the stages
+    after it, where they are sent too, come nearest to the vector. So the indices of a lower rate need not be the first
+    ones of a higher rate.
 
     Sources: Zeghidour et al., SoundStream, 2021, sections III-C and III-D (residual stages and their dropout); Tian et
     al., Visual Autoregressive Modeling, NeurIPS 2024, section 3.2 (stages from coarse to fine grids); Yu et al., ICLR
@@ -67,20 +69,20 @@ class ResidualQuantizer(Quantizer):
             codebook_sizes: Number of entries of each stage; the first stage alone is the lowest rate.
             blocks: Side of each stage's blocks in positions of the features; None for single positions everywhere.
             channels: Channels of the features.
-            dimension: Of the projection in which the stages work.
-            decay: Of the moving averages that entries follow, a training step.
+            dimension: Dimension of the projection, in which the stages work.
+            decay: Decay of the moving averages that entries follow, per training step.
             revive_below: An entry that is chosen fewer times than this a step, on average, is moved onto a vector of
                 the batch; 0 leaves unused entries alone.
             kmeans_iterations: Steps of k-means on the first training batch.
             entropy: Probabilities of the indices; by default how often each occurs. The networks of a `ContextModel`
                 learn from the term `rate/spatial`, which then needs a weight.
             rate_weight: The squared distance that one bit is worth: each vector takes the entry with the least sum of
-                distance and bits, so that what is easily told costs little. 0 looks at distances alone.
-            unit_length: Bring each projected vector to unit length; else all by one factor to unit length on average,
-                which keeps distances between features, the projections beginning as what leaves the first
-                `dimension` channels as they are.
-            candidates: Entries of a stage that are tried with the stages after it; 1 looks at each stage alone, as is
-                done where the blocks of the next one do not divide those of a stage.
+                distance and bits, so that predictable vectors cost few bits. With 0 distances alone count.
+            unit_length: Bring each projected vector to unit length. Otherwise one factor brings all to unit length on
+                average, which keeps the proportions of distances between features, and the projections start as
+                the identity on the first `dimension` channels.
+            candidates: Entries of a stage that are tried together with the stages after it. With 1 each stage is
+                searched alone; so is one whose block the block of the next stage does not divide.
 
         Raises:
             ValueError: There is no stage, the blocks are not one for each, `rate_weight` is negative, or there are no
@@ -140,8 +142,8 @@ class ResidualQuantizer(Quantizer):
     def mixed(self, features: Tensor) -> Quantized:
         """Quantise each image in as many stages as are drawn for it; the symbols are those of all stages.
 
-        Gradients pass to the features of images with all stages alone. What is lost without the later ones would ask
-        the encoder to say it louder, step after step, for those stages to say it already.
+        Gradients pass only to the features of images with all stages. The error of a lower rate would push the encoder
+        to exaggerate, step after step, what the later stages correct already.
         """
         # Evenly over the batch: each rate has its share of every step.
         order = torch.randperm(len(features), device=features.device) + int(torch.randint(self.rates, ()))
@@ -152,76 +154,76 @@ class ResidualQuantizer(Quantizer):
         self.check_rate(rate)
         return self._refined(features, rate, torch.full((len(features),), rate, device=features.device))
 
-    def rate_of(self, symbols: StagedSymbols) -> int:
+    def rate_of(self, symbols: ResidualIndices) -> int:
         """Return the number of stages."""
-        return len(symbols.stages)
+        return len(symbols.indices)
 
-    def dequantize(self, symbols: StagedSymbols) -> Tensor:
-        """Add what the stages stand for and project it to features, (B, C, h, w)."""
+    def dequantize(self, symbols: ResidualIndices) -> Tensor:
+        """Add the entries of all stages and project the sum to features, (B, C, h, w)."""
         size = symbols.rows, symbols.columns
-        stages = zip(self._codebooks, self.blocks, symbols.stages, strict=False)
+        stages = zip(self._codebooks, self.blocks, symbols.indices, strict=False)
         parts = [_joined(stage.entries[indices], block, *size) for stage, block, indices in stages]
         return self._projected_out(sum(parts[1:], parts[0]))
 
-    def write(self, symbols: StagedSymbols, coder: ArithmeticEncoder) -> None:
-        """Code the number of stages, and then stage by stage."""
-        self._counts.encode(len(symbols.stages) - 1, coder)
+    def write(self, symbols: ResidualIndices, coder: ArithmeticEncoder) -> None:
+        """Code the number of stages and then the indices, stage by stage."""
+        self._counts.encode(len(symbols.indices) - 1, coder)
 
-        def put(number: int, given: Tensor, entries: Tensor) -> Tensor:
-            indices = symbols.stages[number].cpu()
-            self.entropies.write(number, given, entries, indices, coder)
+        def write_stage(number: int, earlier: Tensor, entries: Tensor) -> Tensor:
+            indices = symbols.indices[number].cpu()
+            self.entropies.write(number, earlier, entries, indices, coder)
             return indices
 
-        self._coded(len(symbols.stages), (symbols.rows, symbols.columns), put)
+        self._coded(len(symbols.indices), (symbols.rows, symbols.columns), write_stage)
 
-    def read(self, coder: ArithmeticDecoder, grid: tuple[int, int]) -> StagedSymbols:
+    def read(self, coder: ArithmeticDecoder, grid: tuple[int, int]) -> ResidualIndices:
         """Read the symbols of one image whose features have h by w positions."""
 
-        def take(number: int, given: Tensor, entries: Tensor) -> Tensor:
-            return self.entropies.read(number, given, entries, coder)
+        def read_stage(number: int, earlier: Tensor, entries: Tensor) -> Tensor:
+            return self.entropies.read(number, earlier, entries, coder)
 
-        return StagedSymbols(self._coded(1 + self._counts.decode(coder), grid, take), *grid)
+        return ResidualIndices(self._coded(1 + self._counts.decode(coder), grid, read_stage), *grid)
 
     def _coded(
         self, stages: int, grid: tuple[int, int], code: Callable[[int, Tensor, Tensor], Tensor]
     ) -> tuple[Tensor, ...]:
-        """Code one stage after another, each told its number, what those before it stand for, and its entries."""
-        given, coded = torch.zeros(1, self.project_in.out_features, *grid), []
+        """Code stage after stage by a function of its number, the sum of the earlier stages, and its entries."""
+        earlier, coded = torch.zeros(1, self.project_in.out_features, *grid), []
         for number in range(stages):
             entries = self._codebooks[number].saved_entries
-            coded.append(code(number, self._seen(number, given), entries))
-            given = given + self._joined(number, entries[coded[-1]], grid)
+            coded.append(code(number, self._seen(number, earlier), entries))
+            earlier = earlier + self._joined(number, entries[coded[-1]], grid)
         return tuple(coded)
 
-    def alphabets(self, symbols: StagedSymbols) -> list[tuple[Tensor, int]]:
+    def alphabets(self, symbols: ResidualIndices) -> list[tuple[Tensor, int]]:
         """Return the indices of each stage that is sent, and the size of its codebook."""
-        return [(indices, stage.size) for indices, stage in zip(symbols.stages, self._codebooks, strict=False)]
+        return [(indices, stage.size) for indices, stage in zip(symbols.indices, self._codebooks, strict=False)]
 
     def fixed_length_bits(self, rows: int, columns: int) -> list[float]:
-        """Return the bits of so many positions in the first stage, the first two, and so on."""
-        positions = [-(-rows // block) * -(-columns // block) for block in self.blocks]
+        """Return the bits of a grid of this size in the first stage, the first two, and so on."""
+        positions = [ceil_div(rows, block) * ceil_div(columns, block) for block in self.blocks]
         stages = [count * log2(stage.size) for count, stage in zip(positions, self._codebooks, strict=True)]
         return [log2(self.rates) + bits for bits in accumulate(stages)]
 
     def _refined(self, features: Tensor, stages: int, counts: Tensor) -> Quantized:
-        """Run the first stages; each image's features are the sum of as many of them as `counts`, (B,), says."""
+        """Run the first `stages` stages; `counts`, (B,), says how many of them make up the features of each image."""
         with torch.autocast(features.device.type, enabled=False):
             vectors = self._vectors(features)
             rest, total = vectors.detach(), torch.zeros_like(vectors)
-            given = torch.zeros_like(vectors)  # what the entropy model knows, as a decoder will
+            earlier = torch.zeros_like(vectors)  # the sum of the earlier stages as a decoder will have it
             bits = torch.full((len(features),), self._counts.bits(0), device=features.device)
             symbols = []
             for number in range(stages):
                 sent = counts > number
-                indices, part, told, own = self._stage(number, rest, given, counts - number - 1)
+                indices, part, saved_part, stage_bits = self._stage(number, rest, earlier, counts - number - 1)
                 symbols.append(indices)
-                rest, given, total = rest - part, given + told, total + part * sent[:, None, None, None]
-                bits = bits + own * sent
-            # Of what all stages leave: that of fewer would pull the features to the coarse codes.
+                rest, earlier, total = rest - part, earlier + saved_part, total + part * sent[:, None, None, None]
+                bits = bits + stage_bits * sent
+            # The rest after all stages: that after fewer would pull the features towards the coarse codes.
             commitment = (vectors - (vectors.detach() - rest)).square().sum(1).mean()
             learning = (counts == stages)[:, None, None, None]
             quantized = self._projected_out(straight_through(vectors.where(learning, total), total))
-        staged = StagedSymbols(tuple(symbols), *features.shape[-2:])
+        staged = ResidualIndices(tuple(symbols), *features.shape[-2:])
         return Quantized(quantized, staged, bits, {"commitment": commitment})
 
     def _vectors(self, features: Tensor) -> Tensor:
@@ -229,23 +231,25 @@ class ResidualQuantizer(Quantizer):
         projected = self.project_in(features.float().movedim(1, -1))
         # Mean and scale belong to the projection: where that is frozen they stay.
         moving = {"training": self.training and self.project_in.training, "first": not self._codebooks[0].filled}
-        centred = projected - centre(projected, self.mean, **moving)
+        centred = projected - running_mean(projected, self.mean, **moving)
         if self.unit_length:
             return F.normalize(centred, dim=-1).movedim(-1, 1)
-        return (centred * mean_square(centred, self.square, **moving).rsqrt()).movedim(-1, 1)
+        return (centred * running_mean_square(centred, self.square, **moving).rsqrt()).movedim(-1, 1)
 
-    def _stage(self, number: int, rest: Tensor, given: Tensor, later: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Quantise what the stages before have left, (B, D, h, w), before as many `later` ones, (B,).
+    def _stage(
+        self, number: int, rest: Tensor, earlier: Tensor, later: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Quantise the rest of the earlier stages, (B, D, h, w); `later`, (B,), is the number of stages that follow.
 
-        Returns the indices, the part of the vectors that they stand for, the same as the entropy model knows it, and
-        the bits of each image.
+        Returns the indices, their entries as maps, the same for the entries that the entropy model is conditioned on,
+        and the bits of each image.
         """
         codebook, size = self._codebooks[number], rest.shape[-2:]
-        blocks = _blocks(rest, self.blocks[number]).movedim(1, -1).flatten(1, 2)  # (B, n, D')
+        blocks = rearrange(_blocks(rest, self.blocks[number]), "b d h w -> b (h w) d")
         if codebook.training and not codebook.filled:
             codebook.fill(blocks.flatten(0, 1))
         entries = codebook.entries
-        told = entries if codebook.training else codebook.saved_entries.to(rest)
+        saved = entries if codebook.training else codebook.saved_entries.to(rest)
         spent = []
         alone = torch.zeros(blocks.shape[:2], dtype=torch.int64, device=blocks.device)
 
@@ -258,22 +262,23 @@ class ResidualQuantizer(Quantizer):
             spent.append(bits.gather(-1, chosen[..., None]).sum((1, 2)))
             return chosen
 
-        indices = self.entropies.scan(number, self._seen(number, given), told, choose)
+        indices = self.entropies.scan(number, self._seen(number, earlier), saved, choose)
         if codebook.training:
-            # Entries stay good where no stage follows; what is chosen for the sake of one would pull them away.
+            # Entries follow the vectors nearest to them, not those that the search ahead assigns to them, since a stage
+            # must also do as the last one.
             codebook.follow(blocks.flatten(0, 1), alone.flatten())
         if self.training:
             self.entropies.observe(number, indices)
-        part, known = (self._joined(number, table[indices], size) for table in (entries, told))
-        return indices, part, known, torch.stack(spent).sum(0)
+        part, saved_part = (self._joined(number, table[indices], size) for table in (entries, saved))
+        return indices, part, saved_part, torch.stack(spent).sum(0)
 
     def _chosen(self, number: int, vectors: Tensor, penalty: Tensor, later: Tensor) -> Tensor:
         """Choose entries for vectors, (B, n, D'), with the penalty of each entry, (B, n, size): indices (B, n)."""
         chosen = torch.empty(vectors.shape[:2], dtype=torch.int64, device=vectors.device)
         for more in later.clamp_min(0).unique().tolist():
             images = later.clamp_min(0) == more
-            given = zip(*(x[images].flatten(0, 1).split(AT_ONCE) for x in (vectors, penalty)), strict=True)
-            best = torch.cat([self._best(number, own, prices, more) for own, prices in given])
+            parts = zip(*(x[images].flatten(0, 1).split(AT_ONCE) for x in (vectors, penalty)), strict=True)
+            best = torch.cat([self._best(number, part, prices, more) for part, prices in parts])
             chosen[images] = best.view(-1, vectors.shape[1])
         return chosen
 
@@ -306,9 +311,9 @@ class ResidualQuantizer(Quantizer):
         """Whether the next stage has entries, and whole blocks of it make one of this stage."""
         return bool(self._codebooks[number + 1].filled) and self.blocks[number] % self.blocks[number + 1] == 0
 
-    def _seen(self, number: int, given: Tensor) -> Tensor:
-        """Bring what the earlier stages stand for, (B, D, h, w), to the grid of a stage; the first has none."""
-        blocks = _blocks(given, self.blocks[number])
+    def _seen(self, number: int, earlier: Tensor) -> Tensor:
+        """Bring the sum of the earlier stages, (B, D, h, w), to the grid of a stage; the first gets no channels."""
+        blocks = _blocks(earlier, self.blocks[number])
         return blocks if number else blocks[:, :0]
 
     def _joined(self, number: int, codes: Tensor, grid: Sequence[int]) -> Tensor:
@@ -332,5 +337,5 @@ def _blocks(vectors: Tensor, block: int) -> Tensor:
 
 
 def _joined(blocks: Tensor, block: int, rows: int, columns: int) -> Tensor:
-    """Undo that, for blocks whose vectors come last: (B, h', w', D * block^2) to (B, D, h, w)."""
+    """Undo `_blocks`, for blocks whose vectors come last: (B, h', w', D * block^2) to (B, D, h, w)."""
     return F.pixel_shuffle(blocks.movedim(-1, 1), block)[..., :rows, :columns]

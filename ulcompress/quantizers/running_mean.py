@@ -1,36 +1,38 @@
-"""What projected features have in common: their mean, which would decide every cosine if it stayed, and their scale."""
+"""Running mean and running scale of projected features, reduced over ranks.
+
+A mean that all features share would decide every cosine with a codebook entry, so it is subtracted first.
+"""
 
 import torch
 from torch import Tensor
 
-from ulcompress.functional import distributed as ranks
+from ulcompress.functional import distributed
+
+MOMENTUM = 0.1
+"""Weight of a batch in a running statistic."""
 
 
-def mean_square(centred: Tensor, square: Tensor, *, training: bool, first: bool) -> Tensor:
-    """Return the mean squared length of centred features, (..., D): a running scalar, which training moves in place.
+def running_mean(features: Tensor, mean: Tensor, *, training: bool, first: bool) -> Tensor:
+    """Return the running mean, (D,), of features, (..., D); in training `mean` is updated in place.
 
-    Its gradient holds the scale as that of `centre` holds the mean.
+    In training the result has the gradient of the batch mean. A shift of all features changes no loss, so without this
+    gradient the mean would drift, faster than an average of the weights can follow. With `first` the mean of this batch
+    replaces the running one.
     """
-    if not training:
-        return square
-    own = centred.square().sum(-1).mean()
-    with torch.no_grad():
-        common = ranks.summed(own.clone()) / ranks.world_size()
-        square.copy_(common if first else torch.lerp(square, common, 0.1))
-    return square + (own - own.detach())
+    return _updated(mean, features.flatten(0, -2).mean(0), first) if training else mean
 
 
-def centre(projected: Tensor, mean: Tensor, *, training: bool, first: bool) -> Tensor:
-    """Return what to subtract from projected features, (..., D): a running mean, (D,), which training moves in place.
+def running_mean_square(features: Tensor, mean_square: Tensor, *, training: bool, first: bool) -> Tensor:
+    """Return the running mean, a scalar, of the squared lengths of features, (..., D), as `running_mean` does.
 
-    In training it has the gradient of the batch's own mean. Without that gradient nothing would hold the features'
-    mean, since a shift changes no loss: it would drift faster than an average of the weights can follow. `first` takes
-    the mean of this batch as it is.
+    Its gradient keeps the scale of the features from drifting.
     """
-    if not training:
-        return mean
-    own = projected.flatten(0, -2).mean(0)
+    return _updated(mean_square, features.square().sum(-1).mean(), first) if training else mean_square
+
+
+def _updated(running: Tensor, batch: Tensor, first: bool) -> Tensor:
+    """Move a running statistic, in place, towards that of a batch of all ranks; the result has the batch's gradient."""
     with torch.no_grad():
-        common = ranks.summed(own.clone()) / ranks.world_size()
-        mean.copy_(common if first else torch.lerp(mean, common, 0.1))
-    return mean + (own - own.detach())
+        common = distributed.summed(batch.clone()) / distributed.world_size()
+        running.copy_(common if first else torch.lerp(running, common, MOMENTUM))
+    return running + (batch - batch.detach())

@@ -1,4 +1,4 @@
-"""Quantisation and coding by CompressAI itself, for its models that have no coder of ours."""
+"""Quantisation and coding by CompressAI itself, for those of its models that `HyperpriorQuantizer` does not support."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.coding.bitstream import BitstreamError
 from ulcompress.entropy.integers import golomb_bits, read_golomb, write_golomb
+from ulcompress.functional.division import ceil_div
 from ulcompress.functional.straight_through import straight_through
 from ulcompress.learned.compressai import TABLES, CompressAIModel, compressai
 from ulcompress.part import loadable
@@ -18,7 +19,7 @@ from ulcompress.quantizers.base import Quantizer
 from ulcompress.records import Quantized
 
 REACH = 500
-"""Integers on each side of a median that have a probability of their own; the others are escaped."""
+"""Integers on each side of a median with an individual probability; others are coded by an escape."""
 LARGEST = 2.0**20
 """Features are clamped to this absolute value, which only a broken network needs: CompressAI's integers overflow."""
 _BYTE = SymbolTable.uniform(256)
@@ -30,7 +31,7 @@ _WORD, _SHORTEST = 4, 8
 
 @dataclass(frozen=True)
 class Strings:
-    """What CompressAI's coder made of features of one size."""
+    """The byte strings to which CompressAI's coder compressed features of one size."""
 
     images: tuple[tuple[bytes, ...], ...]
     """The byte strings of every image, in the order in which the model names them; empty in training."""
@@ -44,7 +45,7 @@ class Strings:
 
 @loadable()
 class StringQuantizer(Quantizer):
-    """Lets any model of CompressAI's zoo quantise and code the features, by its own coder, and carries its strings.
+    """Lets any model of CompressAI's zoo quantise and code the features, and stores its byte strings in the payload.
 
         features ─► model.compress ─► byte strings ─► our payload ─► byte strings ─► model.decompress ─► features
 
@@ -52,9 +53,9 @@ class StringQuantizer(Quantizer):
     a network in floats decides how a symbol is coded, and in autoregressive ones (`mbt2018`, `cheng2020-*`) a long
     chain of such decisions: such files are only safe on the machine, device and versions that wrote them, and with a
     codec that was loaded from its directory, since weights in training have more digits than saved ones. Use
-    `HyperpriorQuantizer` where it can be used. The codec's own check finds damaged files; CompressAI's decoder looks
-    at nothing and reads on past the end of a string, so it is given enough zeros to read, and bytes that were made to
-    pass the check end in an arbitrary image.
+    `HyperpriorQuantizer` where it can be used. The checksum of a file finds damage. CompressAI's decoder checks nothing
+    and reads past the end of a string, so enough zeros are appended for it; forged bytes that pass the checksum decode
+    to an arbitrary image.
     """
 
     def __init__(self, *, model: CompressAIModel | None = None):
@@ -69,13 +70,13 @@ class StringQuantizer(Quantizer):
             scales = compressai().models.base.get_scale_table()
             self.coder.gaussian_conditional.update_scale_table(scales, force=True)
         prior = self.coder.entropy_bottleneck
-        # Of fixed sizes, so that a saved codec, an average of weights and other processes have the same.
+        # Tables of fixed sizes, so that a saved codec, an average of weights and other processes have the same.
         for name, shape in zip(TABLES, [(), (2 * REACH + 5,), ()], strict=True):
             setattr(prior, name, torch.zeros(prior.channels, *shape, dtype=torch.int32))
         self.register_state_dict_pre_hook(StringQuantizer._complete)
 
     def learns_from_rate(self) -> Iterator[nn.Parameter]:
-        """Return the parameters of the model, but for the medians, which the term `quantiles` teaches."""
+        """Return the parameters of the model except the medians, which the loss term `quantiles` trains."""
         return (parameter for name, parameter in self.named_parameters() if not name.endswith("quantiles"))
 
     def forward(self, features: Tensor) -> Quantized:
@@ -134,7 +135,7 @@ class StringQuantizer(Quantizer):
     def _decoded(self, strings: tuple[bytes, ...], grid: tuple[int, int]) -> Tensor:
         self._complete()
         self._check_tables()
-        shape = [-(-side // self.ratio) for side in grid]
+        shape = [ceil_div(side, self.ratio) for side in grid]
         symbols = self.channels * shape[0] * shape[1] * self.ratio**2
         try:
             self.coder.decompress([[_readable(string, symbols)] for string in strings], shape)
@@ -176,7 +177,7 @@ class StringQuantizer(Quantizer):
 
 
 class _Kept(nn.Module):
-    """Stands for the synthesis transform and keeps the features, since the model clamps what it returns."""
+    """Replaces the synthesis transform and keeps the features, since the model clamps its output."""
 
     def __init__(self):
         super().__init__()

@@ -1,16 +1,17 @@
 """Vector quantisation with a cosine codebook learned by moving averages."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ulcompress.entropy import EntropyModel
-from ulcompress.functional import distributed as ranks
 from ulcompress.functional import straight_through as gradients
 from ulcompress.part import loadable
-from ulcompress.quantizers.codebook import LEAST, bound, draw, k_means, members, nearest, revive
+from ulcompress.quantizers.codebook import draw, fill, k_means, nearest, update
 from ulcompress.quantizers.indexed import IndexQuantizer
-from ulcompress.quantizers.running_mean import centre
+from ulcompress.quantizers.running_mean import running_mean
 from ulcompress.records import Quantized
 
 
@@ -45,15 +46,16 @@ class VectorQuantizer(IndexQuantizer):
         Args:
             codebook_size: Number of entries.
             channels: Channels of the features.
-            dimension: Of the projection in which entries live.
-            decay: Of the moving averages, a training step.
+            dimension: Dimension of the projection, in which entries are compared with features.
+            decay: Decay of the moving averages per training step.
             revive_below: An entry that is chosen fewer times than this a step, on average, is moved onto a vector of
                 the batch; 0 leaves unused entries alone.
             centred: Subtract a running mean from the projected features before they are brought to unit length.
                 Otherwise what all features have in common decides the cosine, and few entries are used.
-            kmeans_iterations: Steps of k-means on the first training batch, from vectors drawn of it; 0 keeps those.
-            rotation_trick: Turn gradients from the code's direction to the vector's (`gradients.rotated`); otherwise
-                they pass as they are.
+            kmeans_iterations: Steps of k-means on the first training batch, starting from vectors drawn from it; with
+                0 these vectors are the entries.
+            rotation_trick: Rotate gradients from the direction of the code to that of the vector (`gradients.rotated`);
+                otherwise they pass unchanged.
             entropy: Probability of the indices; static frequencies by default.
         """
         super().__init__(size=codebook_size, entropy=entropy)
@@ -83,14 +85,15 @@ class VectorQuantizer(IndexQuantizer):
         """Quantise features, (B, C, h, w); the term `commitment` is the mean of 1 - cosine."""
         with torch.autocast(features.device.type, enabled=False):
             projected = self.project_in(features.float().movedim(1, -1))
-            vectors = F.normalize(projected - self._centre(projected), dim=-1)
+            vectors = F.normalize(projected - self._running_mean(projected), dim=-1)
             flat = vectors.detach().flatten(0, -2)
             if self.training and not self.filled:
                 self._fill(flat)
             codebook = self.codebook
             indices = nearest(flat, codebook)
             if self.training:
-                self._average(flat, indices)
+                options = {"decay": self.decay, "revive_below": self.revive_below, "drawn": partial(draw, flat)}
+                update(self.usage, self.sums, flat, indices, **options)
             symbols = indices.view(vectors.shape[:-1])
             if self.training:
                 self.entropy.observe(symbols)
@@ -103,21 +106,11 @@ class VectorQuantizer(IndexQuantizer):
         """Look up indices, (B, h, w), and project to features, (B, C, h, w)."""
         return self.project_out(self.codebook[symbols]).movedim(-1, 1)
 
-    def _centre(self, projected: Tensor) -> Tensor:
-        return centre(projected, self.mean, training=self.training and self.centred, first=not self.filled)
+    def _running_mean(self, projected: Tensor) -> Tensor:
+        return running_mean(projected, self.mean, training=self.training and self.centred, first=not self.filled)
 
     @torch.no_grad()
     def _fill(self, flat: Tensor) -> None:
         entries = k_means(flat, draw(flat, self.size), self.kmeans_iterations)
-        self.usage.copy_(ranks.summed(flat.new_tensor(len(flat))) / self.size)
-        self.sums.copy_(entries * self.usage[:, None])
+        fill(self.usage, self.sums, entries, flat)
         self.filled.fill_(True)
-
-    @torch.no_grad()
-    def _average(self, flat: Tensor, indices: Tensor) -> None:
-        counts, sums = members(flat, indices, self.size)
-        fades = (counts > 0) | (self.usage > LEAST)
-        self.usage.lerp_(counts, 1 - self.decay)
-        self.sums.lerp_(sums, (1 - self.decay) * fades[:, None].to(sums.dtype))
-        bound(self.usage, self.sums)
-        revive(self.usage, self.sums, self.revive_below, lambda count: draw(flat, count))

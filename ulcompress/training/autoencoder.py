@@ -8,7 +8,7 @@ from torch import Tensor
 from ulcompress.autoencoders import KLAutoencoder
 from ulcompress.losses import AdversarialLoss, PerceptualDistance
 from ulcompress.part import loadable
-from ulcompress.training.base import TrainingModule
+from ulcompress.training.base import TrainingModule, mean_psnr
 from ulcompress.training.optimizer import WarmupAdamW
 
 DEFAULT_WEIGHTS = {"absolute_error": 1.0, "kl": 1e-4, "perceptual": 0.1, "adversarial": 0.01}
@@ -16,7 +16,7 @@ DEFAULT_WEIGHTS = {"absolute_error": 1.0, "kl": 1e-4, "perceptual": 0.1, "advers
 
 @loadable(plain=["weights"])
 class AutoencoderModule(TrainingModule):
-    """Trains a KL autoencoder on absolute error, a small KL term and, when given, a perceptual and an adversarial one.
+    """Trains a KL autoencoder on absolute error, a small KL term and, optionally, a perceptual and an adversarial one.
 
     Source: Rombach et al., CVPR 2022, section 3.1 and appendix G; the weight of the adversarial term is constant here.
     """
@@ -45,7 +45,7 @@ class AutoencoderModule(TrainingModule):
             seed: Of the noise in training and validation.
 
         Raises:
-            ValueError: In the first training step: there is no term of a name in `weights`.
+            ValueError: In the first training step: a name in `weights` is no term.
         """
         super().__init__(optimizer=optimizer, seed=seed)
         self.autoencoder = autoencoder
@@ -73,9 +73,7 @@ class AutoencoderModule(TrainingModule):
         if self.adversarial is not None and stage == "train":
             terms |= self.adversarial(restored[:count], images[:count])
         if stage == "val":
-            error = (restored.clamp(0, 1) - images).square().mean((1, 2, 3))
-            psnr = (-10 * error.clamp_min(1e-10).log10()).mean()
-            self.log("val/psnr", psnr, prog_bar=True, sync_dist=True, batch_size=len(images))
+            self.log("val/psnr", mean_psnr(restored, images), prog_bar=True, sync_dist=True, batch_size=len(images))
         return terms
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:

@@ -7,19 +7,22 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torchmetrics.functional.image import peak_signal_noise_ratio
 
-from ulcompress.functional import distributed as ranks
-from ulcompress.part import Recorded
+from ulcompress.functional import distributed
+from ulcompress.part import Configurable
 from ulcompress.pretrained import read_checkpoint
 from ulcompress.training.optimizer import WarmupAdamW
 
+HIGHEST_PSNR = 100.0
+"""In dB, so that a mean stays finite where a restored image equals its original."""
 WATCHED = 100
 """Batches, in one of which every trained parameter should get a gradient: what is drawn for a batch, such as its rate,
 may leave some out."""
 
 
-class TrainingModule(Recorded, LightningModule):
-    """A training stage in which every step draws its random numbers from its own seed.
+class TrainingModule(Configurable, LightningModule):
+    """A training stage that seeds the random numbers anew in every step.
 
     A step's noise depends on `seed`, the global step, the batch and the rank alone, so a run that was killed at
     any step continues with the numbers that it would have seen.
@@ -77,12 +80,12 @@ class TrainingModule(Recorded, LightningModule):
     on_test_batch_start = on_validation_batch_start
 
     def _seed_step(self, stage: int, step: int, batch: int) -> None:
-        # The batch tells the micro-batches of an accumulated step apart.
+        # The batch distinguishes the micro-batches of an accumulated step.
         state = np.random.SeedSequence([self.seed, stage, step, batch, self.global_rank]).generate_state(2)
         torch.manual_seed(int(state[0]) << 32 | int(state[1]))
 
     def check_names(self, terms: Iterable[str]) -> None:
-        """Raise ValueError where a term that the user has named, in `named`, is none of a training step's."""
+        """Raise ValueError where `named`, the terms in the user's options, has one that is not in `terms`."""
         if unknown := sorted(self.named - set(terms)):
             raise ValueError(f"there is no loss term {unknown[0]!r}; the terms are {', '.join(sorted(terms))}")
 
@@ -93,12 +96,18 @@ class TrainingModule(Recorded, LightningModule):
             raise ValueError(f"all of the terms {', '.join(terms)} have no weight; give one of them a weight")
         # Terms of no weight are only logged: a zero gradient would cost a whole backward pass. DDP, though, waits for
         # the gradients of all parameters, those that learn from such a term alone too.
-        counted = {name: weight for name, weight in weighed.items() if weight or ranks.together()}
+        counted = {name: weight for name, weight in weighed.items() if weight or distributed.together()}
         total = torch.stack([weight * terms[name] for name, weight in counted.items()]).sum()
         values = {f"{stage}/{name}": value.detach() for name, value in terms.items()}
         self.log_dict(values, sync_dist=stage != "train", batch_size=size)
         self.log(f"{stage}/loss", total.detach(), prog_bar=True, sync_dist=stage != "train", batch_size=size)
         return total
+
+
+def mean_psnr(restored: Tensor, images: Tensor) -> Tensor:
+    """Return the mean over images, RGB (B, 3, H, W) in [0, 1], of each one's PSNR in dB, which counts up to 100."""
+    values = peak_signal_noise_ratio(restored.clamp(0, 1), images, data_range=1.0, dim=(1, 2, 3), reduction="none")
+    return values.clamp_max(HIGHEST_PSNR).mean()
 
 
 def load_stage(module: nn.Module, checkpoint: str, prefix: str) -> None:
@@ -108,8 +117,8 @@ def load_stage(module: nn.Module, checkpoint: str, prefix: str) -> None:
         ValueError: The file is missing, unreadable, or does not hold this module.
     """
     state = read_checkpoint(checkpoint)["state_dict"]
-    own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     try:
-        module.load_state_dict(own)
+        module.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"{checkpoint!r} does not hold this {type(module).__name__}: {error}") from error

@@ -1,11 +1,11 @@
-"""What a checkpoint may say about the training that continues it."""
+"""The check of a checkpoint's hyperparameters before a training continues from it."""
 
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from typing import Any
 
 from lightning.pytorch import LightningModule
 
+from ulcompress.part import class_of
 from ulcompress.pretrained.configuration import ROOMS, Checker, flat
 
 TRAINING_ROOMS = (*ROOMS, "losses", "training")
@@ -20,7 +20,7 @@ def check_hyperparameters(checkpoint: Mapping[str, Any], asked: Mapping[str, Any
         asked: The model's configuration by the user, defaults included, as nested plain data.
 
     Raises:
-        ValueError: The checkpoint names something else; says its key and value.
+        ValueError: The checkpoint names something else; the message has its key and value.
     """
     hyperparameters = checkpoint.get("hyper_parameters") or {}
     if not isinstance(hyperparameters, Mapping):
@@ -45,6 +45,5 @@ def _classes(asked: Mapping[str, Any]) -> Iterator[tuple[str, type]]:
     """Yield the classes that a configuration names, by all of their paths; they were imported when it was read."""
     for key, path in flat(asked, ""):
         if key.endswith(".class_path"):
-            module, _, name = path.rpartition(".")
-            kind = getattr(import_module(module), name)
+            kind = class_of(path)
             yield from ((path, kind), (f"{kind.__module__}.{kind.__qualname__}", kind))

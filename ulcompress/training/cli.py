@@ -18,6 +18,7 @@ import callbacks  # noqa: F401  (imported classes can be named without their pat
 from ulcompress import training  # noqa: F401
 from ulcompress.data import ImageDataModule
 from ulcompress.functional.cores import threads
+from ulcompress.part import class_of, sources_of
 from ulcompress.pretrained import read_checkpoint
 from ulcompress.training.checkpoint import check_hyperparameters
 from ulcompress.training.checkpoint_io import WholeCheckpointIO
@@ -28,7 +29,7 @@ from ulcompress.training.messages import configuration_error
 
 VERBS = ("fit", "validate", "test")
 OTHER_MODEL = "Error(s) in loading state_dict"
-"""How torch begins to tell that weights do not fit."""
+"""The beginning of torch's message where weights do not fit."""
 
 
 class CodecCLI(LightningCLI):
@@ -39,10 +40,10 @@ class CodecCLI(LightningCLI):
         parser.set_defaults({"seed_everything": 0})
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Keep what was asked for, to compare it with what a checkpoint makes of it.
+        """Keep the configuration of the user, to compare it with that of a checkpoint.
 
-        Raises ValueError for a checkpoint that cannot be read, of which Lightning tells in its own way, and for one
-        that leads to what was not asked for.
+        Raises ValueError for a checkpoint that cannot be read, where Lightning would print a traceback, and for one
+        that names code or files which the user's configuration does not name.
         """
         super().parse_arguments(parser, args)
         self.asked = self.config.clone()
@@ -72,10 +73,10 @@ class CodecCLI(LightningCLI):
         return trainer
 
     def before_instantiate_classes(self) -> None:
-        """Tell where a checkpoint's own arguments have replaced those that were asked for, which Lightning does not."""
+        """Print the arguments of the user that a checkpoint has replaced, about which Lightning is silent."""
         asked, taken = (_model_arguments(config) for config in (self.asked, self.config))
         for name, value in asked.items():
-            if taken.get(name) != value and not _is_source(name):
+            if taken.get(name) != value:
                 print(
                     f"ulcompress: {name} is {taken.get(name)}, as in the checkpoint, not {value}; to go on with "
                     "other values, export the checkpoint and give the codec as --model.start",
@@ -91,13 +92,11 @@ class CodecCLI(LightningCLI):
         rank_zero_info(f"{processes} x {count} threads.")
 
 
-def _is_source(name: str) -> bool:
-    """Whether an argument says where weights were taken from, which a checkpoint brings itself."""
-    return ".pretrained." in name or name.endswith((".model.init_args.quality", ".model.init_args.weights"))
-
-
 def _model_arguments(config: Namespace) -> dict[str, Any]:
-    """Return the arguments of the model by their full name."""
+    """Return the arguments of the model by their full name, without the sources of weights: a checkpoint holds weights.
+
+    Sources are what a part's class declares as such by `ulcompress.part.loadable`.
+    """
     return dict(_flat("model", config[config.subcommand].model.as_dict()))
 
 
@@ -105,7 +104,10 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     if not isinstance(value, dict):
         yield name, value
         return
+    sources = sources_of(class_of(value["class_path"])) or () if "class_path" in value else ()
     for key, inner in value.items():
+        if key == "init_args" and sources:
+            inner = {argument: each for argument, each in inner.items() if argument not in sources}
         yield from _flat(f"{name}.{key}", inner)
 
 
@@ -125,7 +127,7 @@ def main(arguments: list[str]) -> None:
                 pl.LightningModule,
                 ImageDataModule,
                 subclass_mode_model=True,
-                # Lightning warns when it is given what it would read itself.
+                # Lightning warns when it gets as arguments what it would read from the shell.
                 args=None if from_shell else arguments,
                 auto_configure_optimizers=False,
                 trainer_defaults={"callbacks": [InterruptionCheckpoint()]},

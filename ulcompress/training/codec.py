@@ -16,7 +16,8 @@ from ulcompress.functional.usage import perplexity, usage
 from ulcompress.losses import AdversarialLoss, PerceptualDistance
 from ulcompress.part import loadable
 from ulcompress.records import CodecOutput
-from ulcompress.training.base import TrainingModule, load_stage
+from ulcompress.training.base import TrainingModule, load_stage, mean_psnr
+from ulcompress.training.coded_image import CodedImage
 from ulcompress.training.optimizer import WarmupAdamW
 
 DEFAULT_WEIGHTS = {"diffusion": 1.0, "commitment": 0.0, "squared_error": 0.0, "perceptual": 1.0, "adversarial": 0.1}
@@ -72,7 +73,7 @@ class CodecModule(TrainingModule):
                 `squared_error`, of the decoded estimate, where another term on images is taken.
                 One of a stream that the codec does not have counts for nothing, so that an ablation can leave it out.
             delays: Optimiser steps before which a term has no weight. A rate that counts from the first step on empties
-                its stream, before the decoder has learnt what it is good for.
+                its stream before the decoder has learnt to use it.
             codebook_batches: Batches that the encoder and the quantiser alone see before a new training begins, so that
                 codebooks start from more than the vectors of the first batch; takes no gradients.
             optimizer: Of the trained parameters; `WarmupAdamW` with its defaults if None.
@@ -80,7 +81,7 @@ class CodecModule(TrainingModule):
 
         Raises:
             ValueError: A part that is named does not exist, `codebook_batches` is negative, or an entropy model could
-                learn nothing. In the first training step: there is no term of a name in `weights` or `delays`.
+                learn nothing. In the first training step: a name in `weights` or `delays` is no term.
         """
         super().__init__(optimizer=optimizer, seed=seed)
         self.codec = codec
@@ -103,6 +104,7 @@ class CodecModule(TrainingModule):
         if codebook_batches < 0:
             raise ValueError(f"codebook_batches must be at least 0, got {codebook_batches}")
         self.codebook_batches = codebook_batches
+        self.coded_images: list[CodedImage] = []
         self._continued = False
         self._refuse_unweighted_rates()
         self.train()
@@ -129,7 +131,7 @@ class CodecModule(TrainingModule):
         self._continued = True
 
     def _begin(self) -> None:
-        """Take weights from earlier stages unless a checkpoint has brought its own."""
+        """Take weights from earlier stages unless a training is continued."""
         if self._continued:
             return
         if self.start:
@@ -204,7 +206,12 @@ class CodecModule(TrainingModule):
         return self.weighted_sum(terms, self._weights(output), "train", size)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Log the terms, and the PSNR of images sampled from their condition alone."""
+        """Log the terms, and the PSNR of images sampled from their condition alone.
+
+        `coded_images` are those of the batch until all callbacks have seen it.
+        """
+        pairs = zip(batch.images, batch.captions, strict=True)
+        self.coded_images = [CodedImage(self.codec, image, caption) for image, caption in pairs]
         with torch.no_grad():
             output = self.codec(batch.images, batch.captions)
             self.weighted_sum(self._terms(batch, output), self._weights(output), "val", len(batch.images))
@@ -213,6 +220,12 @@ class CodecModule(TrainingModule):
                 self._log_psnr(batch, "val/psnr", highest)
                 if highest > 1:
                     self._log_psnr(batch, "val/psnr-rate-1", 1)
+
+    def on_validation_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Free the coded images; Lightning calls this after the callbacks."""
+        self.coded_images = []
+
+    on_test_batch_end = on_validation_batch_end
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Log under `val/` what a validation logs."""
@@ -223,7 +236,7 @@ class CodecModule(TrainingModule):
         return {f"rate/{name}": 0.0 for name in output.bits} | self.weights | early
 
     def _log_symbols(self, symbols: Any, images: int) -> None:
-        """Log how much of each codebook a batch uses, where there are some."""
+        """Log perplexity and usage of each codebook over a batch."""
         alphabets = self.codec.quantizer.alphabets(symbols)
         for number, (indices, size) in enumerate(alphabets, 1):
             stage = f"-{number}" if len(alphabets) > 1 else ""
@@ -231,13 +244,12 @@ class CodecModule(TrainingModule):
             self.log(f"train/usage{stage}", usage(indices, size), batch_size=images)
 
     def _log_psnr(self, batch: Any, name: str, rate: int) -> None:
-        errors = []
-        for image, caption in list(zip(batch.images, batch.captions, strict=True))[:4]:
+        images, restored = batch.images[:4].float().cpu(), []
+        for image, caption in zip(images, batch.captions, strict=False):
             code = self.codec.encode(image, caption if self.codec.takes_captions else None, rate=rate)
-            restored = self.codec.decode(code, seed=self.seed)
-            errors.append((restored - image.float().cpu()).square().mean())
-        psnr = -10 * torch.stack(errors).clamp_min(1e-10).log10().mean()
-        self.log(name, psnr.to(self.device), prog_bar=True, sync_dist=True, batch_size=len(errors))
+            restored.append(self.codec.decode(code, seed=self.seed))
+        psnr = mean_psnr(torch.stack(restored), images)
+        self.log(name, psnr.to(self.device), prog_bar=True, sync_dist=True, batch_size=len(images))
 
     def train(self, mode: bool = True) -> nn.Module:
         """Keep what is frozen in evaluation mode, but for what is trained within."""

@@ -17,7 +17,7 @@ def find_checkpoint(options: Namespace) -> str | None:
     """Return the path that `ckpt_path` stands for: of the newest `last`, of what a requeued job has left, or itself.
 
     Lightning finds it out when the model has been built, too late to build it as the checkpoint has it. `last` is None
-    where there is none yet, so that one command begins a training and goes on with it.
+    where none exists yet, so that one command begins a training and goes on with it.
 
     Args:
         options: What a verb was asked for.

@@ -11,7 +11,7 @@ _OPTIONS = ("-c", "--config")
 
 
 def upgraded_experiments(arguments: Sequence[str]) -> list[str]:
-    """Return a command line in which experiments that name classes of earlier formats are given as they are today.
+    """Return a command line in which experiments of earlier formats are replaced by their upgraded text.
 
     jsonargparse takes the text of a YAML file in place of its path.
     """
@@ -32,7 +32,7 @@ def _upgraded(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def _text_or_path(path: str) -> str:
-    """Return the path, or the upgraded text of its file where that differs; what is wrong with it is said later."""
+    """Return the path, or the upgraded text of its file where that differs; errors in it are reported by the parser."""
     try:
         experiment = yaml.safe_load(Path(path).read_bytes())
     except (OSError, ValueError, yaml.YAMLError):

@@ -1,4 +1,4 @@
-"""A training that is told to end keeps what it has learnt."""
+"""A training that a signal ends writes a checkpoint."""
 
 import signal
 import sys
@@ -28,14 +28,14 @@ def signals_have_a_status() -> Iterator[None]:
 
 
 class InterruptionCheckpoint(Callback):
-    """Ends a training on SIGTERM or Ctrl-C behind the step that is under way, with a checkpoint.
+    """Ends a training on SIGTERM or Ctrl-C after the present step, with a checkpoint.
 
     The checkpoint is `last.ckpt` where the first ModelCheckpoint puts its own, or in the trainer's root; training
-    continues from it exactly, but for a validation that was under way, which is not done again. The exit status is 128
+    continues from it exactly, except that an interrupted validation is not repeated. The exit status is 128
     and the signal's number, as a shell has it. A second signal ends the process at once.
 
     Lightning's own handler of SIGTERM is replaced in the meantime: it keeps nothing, and its message to the other
-    processes may meet them in the middle of a step. Here all processes decide together, behind each step.
+    processes may meet them in the middle of a step. Here all processes decide together, after each step.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class InterruptionCheckpoint(Callback):
         self._step = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen, now that Lightning has set its handlers; it restores those of before when all has ended."""
+        """Install the handlers, after Lightning's; Lightning restores the earlier ones at the end."""
         if trainer.received_sigterm:
             raise SIGTERMException
         self._received = None
@@ -58,7 +58,7 @@ class InterruptionCheckpoint(Callback):
             self._end(trainer)
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Leave the validation when a signal came, so that everybody puts back what it has changed for it."""
+        """Leave the validation when a signal came, so that callbacks undo what they have changed for it."""
         if self._wanted(trainer):
             raise StopIteration
 

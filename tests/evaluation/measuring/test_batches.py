@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from ulcompress.commands.main import run as command
-from ulcompress.evaluation import Curve, Plan, gather, name_images, run
+from ulcompress.evaluation import Curve, Evaluation, Plan, gather, name_images, prepare, run
 from ulcompress.evaluation.measuring.contestants import CodecContestant
 from ulcompress.evaluation.measuring.measuring import how
 from ulcompress.evaluation.measuring.run import measure_share
@@ -61,7 +61,7 @@ def sizes(monkeypatch):
 
 def numbers(plan, outcomes=()):
     """All numbers of all metrics."""
-    results = gather(plan, outcomes)
+    results = gather(prepare(plan), outcomes)
     single = {(row["contestant"], row["image"]): row["metrics"] for row in results["results"]}
     return single, {row["contestant"]: row["metrics"][NETWORKS[1]]["value"] for row in results["summary"]}
 
@@ -79,22 +79,22 @@ def close(one, other):
 
 
 def test_batches_give_the_numbers_of_one_by_one(plan, sizes):
-    outcomes = run(plan)
+    outcomes = run(prepare(plan))
     assert not any(outcome.error for outcome in outcomes) and len(outcomes) == 14
     # Of 60 x 40 there are a, c and d, which is turned, then e and g; of 50 x 33 b and f.
     assert sizes == [2, 1, 2, 2] * 2
     alone = again(plan, batch=1)
-    run(alone)
+    run(prepare(alone))
     close(numbers(plan), numbers(alone))
-    assert [gather(each, [])["machine"]["batch"] for each in (plan, alone)] == [3, 1]
+    assert [gather(prepare(each), [])["machine"]["batch"] for each in (plan, alone)] == [3, 1]
 
 
 def test_two_processes_give_the_numbers_of_one(plan):
     plan = replace(plan, batch=2)
-    run(plan)
+    run(prepare(plan))
     shared, shares = again(plan), [[], []]
     for rank, share in enumerate(shares):  # in this process; test_run starts others
-        measure_share(shared, rank, 2, share.append)
+        measure_share(Evaluation(shared, rank=rank, world=2), share.append)
     images = [{outcome.image for outcome in share} for share in shares]
     assert images == [{"a", "c", "g"}, {"b", "d", "e", "f"}]
     assert numbers(shared) == numbers(plan)
@@ -106,7 +106,7 @@ def test_two_processes_give_the_numbers_of_one(plan):
 )
 def test_an_interruption_leaves_no_trace(plan, monkeypatch, keep, owner, step, calls):
     plan = replace(plan, keep=keep)
-    run(plan)
+    run(prepare(plan))
     function, count = getattr(owner, step), itertools.count(1)
 
     def interrupted(*arguments):
@@ -117,19 +117,19 @@ def test_an_interruption_leaves_no_trace(plan, monkeypatch, keep, owner, step, c
     monkeypatch.setattr(owner, step, interrupted)
     continued = again(plan)
     with pytest.raises(KeyboardInterrupt):
-        run(continued)
-    run(continued)
+        run(prepare(continued))
+    run(prepare(continued))
     assert numbers(continued) == numbers(plan)
-    assert all(outcome.known for outcome in run(continued))
+    assert all(outcome.known for outcome in run(prepare(continued)))
 
 
 def test_a_batch_is_in_the_order_of_its_images_whoever_is_wanting(plan, monkeypatch):
     plan = replace(plan, anchors=())
-    run(plan)
+    run(prepare(plan))
     (plan.out / "records" / "tiny" / "c.json").unlink()
     seen, batch = [], Perceptual.batch
     monkeypatch.setattr(Perceptual, "batch", lambda self, pairs: seen.append(pairs) or batch(self, pairs))
-    run(plan)
+    run(prepare(plan))
     originals = [[pair.original for pair in pairs] for pairs in seen]
     assert [len(pairs) for pairs in originals] == [2, 1]  # d is turned
     assert all(map(torch.equal, originals[0], (read_image(plan.images[name]) for name in "ac")))
@@ -138,14 +138,14 @@ def test_a_batch_is_in_the_order_of_its_images_whoever_is_wanting(plan, monkeypa
 def test_a_group_is_saved_when_all_of_it_is_measured(plan, monkeypatch):
     monkeypatch.setattr(Perceptual, "batch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        run(plan)
+        run(prepare(plan))
     assert not (plan.out / "records").exists()
 
 
 def test_broken_files_cost_their_groups_nothing(plan, sizes):
     plan.images["a"].write_bytes(b"no image")
     plan.images["e"].write_bytes(plan.images["e"].read_bytes()[:-200])  # the header is whole
-    outcomes = run(plan)
+    outcomes = run(prepare(plan))
     errors = {(outcome.contestant, outcome.image): outcome.error for outcome in outcomes if outcome.error}
     assert set(errors) == {(contestant, image) for contestant in ("tiny", "jpeg at tiny") for image in "ae"}
     assert "a.png: not an image of a known format" in errors["tiny", "a"]
@@ -153,11 +153,11 @@ def test_broken_files_cost_their_groups_nothing(plan, sizes):
     assert errors["jpeg at tiny", "e"] == "tiny has no file of it to match"
     assert sizes == [2, 1, 1, 1] * 2  # b with f, c, d, which is turned, g
     alone = again(plan, batch=1)
-    assert {(o.contestant, o.image): o.error for o in run(alone) if o.error} == errors
+    assert {(o.contestant, o.image): o.error for o in run(prepare(alone)) if o.error} == errors
     close(numbers(plan, outcomes), numbers(alone, outcomes))
     # The broken are looked at again; those beside them are not.
     sizes.clear()
-    assert {outcome.image for outcome in run(plan) if not outcome.known} == {"a", "e"} and not sizes
+    assert {outcome.image for outcome in run(prepare(plan)) if not outcome.known} == {"a", "e"} and not sizes
 
 
 def test_what_a_batch_cannot_take_is_the_error_of_all_in_it(plan, monkeypatch):
@@ -169,13 +169,13 @@ def test_what_a_batch_cannot_take_is_the_error_of_all_in_it(plan, monkeypatch):
         return batch(self, pairs)
 
     monkeypatch.setattr(Perceptual, "batch", small)
-    failed = {(o.image, o.error) for o in run(plan) if o.error and o.contestant == "tiny"}
+    failed = {(o.image, o.error) for o in run(prepare(plan)) if o.error and o.contestant == "tiny"}
     assert failed == {("b", "RuntimeError: out of memory"), ("f", "RuntimeError: out of memory")}
 
 
 def test_what_one_image_stops_is_its_own_error(plan, monkeypatch):
     monkeypatch.setattr("ulcompress.evaluation.metrics.fidelity.psnr", lambda one, _: 1 / (one.shape[1] - 60))
-    failed = {(o.image, o.error) for o in run(replace(plan, anchors=())) if o.error}
+    failed = {(o.image, o.error) for o in run(prepare(replace(plan, anchors=()))) if o.error}
     assert failed == {("d", "ZeroDivisionError: division by zero")}  # the one that is 60 pixels high
 
 
@@ -183,13 +183,13 @@ def test_an_image_that_joins_is_measured_with_its_group(plan, sizes):
     plan = replace(plan, anchors=(), keep=True)
     images = dict(plan.images)
     g = images.pop("g")
-    run(replace(plan, images=images))
+    run(prepare(replace(plan, images=images)))
     sizes.clear()
-    outcomes = run(replace(plan, images={**images, "g": g}))
+    outcomes = run(prepare(replace(plan, images={**images, "g": g})))
     assert {outcome.image for outcome in outcomes if not outcome.known} == {"e", "g"} and sizes == [2]
     continued = numbers(plan)
     whole = again(plan)
-    run(whole)
+    run(prepare(whole))
     assert continued == numbers(whole)
 
 
@@ -197,8 +197,8 @@ def test_the_size_of_batches_decides_only_what_is_measured_in_them(plan):
     distance, psnr = METRICS[NETWORKS[0]](plan.weights, "cpu"), METRICS["psnr"](None, "cpu")
     assert how(distance, 1) != how(distance, 2) != how(distance, 3) and how(psnr, 1) == how(psnr, 3)
     plan = replace(plan, anchors=(), metrics=("psnr",))
-    run(replace(plan, batch=1))
-    assert all(outcome.known for outcome in run(plan))
+    run(prepare(replace(plan, batch=1)))
+    assert all(outcome.known for outcome in run(prepare(plan)))
 
 
 def test_the_command(plan):

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -16,9 +17,22 @@ import pytest
 import torch
 from PIL import Image
 
-from ulcompress.evaluation import Curve, Outcome, Plan, Setting, gather, name_images, run, write_results
+from ulcompress.evaluation import (
+    ANCHORS,
+    Curve,
+    Evaluation,
+    Outcome,
+    Plan,
+    Setting,
+    gather,
+    name_images,
+    prepare,
+    run,
+    write_results,
+)
 from ulcompress.evaluation.measuring.contestants import CodecContestant
-from ulcompress.evaluation.measuring.run import processes_of, threads_of
+from ulcompress.evaluation.measuring.run import measure_share, processes_of, threads_of
+from ulcompress.evaluation.metrics import build
 from ulcompress.evaluation.results.results import summary_markdown
 from ulcompress.evaluation.results.store import Record, Store, slug
 from ulcompress.images import read_image
@@ -67,9 +81,63 @@ def numbers(results):
     return rows, [{key: value for key, value in row.items() if key not in times} for row in results["summary"]]
 
 
+def evaluate(plan):
+    """What one process measures of a plan, and makes of it."""
+    evaluation = prepare(plan)
+    return gather(evaluation, run(evaluation))
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """Names of what this process has built, once for each time."""
+    found = []
+
+    def counted(name, function):
+        return lambda *args, **options: found.append(name) or function(*args, **options)
+
+    contestants, evaluation = (
+        "ulcompress.evaluation.measuring.contestants",
+        "ulcompress.evaluation.measuring.evaluation",
+    )
+    monkeypatch.setattr(f"{contestants}.load", counted("codec", load))
+    monkeypatch.setattr(f"{evaluation}.load", counted("encoder", load))
+    monkeypatch.setattr(f"{evaluation}.build", counted("metrics", build))
+    monkeypatch.setattr(f"{evaluation}.ANCHORS", {name: counted(name, make) for name, make in ANCHORS.items()})
+    return found
+
+
+def test_a_process_builds_codecs_anchors_and_metrics_once(plan, built):
+    evaluation = prepare(plan)
+    results = gather(evaluation, run(evaluation))
+    assert len(results["results"]) == 12 and sorted(built) == ["codec", "jpeg", "metrics"]
+
+
+def test_several_codecs_are_loaded_one_after_another_and_once_each(plan, codec, built):
+    shutil.copytree(codec, other := f"{codec}-other")
+    results = evaluate(replace(plan, curves=(*plan.curves, Curve("other", (other,)))))
+    assert len(results["results"]) == 24 and built.count("codec") == 2
+
+
+def test_streams_and_rates_are_checked_without_a_decoder(plan, built):
+    evaluate(replace(plan, settings=(Setting(without=("text",)), Setting(steps=1)), anchors=()))
+    assert sorted(built) == ["codec", "encoder", "metrics"]
+
+
+def test_each_of_several_processes_builds_its_own_from_a_plan(plan, built):
+    plan = pickle.loads(pickle.dumps(replace(plan, processes=2)))
+    first = prepare(plan)
+    assert built == ["jpeg"] and first.device == "cpu"  # what starts the others neither codes nor measures
+    for rank in range(2):
+        measure_share(Evaluation(plan, rank=rank, world=2), [].append)
+    # One codec is shared here, where both are one process.
+    assert built.count("metrics") == 2 and built.count("jpeg") == 3 and built.count("codec") == 1
+    assert len(gather(first, [])["results"]) == 12
+    assert built.count("metrics") == 3 and built.count("jpeg") == 3 and built.count("codec") == 1
+
+
 def test_numbers_are_those_of_the_files(plan, codec):
-    outcomes = run(plan)
-    results = gather(plan, outcomes, command="ulcompress evaluate")
+    outcomes = run(prepare(plan))
+    results = gather(prepare(plan), outcomes, command="ulcompress evaluate")
     names = ["tiny", "jpeg at tiny", "tiny steps=1", "jpeg at tiny steps=1"]
     assert [row["contestant"] for row in results["summary"]] == names and len(results["results"]) == 12
     ours = load(codec)
@@ -100,23 +168,25 @@ def test_numbers_are_those_of_the_files(plan, codec):
 
 
 def test_what_is_done_is_not_done_again(plan, monkeypatch):
-    before = numbers(gather(plan, run(plan)))
+    before = numbers(evaluate(plan))
     coded = []
     code = CodecContestant.code
     monkeypatch.setattr(CodecContestant, "code", lambda self, *rest: coded.append(self.name) or code(self, *rest))
-    outcomes = run(plan)
-    assert not coded and all(outcome.known for outcome in outcomes) and numbers(gather(plan, outcomes)) == before
+    outcomes = run(prepare(plan))
+    assert (
+        not coded and all(outcome.known for outcome in outcomes) and numbers(gather(prepare(plan), outcomes)) == before
+    )
     record = next((plan.out / "records").rglob("b.json"))
     record.write_text(record.read_text()[:40])  # an interruption leaves none like this, a full disk may
-    run(plan)
+    run(prepare(plan))
     assert len(coded) <= 1
     Image.new("RGB", (60, 40), "red").save(plan.images["a"])
-    run(plan)
+    run(prepare(plan))
     assert coded.count("tiny") + coded.count("tiny steps=1") >= 2
 
 
 def test_an_interruption_loses_only_the_image_at_hand(plan, monkeypatch):
-    expected = numbers(gather(plan, run(plan)))
+    expected = numbers(evaluate(plan))
     plan = replace(plan, out=plan.out.with_name("again"))
     code, coded = CodecContestant.code, []
 
@@ -128,25 +198,25 @@ def test_an_interruption_loses_only_the_image_at_hand(plan, monkeypatch):
 
     monkeypatch.setattr(CodecContestant, "code", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run(plan)
-    outcomes = run(plan)
+        run(prepare(plan))
+    outcomes = run(prepare(plan))
     assert sum(outcome.known for outcome in outcomes) == 2 and len(coded) == 3 + 4
-    assert numbers(gather(plan, outcomes)) == expected
+    assert numbers(gather(prepare(plan), outcomes)) == expected
 
 
 def test_another_metric_needs_no_second_coding_where_images_are_kept(plan, monkeypatch):
-    run(replace(plan, metrics=("psnr",)))
+    run(prepare(replace(plan, metrics=("psnr",))))
     monkeypatch.setattr(CodecContestant, "code", lambda *_: pytest.fail("coded again"))
-    results = gather(plan, run(plan))
+    results = evaluate(plan)
     assert set(results["results"][0]["metrics"]) == set(METRICS)
 
 
 def test_two_processes_with_as_many_threads_give_the_numbers_of_one(plan):
     plan = replace(plan, curves=(Curve.parse("mini"),), settings=(Setting(steps=1),))
-    one = gather(plan, run(plan))
+    one = evaluate(plan)
     plan = replace(plan, out=plan.out.with_name("two"), processes=2)
-    outcomes = run(plan)
-    two = gather(plan, outcomes)
+    outcomes = run(prepare(plan))
+    two = gather(prepare(plan), outcomes)
     assert len(outcomes) == 6 and not any(outcome.error for outcome in outcomes)
     assert numbers(two) == numbers(one)
     assert [(r["machine"]["processes"], r["machine"]["threads"]) for r in (one, two)] == [(1, 1), (2, 1)]
@@ -182,7 +252,7 @@ def test_threads_are_set_for_the_run_alone(plan, monkeypatch):
     monkeypatch.setattr(CodecContestant, "code", lambda *a: seen.append(torch.get_num_threads()) or code(*a))
     monkeypatch.setattr("ulcompress.functional.cores.cores", lambda: 6)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    run(replace(plan, anchors=(), settings=(Setting(),), threads=3))
+    run(prepare(replace(plan, anchors=(), settings=(Setting(),), threads=3)))
     assert set(seen) == {3} and torch.get_num_threads() == 1
     assert [threads_of(replace(plan, threads=None, processes=count)) for count in (1, 2, 9)] == [6, 3, 1]
     monkeypatch.setenv("WORLD_SIZE", "6")
@@ -196,7 +266,7 @@ def test_torchrun_gives_the_numbers_of_one(plan, codec, tmp_path):
     import subprocess
     import sys
 
-    expected = numbers(gather(plan, run(plan)))
+    expected = numbers(evaluate(plan))
     command = [
         sys.executable,
         "-m",
@@ -231,20 +301,20 @@ def test_torchrun_gives_the_numbers_of_one(plan, codec, tmp_path):
 
 def test_images_that_one_cannot_code_are_left_out_for_all(plan, tmp_path):
     (tmp_path / "photos" / "b.png").write_bytes(b"no image")
-    outcomes = run(plan)
-    results = gather(plan, outcomes)
+    outcomes = run(prepare(plan))
+    results = gather(prepare(plan), outcomes)
     assert results["summary"][0]["images"] == 2 and len(results["failures"]) == 4
     assert "b.png" in results["failures"][-1]["error"]
     for image in plan.images.values():
         image.write_bytes(b"no image")
     with pytest.raises(ValueError, match="no image was coded by all"):
-        gather(plan, run(plan))
+        evaluate(plan)
 
 
 def test_an_image_that_nobody_can_code_counts_as_left_out(plan, tmp_path):
     plan = replace(plan, settings=(Setting(),))
     plan.images["b"].unlink()
-    text = summary_markdown(gather(plan, run(plan)))
+    text = summary_markdown(evaluate(plan))
     assert text.startswith("2 images, 1 left out;") and "left out: b through tiny: FileNotFoundError: " in text
 
 
@@ -257,14 +327,14 @@ def test_whatever_stops_an_image_does_not_stop_the_others(plan, monkeypatch):
         return code(self, image, *rest)
 
     monkeypatch.setattr(CodecContestant, "code", failing)
-    outcomes = run(replace(plan, settings=(Setting(),)))
+    outcomes = run(prepare(replace(plan, settings=(Setting(),))))
     errors = [(outcome.image, outcome.error) for outcome in outcomes if outcome.error]
     assert errors == [("b", "RuntimeError: out of memory at once"), ("b", "tiny has no file of it to match")]
 
 
 def test_a_contestant_that_fails_on_every_image_is_told_and_costs_the_others_nothing(plan):
     plan = replace(plan, settings=(Setting(), Setting(steps=5000)), reference="jpeg")
-    results = gather(plan, run(plan))
+    results = evaluate(plan)
     assert [row["contestant"] for row in results["summary"]] == ["tiny", "jpeg at tiny"]
     assert results["summary"][0]["images"] == 3
     failed = {one["name"]: one["error"] for one in results["failed"]}
@@ -276,23 +346,23 @@ def test_a_contestant_that_fails_on_every_image_is_told_and_costs_the_others_not
 
 def test_nothing_that_was_kept_outlives_its_record(plan):
     plan = replace(plan, settings=(Setting(),))
-    run(plan)
+    run(prepare(plan))
     kept = {path.relative_to(plan.out) for kind in KEPT for path in (plan.out / kind).rglob("*.*")}
     assert len(kept) == 2 * 6 + 3
     Image.new("RGB", (60, 40), "red").save(plan.images["a"])
-    run(replace(plan, keep=False))
+    run(prepare(replace(plan, keep=False)))
     left = {path.relative_to(plan.out) for kind in KEPT for path in (plan.out / kind).rglob("*.*")}
     assert {path.stem for path in kept - left} == {"a"} and len(kept - left) == 5
-    row = next(row for row in gather(plan, [])["results"] if row["image"] == "a")
+    row = next(row for row in gather(prepare(plan), [])["results"] if row["image"] == "a")
     assert row["file"] is row["restored"] is None
-    run(replace(plan, captions={"b": "a red cup"}, keep=False))
+    run(prepare(replace(plan, captions={"b": "a red cup"}, keep=False)))
     assert (plan.out / "originals" / "b.png").is_file() and not list((plan.out / "images" / "tiny").glob("b.*"))
 
 
 def test_a_codec_of_the_name_original_is_not_taken_for_the_originals(plan, tiny_codec, tmp_path):
     save(tiny_codec, tmp_path / "original")
     plan = replace(plan, curves=(Curve.parse(str(tmp_path / "original")),), settings=(Setting(),), anchors=())
-    results = gather(plan, run(plan))
+    results = evaluate(plan)
     assert results["images"][0]["original"] == "originals/a.png"
     assert results["results"][0]["restored"] == "images/original/a.png"
     assert torch.equal(read_image(plan.out / "originals" / "a.png"), read_image(plan.images["a"]))
@@ -300,20 +370,20 @@ def test_a_codec_of_the_name_original_is_not_taken_for_the_originals(plan, tiny_
 
 def test_originals_that_are_wanting_are_kept_without_another_coding(plan, monkeypatch):
     plan = replace(plan, settings=(Setting(),), anchors=())
-    run(plan)
+    run(prepare(plan))
     (plan.out / "originals" / "a.png").unlink()
     monkeypatch.setattr(CodecContestant, "code", lambda *_: pytest.fail("coded again"))
-    run(plan)
+    run(prepare(plan))
     assert (plan.out / "originals" / "a.png").is_file()
 
 
 def test_an_image_for_which_one_has_no_number_is_left_out_of_the_metric_for_all(plan):
     plan = replace(plan, settings=(Setting(),))
-    run(plan)
+    run(prepare(plan))
     store = Store(plan.out)
     record = store.record("tiny", "a")
     store.save("tiny", "a", record.measured({"psnr": math.nan}, {}), {})
-    results = gather(plan, [])
+    results = gather(prepare(plan), [])
     for row in results["summary"]:
         own = [r["metrics"]["psnr"] for r in results["results"] if r["contestant"] == row["contestant"]]
         assert row["metrics"]["psnr"]["value"] == pytest.approx(np.mean(own[1:])) and own[1] is not None
@@ -323,14 +393,14 @@ def test_an_image_for_which_one_has_no_number_is_left_out_of_the_metric_for_all(
 
 def test_files_over_budget_are_marked_in_the_table(plan):
     plan = replace(plan, settings=(Setting(),), metrics=("psnr",))
-    results = gather(plan, run(plan))
+    results = evaluate(plan)
     over = sum(not row["fits"] for row in results["results"])
     assert over and f"({over} over budget)" in summary_markdown(results)
 
 
 def test_published_points_of_a_named_data_set_are_shown(plan):
     plan = replace(plan, settings=(Setting(),), anchors=(), dataset="kodak")
-    results = gather(plan, run(plan))
+    results = evaluate(plan)
     assert results["dataset"] == "kodak" and {point["dataset"] for point in results["published"]} == {"kodak"}
 
 
@@ -344,8 +414,8 @@ def test_torchrun_without_a_folder_is_refused(plan, monkeypatch, capsys):
 
 def test_captions_are_sent_and_are_part_of_what_is_known(plan, codec):
     plan = replace(plan, anchors=(), settings=(Setting(),))
-    run(plan)
-    run(replace(plan, captions={"a": "a red cup on a table"}))
+    run(prepare(plan))
+    run(prepare(replace(plan, captions={"a": "a red cup on a table"})))
     data = (plan.out / "files" / "tiny" / "a.ulc").read_bytes()
     assert data == load(codec).compress(read_image(plan.images["a"]), "a red cup on a table")
 
@@ -362,7 +432,7 @@ def test_metrics_of_sets_are_over_all_images(plan, squeezenet, tmp_path):
     before = torch.hub.get_dir()
     torch.hub.set_dir(str(tmp_path / "cache"))
     try:
-        results = gather(plan, run(plan))
+        results = evaluate(plan)
     finally:
         torch.hub.set_dir(before)
         monkey.undo()
@@ -384,7 +454,7 @@ def _refuse(*_, **__):
 
 def test_results_are_written(plan):
     plan = replace(plan, reference="tiny")
-    results = gather(plan, run(plan))
+    results = evaluate(plan)
     written = write_results(results, plan.out)
     assert [path.name for path in written] == ["results.json", "summary.csv", "summary.md", "index.html"]
     assert json.loads(written[0].read_text()) == results
@@ -445,7 +515,7 @@ def test_what_cannot_be_is_refused_before_anything_is_done(plan):
         ({"dataset": "kodac"}, "got the data set 'kodac'; numbers are published for kodak"),
     ):
         with pytest.raises(ValueError, match=message):
-            run(replace(plan, **change))
+            run(prepare(replace(plan, **change)))
     assert not plan.out.exists()
 
 
@@ -486,20 +556,20 @@ def test_damaged_points_are_none_and_measured_again(plan, squeezenet, tmp_path, 
     shutil.copy(squeezenet, tmp_path / "weights" / "squeezenet1_1.safetensors")
     name = "frechet-squeezenet1_1"
     plan = replace(plan, metrics=(name,), weights=tmp_path / "weights", anchors=(), settings=(Setting(),))
-    before = numbers(gather(plan, run(plan)))
+    before = numbers(evaluate(plan))
     path = next((plan.out / "points").rglob("a.npz"))
     path.write_bytes(path.read_bytes()[:-40] if damage is None else damage)
     assert Store(plan.out).points("tiny", "a", name) == {}
-    outcomes = run(plan)
+    outcomes = run(prepare(plan))
     assert [outcome.known for outcome in outcomes] == [False, True, True]
-    assert numbers(gather(plan, outcomes)) == before
+    assert numbers(gather(prepare(plan), outcomes)) == before
 
 
 def test_a_damaged_image_that_was_kept_is_restored_again(plan):
     plan = replace(plan, anchors=(), settings=(Setting(),))
-    run(replace(plan, metrics=("psnr",)))
+    run(prepare(replace(plan, metrics=("psnr",))))
     next((plan.out / "images").rglob("a.png")).write_bytes(b"no image")
-    assert all(outcome.error is None for outcome in run(plan))
+    assert all(outcome.error is None for outcome in run(prepare(plan)))
 
 
 def test_odd_names_are_escaped_in_all_that_is_written(plan, codec):
@@ -508,7 +578,7 @@ def test_odd_names_are_escaped_in_all_that_is_written(plan, codec):
     other = shutil.copytree(codec, Path(codec).with_name("\x1b tiny"))
     curves, images = (Curve.parse(str(other)),), name_images([path])
     plan = replace(plan, images=images, curves=curves, anchors=(), settings=(Setting(),))
-    results = gather(plan, run(plan), command=f"evaluate {odd}")
+    results = gather(prepare(plan), run(prepare(plan)), command=f"evaluate {odd}")
     texts = [path.read_text(encoding="utf-8") for path in write_results(results, plan.out)]
     assert results["images"][0]["name"] == "caf\\udce9 <b>\\n"
     assert results["command"] == "evaluate caf\\udce9 <b>\\n.png"
@@ -518,20 +588,20 @@ def test_odd_names_are_escaped_in_all_that_is_written(plan, codec):
 
 def test_another_metric_does_not_forget_the_first_where_nothing_is_kept(plan, monkeypatch):
     plan = replace(plan, settings=(Setting(),), keep=False)
-    first = gather(plan, run(replace(plan, metrics=("psnr",))))
+    first = gather(prepare(plan), run(prepare(replace(plan, metrics=("psnr",)))))
     code = CodecContestant.code
 
     def broken(*_):
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(CodecContestant, "code", broken)
-    run(plan)  # nothing that was known is lost by what goes wrong
-    assert all(outcome.known for outcome in run(replace(plan, metrics=("psnr",))))
+    run(prepare(plan))  # nothing that was known is lost by what goes wrong
+    assert all(outcome.known for outcome in run(prepare(replace(plan, metrics=("psnr",)))))
     monkeypatch.setattr(CodecContestant, "code", code)
-    both = gather(plan, run(plan))
+    both = evaluate(plan)
     for row, other in zip(first["results"], both["results"], strict=True):
         assert row["metrics"]["psnr"] == other["metrics"]["psnr"] and "ms-ssim" in other["metrics"]
-    assert all(outcome.known for outcome in run(replace(plan, metrics=("psnr",))))
+    assert all(outcome.known for outcome in run(prepare(replace(plan, metrics=("psnr",)))))
 
 
 def test_a_damaged_codec_is_told_before_anything_is_measured(plan, codec, tmp_path):
@@ -539,5 +609,5 @@ def test_a_damaged_codec_is_told_before_anything_is_measured(plan, codec, tmp_pa
     weights = tmp_path / "damaged/model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(ValueError, match=r"damaged"):
-        run(replace(plan, curves=(*plan.curves, Curve.parse(str(tmp_path / "damaged")))))
+        run(prepare(replace(plan, curves=(*plan.curves, Curve.parse(str(tmp_path / "damaged"))))))
     assert not plan.out.exists()

@@ -139,7 +139,7 @@ class Normalised(nn.Sequential):
         (Map, {"any_size": False}, "for any number and size"),
         (Map, {"any_count": False}, "for any number and size"),
         (Large, {}, "of at least 64 pixels"),
-        (Flat, {}, "it gives (3, 4), not maps (B, C, h, w)"),
+        (Flat, {}, "it returns (3, 4), not maps (B, C, h, w)"),
         (lambda: Normalised().train(), {}, "other maps in a batch than alone"),
     ],
 )

@@ -13,10 +13,11 @@ from PIL import Image
 
 from ulcompress.evaluation.measuring.timing import timed
 from ulcompress.evaluation.metrics import psnr
+from ulcompress.functional.division import ceil_div
 from ulcompress.images import from_pil, to_rgb
 
 FACTORS = (2, 3, 4, 6, 8, 12, 16, 24, 32)
-"""By which an image may be reduced where full size fits at a poor quality only, or at none."""
+"""Divisors of an image's sides, tried where the full size fits the budget at a poor quality only, or at none."""
 
 
 class Anchor(ABC):
@@ -25,9 +26,9 @@ class Anchor(ABC):
     name: str
     """For tables and file suffixes, such as `avif`."""
     qualities: Sequence[Any]
-    """Its own settings, from the one of the smallest files to that of the largest."""
+    """Quality settings in the order of the files' sizes, the smallest first."""
     reach: int = 0
-    """How many qualities beyond one that is too large may still give a file that is not."""
+    """How many qualities above one whose file exceeds the budget may still give a file within it."""
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -35,7 +36,7 @@ class Anchor(ABC):
         return {}
 
     def check(self) -> None:  # noqa: B027, most need nothing
-        """Raise ValueError, in one line that says what would do, where it cannot be used here."""
+        """Raise ValueError, in one line with the remedy, where the anchor cannot be used on this machine."""
 
     def prepare(self, quality: Any) -> None:  # noqa: B027, most need nothing
         """Load what a quality needs, so that it is no part of the time for an image."""
@@ -56,13 +57,13 @@ class Match:
     anchor: str
     """Its name."""
     quality: Any
-    """The anchor's own setting."""
+    """The anchor's quality setting."""
     data: bytes
     """The file."""
     restored: Image.Image
-    """What the file shows, in the original size."""
+    """The decoded file, in the size of the original."""
     factor: int
-    """By which each side was divided before coding; 1 is full size."""
+    """The divisor of each side before coding; 1 is full size."""
     fits: bool
     """Whether the file is within the budget; false only where no setting is."""
     encode_seconds: float
@@ -102,7 +103,7 @@ def _within(anchor: Anchor, image: Image.Image, budget: int, factor: int) -> Mat
     width, height = image.size
     small = image
     if factor > 1:
-        small = image.resize((-(-width // factor), -(-height // factor)), Image.Resampling.LANCZOS)
+        small = image.resize((ceil_div(width, factor), ceil_div(height, factor)), Image.Resampling.LANCZOS)
 
     @cache
     def code(quality: Any) -> tuple[bytes, float]:

@@ -25,15 +25,15 @@ class Format:
     pillow: str
     """Pillow's name of it."""
     qualities: Sequence[Any]
-    """From the one of the smallest files to that of the largest."""
+    """Quality settings in the order of the files' sizes, the smallest first."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """What makes small files in bearable time."""
+    """Options of the encoder for small files at an acceptable time."""
     reach: int = 0
     """As `Anchor.reach`: the most that was seen on photographs of 32 to 768 pixels."""
     threads: str | None = None
     """The option for the number of threads, where it changes no byte."""
     wheel: str = "pillow"
-    """What has to be installed for it."""
+    """The package that has to be installed for the format."""
 
 
 FORMATS = {

@@ -37,7 +37,7 @@ class BPG(Anchor):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What the two programs are, by their content."""
+        """Digests of the two programs."""
         return {"encoder": _digest(self._encoder()), "decoder": _digest(self._decoder())}
 
     def check(self) -> None:
@@ -70,7 +70,7 @@ class BPG(Anchor):
 
 
 class VTM(Anchor):
-    """VTM intra on 4:4:4 YCbCr of BT.709 in 10 bits, as CompressAI's benchmark uses it, there with 8.
+    """VTM intra on 4:4:4 YCbCr of BT.709 in 10 bits, as CompressAI's benchmark uses it with 8 bits.
 
     What it decodes is bare pixels, so the size of the image is put in front of its stream: 4 bytes, which are counted.
     The programs are `EncoderApp` and `DecoderApp` (or `EncoderAppStatic` and `DecoderAppStatic`) on the path, or what
@@ -84,7 +84,7 @@ class VTM(Anchor):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What the two programs and the configuration are, by their content."""
+        """Digests of the two programs and the configuration."""
         files = {"encoder": self._encoder(), "decoder": self._decoder(), "configuration": self._config()}
         return {name: _digest(path) for name, path in files.items()}
 
@@ -150,7 +150,7 @@ def _find(variable: str, programs: Sequence[str], source: str) -> str:
     for program in wanted:
         if found := shutil.which(program):
             return found
-    raise ValueError(f"{wanted[0]} is not there; put {source} on the path, let {variable} name it, or leave it out")
+    raise ValueError(f"{wanted[0]} was not found; put {source} on the path, let {variable} name it, or leave it out")
 
 
 def _digest(path: str) -> str:
@@ -163,7 +163,7 @@ def _run(command: Sequence[str], target: Path) -> bytes:
     """Run a program and return the file that it writes; ValueError where it fails."""
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if done.returncode or not target.is_file():
-        said = (done.stderr or done.stdout).strip().splitlines()
+        output = (done.stderr or done.stdout).strip().splitlines()
         name = Path(command[0]).name
-        raise ValueError(f"{name} ended with {done.returncode}: {said[-1] if said else 'it said nothing'}")
+        raise ValueError(f"{name} ended with {done.returncode}: {output[-1] if output else 'no message'}")
     return target.read_bytes()

@@ -31,7 +31,7 @@ HIGHEST = {
 }
 """Models whose weights are published, and the highest quality of each."""
 HEAD = struct.Struct(">BHH")
-"""Quality, height and width, which the model's strings do not tell."""
+"""Quality, height and width, which are not in the model's strings."""
 KEPT = 4
 """Models that stay in memory: those that a bisection for a similar budget asks for again."""
 
@@ -48,8 +48,8 @@ class ZooAnchor(Anchor):
 
         Args:
             name: One of `HIGHEST`.
-            weights: A folder with the files of the zoo under the names that they have there; None downloads them, to
-                where torch.hub keeps such files and finds them again.
+            weights: A folder with the files of the zoo under their published names; None downloads them to the cache of
+                torch.hub.
         """
         self.name = name
         self.qualities = range(1, 1 + HIGHEST[name])

@@ -1,4 +1,4 @@
-"""What is compared: codecs at their settings, and anchors at the bytes of a codec, under one contract."""
+"""Contestants of an evaluation: codecs at their settings, and anchors at the bytes of a codec."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,7 +22,7 @@ from ulcompress.functional.limits import MAX_PIXELS
 from ulcompress.functional.lines import printable
 from ulcompress.images import from_pil, to_pil
 from ulcompress.optimization import OnlineOptimizer
-from ulcompress.pretrained import load
+from ulcompress.pretrained import load, locate, metadata
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Coded:
     decode_seconds: float
     """Wall-clock time from bytes to pixels."""
     working_memory: int | None = None
-    """In bytes; see `memory.working_memory`."""
+    """Peak memory of the coding in bytes; see `memory.working_memory`."""
     quality: float | str | None = None
-    """An anchor's own setting."""
+    """An anchor's quality setting."""
     factor: float = 1.0
-    """By which each side was divided before the coding."""
+    """The divisor of each side before coding."""
     fits: bool = True
     """Whether an anchor's file is within its budget."""
 
@@ -52,11 +52,11 @@ class Setting:
     """How a codec is used; None and nothing take the codec's defaults."""
 
     steps: int | None = None
-    """Of the sampler."""
+    """Steps of the sampler."""
     guidance: float | None = None
     """Scale of the guidance on text."""
     rate: int | None = None
-    """Of a codec with several, 1 the lowest."""
+    """The rate of a codec with several, 1 the lowest."""
     online: int | None = None
     """Steps of a search for a better code of each image."""
     without: tuple[str, ...] = ()
@@ -98,7 +98,7 @@ class Setting:
 
     @property
     def chosen(self) -> dict[str, Any]:
-        """What differs from the defaults."""
+        """The options that differ from their defaults."""
         return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) != field.default}
 
     def __or__(self, other: Setting) -> Setting:
@@ -117,17 +117,17 @@ class Contestant(ABC):
     name: str
     """Unique in an evaluation, such as `mini steps=4` or `avif at mini`."""
     curve: str
-    """What it is a point of, such as `mini` or `avif`."""
+    """Name of the curve of which it is a point, such as `mini` or `avif`."""
     kind: str
     """`codec` or `anchor`."""
     suffix: str
-    """Of its files, with the dot."""
+    """Suffix of its files, with the dot."""
     matched_to: str | None = None
     """Name of the contestant whose bytes it may take."""
     settings: Mapping[str, Any]
-    """What was asked for, as plain data."""
+    """The options that the user has set, as plain data."""
     fingerprint: str | None = None
-    """Of a codec, in hexadecimal."""
+    """Fingerprint of a codec, in hexadecimal; None for an anchor."""
 
     @property
     @abstractmethod
@@ -138,7 +138,7 @@ class Contestant(ABC):
     def code(self, image: Tensor, caption: str | None, budget: int | None) -> Coded:
         """Code RGB, (3, H, W) in [0, 1], to a file and back.
 
-        `caption` says what it shows, `budget` is the size in bytes of the file of `matched_to`. ValueError where the
+        `caption` describes the image, `budget` is the size in bytes of the file of `matched_to`. ValueError where the
         image, or the caption, cannot be coded.
         """
 
@@ -181,10 +181,10 @@ class CodecContestant(Contestant):
         """The codec, loaded when it is asked for."""
         return _loaded(self.source, self.device, self.trust)
 
-    @property
-    def fingerprint(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Of the codec, in hexadecimal."""
-        return self.codec.fingerprint.hex()
+    @cached_property
+    def fingerprint(self) -> str:
+        """Fingerprint of the codec, in hexadecimal; where its file does not state it, the codec is loaded."""
+        return metadata(locate(self.source)).get("fingerprint") or self.codec.fingerprint.hex()
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -227,7 +227,7 @@ class AnchorContestant(Contestant):
     kind = "anchor"
 
     def __init__(self, *, anchor: Anchor, matched_to: str):
-        """Take an anchor that is there (`Anchor.check`), and the name of the contestant that sets the budget."""
+        """Take an anchor that can be used (`Anchor.check`), and the name of the contestant that sets the budget."""
         self.anchor = anchor
         self.matched_to = matched_to
         self.curve = anchor.name

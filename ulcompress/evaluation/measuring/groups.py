@@ -33,5 +33,5 @@ def alike(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
 def _size(path: Path) -> tuple[int, int] | None:
     try:
         return image_size(path)
-    except Exception:  # whatever is wrong with it is told when all of it is read
+    except Exception:  # the error is reported when the whole file is read
         return None

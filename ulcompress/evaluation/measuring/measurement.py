@@ -1,4 +1,4 @@
-"""What one image costs and what it is worth, in a few numbers for people."""
+"""Rate, fidelity and time of one image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Measurement:
     bpp: float
     """Bits a pixel: eight times `bytes` by `height * width`."""
     psnr: float
-    """In dB, of the restored image rounded to 8 bits; infinite for equal images."""
+    """PSNR in dB of the restored image rounded to 8 bits; infinite for equal images."""
     ms_ssim: float
     """Likewise, at most 1; NaN for an image with a side below 176 pixels."""
     encode_seconds: float

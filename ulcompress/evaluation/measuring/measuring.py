@@ -17,23 +17,23 @@ from ulcompress.images import read_image
 
 T = TypeVar("T")
 Answer = tuple[dict[str, float], Points]
-"""Of metrics on one pair: numbers by name, and points for the metrics of sets."""
+"""Results of metrics on one pair: numbers by name, and points for the metrics of sets."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a process tells of one image through one contestant."""
+    """The outcome of one image through one contestant."""
 
     contestant: str
     image: str
     known: bool = False
-    """Whether it was there from before."""
+    """Whether an earlier run has measured it."""
     error: str | None = None
-    """Why there is no record."""
+    """Why it has no record, in one line; None where it has one."""
 
 
 class Measuring:
-    """The way of groups of images through one contestant."""
+    """Codes and measures groups of images through one contestant."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Measuring:
         self.failed = failed
 
     def __call__(self, group: Sequence[str]) -> list[Outcome]:
-        """Do what is wanting of the images of a group, given by their names; return their outcomes in that order.
+        """Measure what is missing of a group of images, named in `group`; return their outcomes in that order.
 
         An image that something goes wrong with is left out; nothing is saved before all of the group are measured.
         """
@@ -94,7 +94,7 @@ class Measuring:
         return _Found(name, budget, caption, identity, record, wanting, complete)
 
     def _has(self, name: str, record: Record, metric: Metric) -> bool:
-        """Say whether a metric was applied as it is now, and what it gave is there."""
+        """Return whether a record has the number of a metric by its present protocol."""
         if record.protocols.get(metric.name) != self._how(metric):
             return False
         if isinstance(metric, SetMetric):
@@ -134,7 +134,7 @@ class Measuring:
         """Apply the metrics that take a batch and are wanting of any image, to all."""
         metrics = [m for m in self.metrics if m.batched and any(m in one.wanting for one in ready)]
         answers: dict[str, Answer] = {}
-        # Headers say nothing of rotation, and may lie.
+        # Sizes in headers are before rotation, and may be wrong.
         for same in alike(ready, lambda one: (one.pair.original.shape, one.pair.restored.shape)):
             names = [one.name for one in same]
             with errors.of(*names):
@@ -176,18 +176,18 @@ def how(metric: Metric, batch: int) -> str:
 
 @dataclass(frozen=True)
 class _Found:
-    """What there is of an image from before."""
+    """What earlier runs have left of an image."""
 
     name: str
     budget: int | None
-    """In bytes."""
+    """Largest size of the file in bytes; None for a codec."""
     caption: str | None
     identity: str
     """Digest of all that decides the coding."""
     record: Record | None
-    """Of that coding."""
+    """The record of that coding; None without one."""
     wanting: Sequence[Metric]
-    """That the record does not have."""
+    """Metrics that the record does not have."""
     complete: bool
     """Whether nothing has to be done."""
 
@@ -199,12 +199,12 @@ class _Ready:
     name: str
     record: Record
     wanting: Sequence[Metric]
-    """That the record does not have."""
+    """Metrics that the record does not have."""
     pair: Pair
 
 
 class _Errors(dict[str, str]):
-    """What went wrong, by name of the image: whatever it is, the others go on."""
+    """Errors by name of the image; one image's error does not stop the others."""
 
     @contextmanager
     def of(self, *names: str) -> Iterator[None]:
@@ -212,7 +212,7 @@ class _Errors(dict[str, str]):
         try:
             yield
         except Exception as error:
-            self.update(dict.fromkeys(names, _told(error)))
+            self.update(dict.fromkeys(names, _described(error)))
 
     def each(self, step: Callable[[str], T], names: Iterable[str]) -> dict[str, T]:
         """Take a step with each image; return the results of those that it went well with."""
@@ -223,7 +223,7 @@ class _Errors(dict[str, str]):
         return results
 
 
-def _told(error: Exception) -> str:
-    """Return an error in one line, with its type unless that says nothing to users."""
+def _described(error: Exception) -> str:
+    """Return an error in one line, with its type unless it is a ValueError, whose message stands alone."""
     text = one_line(error)
     return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}".removesuffix(": ")

@@ -12,7 +12,7 @@ import torch
 T = TypeVar("T")
 PROCESS = Path("/proc/self")
 RESET_PEAK = "5"
-"""What `clear_refs` takes to forget the peak so far; proc(5)."""
+"""The value written to `clear_refs` to reset the peak; proc(5)."""
 SLACK = 2**24
 """Bytes by which the kernel's counts, kept a processor each, may differ from one another."""
 
@@ -22,7 +22,7 @@ def working_memory(function: Callable[[], T], device: torch.device) -> tuple[T, 
 
     On a CUDA device that is what torch has allocated there; otherwise what the whole process has resident, for which
     Linux is asked. What was held before, such as weights, does not count; neither does, on a CPU, what the process has
-    freed and kept for later use. None where nobody can tell.
+    freed and kept for later use. None where the system does not measure it.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -36,7 +36,7 @@ def working_memory(function: Callable[[], T], device: torch.device) -> tuple[T, 
 
 
 def _forget_peak() -> bool:
-    """Make the peak what is resident now, and tell whether that worked: some kernels take the order and ignore it."""
+    """Reset the peak to what is resident now; return whether that worked, since some kernels accept and ignore it."""
     try:
         (PROCESS / "clear_refs").write_text(RESET_PEAK)
     except OSError:
@@ -53,7 +53,7 @@ def _resident_peak() -> int:
 
 
 def _status(field: str) -> int:
-    """Return a number of bytes of this process's status; 0 where the system does not tell."""
+    """Return a number of bytes of this process's status; 0 where the system does not state it."""
     try:
         found = re.search(rf"{field}:\s+(\d+) kB", (PROCESS / "status").read_text())
     except OSError:

@@ -1,25 +1,17 @@
-"""What an evaluation is to do, as plain data that any process can take a share of."""
+"""The options of an evaluation as plain data, which processes exchange."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os.path import commonpath
 from pathlib import Path
 
-from ulcompress.codec import Codec
-from ulcompress.evaluation.anchors import ANCHORS
-from ulcompress.evaluation.measuring.contestants import AnchorContestant, CodecContestant, Contestant, Setting
-from ulcompress.evaluation.metrics import known_names
-from ulcompress.evaluation.results.published import datasets
-from ulcompress.functional.devices import check_device
+from ulcompress.evaluation.measuring.contestants import Setting
 from ulcompress.functional.limits import MAX_PIXELS
 from ulcompress.functional.lines import printable
-from ulcompress.losses import FeatureDistance
-from ulcompress.optimization import OnlineOptimizer
-from ulcompress.pretrained import load, locate, metadata
 
 
 @dataclass(frozen=True)
@@ -34,7 +26,7 @@ class Curve:
     def parse(cls, text: str) -> Curve:
         """Read `mini`, `runs/my-codec` or `NAME=runs/low,runs/high`; ValueError where nothing is named.
 
-        A directory that is there, and a path whose first part has no `=`, is one codec.
+        An existing directory, and a path whose first part has no `=`, is one codec.
         """
         if Path(text).is_dir():
             return cls(printable(Path(text).resolve().name), (text,))
@@ -52,12 +44,12 @@ class Plan:
     """Codecs, images, anchors and metrics of one evaluation."""
 
     images: Mapping[str, Path]
-    """By the name that results have for them."""
+    """Files by the names of the images in the results."""
     curves: tuple[Curve, ...]
     out: Path
     """Folder of the results."""
     captions: Mapping[str, str] = field(default_factory=dict)
-    """By name of the image."""
+    """Captions by name of the image."""
     settings: tuple[Setting, ...] = (Setting(),)
     """Every codec is used at each of them."""
     anchors: tuple[str, ...] = ()
@@ -71,12 +63,12 @@ class Plan:
     trust_networks: bool = False
     """Whether .pt2 files of that folder are read, which can hold code that runs."""
     max_pixels: int = MAX_PIXELS
-    """Most pixels of an image that a codec is given."""
+    """Most pixels of an image; larger ones are refused."""
     device: str = "cpu"
     processes: int = 1
-    """That share the images; `torchrun` has its own number of them."""
+    """How many processes share the images; `torchrun` starts as many as it is called with."""
     threads: int | None = None
-    """Of torch in every process; None divides the cores among the processes."""
+    """Threads of torch in every process; None divides the cores among the processes."""
     batch: int = 1
     """Images of one size, at most, that go through the network of a metric together; they are coded one by one."""
     reference: str | None = None
@@ -86,57 +78,14 @@ class Plan:
     keep: bool = False
     """Whether compressed files and restored images stay."""
     online_variables: tuple[str, ...] | None = None
-    """What a search for better codes varies; None leaves it to `OnlineOptimizer`."""
+    """Variables of a search for better codes; None takes the default of `OnlineOptimizer`."""
     online_perceptual: str | None = None
     """SqueezeNet's weights, where the search is for its features too."""
 
-    def contestants(self) -> list[Contestant]:
-        """Return the codecs, each followed by the anchors that are matched to it.
-
-        Raises ValueError where two have one name, or an anchor is unknown or cannot be used here.
-        """
-        optimizer = self._optimizer()
-        anchors = [_anchor(name) for name in self.anchors]
-        found: list[Contestant] = []
-        for curve in self.curves:
-            for codec in curve.codecs:
-                for setting in self.settings:
-                    ours = CodecContestant(
-                        codec=codec,
-                        curve=curve.name,
-                        setting=setting,
-                        device=self.device,
-                        optimizer=optimizer,
-                        trust=self.trust,
-                        max_pixels=self.max_pixels,
-                    )
-                    found += [ours, *(AnchorContestant(anchor=a, matched_to=ours.name) for a in anchors)]
-        _refuse_twice("contestants", [contestant.name for contestant in found])
-        return found
-
-    def check(self) -> None:
-        """Raise ValueError, in one line, for what can be known to fail before anything is measured."""
+    def __post_init__(self):
+        """Raise ValueError for a batch without images."""
         if self.batch < 1:
             raise ValueError(f"got batch={self.batch}; give 1 or more")
-        curves = dict.fromkeys(contestant.curve for contestant in self.contestants())
-        if self.reference is not None and self.reference not in curves:
-            raise ValueError(f"got the reference {self.reference!r}; the curves are {', '.join(curves)}")
-        if self.dataset is not None and self.dataset not in datasets():
-            raise ValueError(f"got the data set {self.dataset!r}; numbers are published for {', '.join(datasets())}")
-        known_names(self.metrics, self.weights)
-        check_device(self.device)
-        without = {name for setting in self.settings for name in setting.without}
-        rate = max((setting.rate or 1 for setting in self.settings), default=1)
-        for codec in (codec for curve in self.curves for codec in curve.codecs):
-            metadata(locate(codec))  # of weights that are there as a whole
-            if without or rate > 1:
-                _check_coding(load(codec, encoder_only=True, trust=self.trust), codec, without, rate)
-
-    def _optimizer(self) -> OnlineOptimizer | None:
-        if not any(setting.online for setting in self.settings):
-            return None
-        perceptual = FeatureDistance(weights=self.online_perceptual) if self.online_perceptual else None
-        return OnlineOptimizer(variables=self.online_variables, perceptual=perceptual)
 
 
 def name_images(paths: Sequence[Path]) -> dict[str, Path]:
@@ -152,31 +101,12 @@ def name_images(paths: Sequence[Path]) -> dict[str, Path]:
         count = Counter(path.with_suffix("") for path in whole)
         names = [(path if count[path.with_suffix("")] > 1 else path.with_suffix("")).as_posix() for path in whole]
     names = [printable(name) for name in names]
-    _refuse_twice("images", names)
+    refuse_duplicates("images", names)
     return dict(zip(names, paths, strict=True))
 
 
-def _anchor(name: str):
-    if name not in ANCHORS:
-        raise ValueError(f"got the anchor {name!r}; known are {', '.join(ANCHORS)}")
-    anchor = ANCHORS[name]()
-    anchor.check()
-    return anchor
-
-
-def _check_coding(loaded: Codec, codec: str, names: Iterable[str], rate: int) -> None:
-    """Refuse streams that a codec does not send, and a rate that it does not have."""
-    try:
-        loaded.quantizer.check_rate(rate)
-    except ValueError as error:
-        raise ValueError(f"{error}: {codec}") from error
-    sent = [name for name, conditioner in loaded.conditioners.items() if conditioner.sends]
-    for name in sorted(set(names) - set(sent)):
-        told = ", ".join(sent) or "no side information"
-        raise ValueError(f"this codec sends no {name!r}; it sends {told}: {codec}")
-
-
-def _refuse_twice(what: str, names: Sequence[str]) -> None:
+def refuse_duplicates(what: str, names: Sequence[str]) -> None:
+    """Raise ValueError where a name occurs twice; `what` is the plural of what is named."""
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ValueError(f"got two {what} of the name {twice[0]!r}; give each once, or rename one")

@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 from queue import Empty
@@ -21,24 +20,35 @@ from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress
 from torch import multiprocessing
 
-from ulcompress.evaluation.measuring.groups import groups
+from ulcompress.evaluation.measuring.evaluation import Evaluation
 from ulcompress.evaluation.measuring.measuring import Measuring, Outcome
 from ulcompress.evaluation.measuring.plan import Plan
-from ulcompress.evaluation.metrics import build
-from ulcompress.functional import distributed as ranks
 from ulcompress.functional.cores import limited, threads
+from ulcompress.functional.distributed import gathered
 from ulcompress.functional.lines import printable
 
 PATIENCE = timedelta(days=7)
-"""Of a process of `torchrun` that has ended, for the others."""
+"""How long a process of `torchrun` that has ended waits for the others."""
 POLL_SECONDS = 0.2
-"""Between two looks at whether a process is still alive."""
+"""Between two checks of whether a process is still alive."""
 
-Tell = Callable[[Outcome], None]
+Report = Callable[[Outcome], None]
 
 
-def run(plan: Plan) -> list[Outcome]:
-    """Do what a plan says and is not done yet, under a progress bar; return the outcomes, failures among them.
+def prepare(plan: Plan) -> Evaluation:
+    """Return the evaluation of a plan in this process, of which everything is built once, for `run` and `gather`.
+
+    Raises:
+        ValueError: A codec, an anchor, a metric or a device cannot be used, or an option names something unknown.
+    """
+    rank, world = int(os.environ.get("RANK", 0)), started_outside()
+    evaluation = Evaluation(plan, rank=rank, world=world, device=_device(plan, rank, world))
+    evaluation.check()
+    return evaluation
+
+
+def run(evaluation: Evaluation) -> list[Outcome]:
+    """Measure what is not measured yet, under a progress bar; return the outcomes, failures among them.
 
     Under `torchrun` every process takes its share and the first one returns when all have ended; otherwise as many as
     the plan says are started here. Groups of images that are measured together, each of one image unless the plan has
@@ -46,32 +56,32 @@ def run(plan: Plan) -> list[Outcome]:
     measured stays, and the next run goes on from there. With as many threads in each, any number of processes gives
     the same numbers.
 
+    Args:
+        evaluation: As `prepare` returns it.
+
     Raises:
-        ValueError: A codec or anchor cannot be used, or the plan asks for what is not there; before anything is
-            measured.
+        ValueError: A process that was started here ended early.
     """
-    plan.check()
-    contestants = plan.contestants()
-    rank, world = int(os.environ.get("RANK", 0)), started_outside()
-    total = len(contestants) * sum(map(len, _share(plan, rank, world)))
+    plan, world = evaluation.plan, started_outside()
+    total = len(evaluation.contestants) * sum(map(len, evaluation.share))
     outcomes: list[Outcome] = []
     shared = f"{processes_of(plan)} x {threads_of(plan)} threads"
-    with _progress(f"Measuring, {shared}", total, quiet=rank > 0) as advance:
+    with _progress(f"Measuring, {shared}", total, quiet=not is_first()) as advance:
 
-        def tell(outcome: Outcome) -> None:
+        def report(outcome: Outcome) -> None:
             outcomes.append(outcome)
             advance(outcome)
 
         if plan.processes > 1 and world == 1:
-            _spawn(plan, tell)
+            _spawn(plan, report)
         else:
             with limited(threads_of(plan)):
-                measure_share(plan, rank, world, tell)
+                measure_share(evaluation, report)
     return _gathered(outcomes) if world > 1 else outcomes
 
 
 def is_first() -> bool:
-    """Tell whether this is the only process of a run, or the first of `torchrun`, which has all outcomes."""
+    """Return whether this is the only process of a run, or the first of `torchrun`, which has all outcomes."""
     return int(os.environ.get("RANK", 0)) == 0
 
 
@@ -87,40 +97,35 @@ def processes_of(plan: Plan) -> int:
 
 
 def threads_of(plan: Plan) -> int:
-    """Return how many threads every process has: what the plan says, or its part of the cores."""
+    """Return how many threads every process has: the number in the plan, or its part of the cores."""
     here = int(os.environ.get("LOCAL_WORLD_SIZE", processes_of(plan)))
     return plan.threads or threads(here)
 
 
-def measure_share(plan: Plan, rank: int, world: int, tell: Tell) -> None:
-    """Do one of `world` shares of a plan in this process."""
-    here = replace(plan, device=_device(plan, rank, world))
-    share = _share(plan, rank, world)
-    metrics, _ = build(plan.metrics, plan.weights, here.device, trust_networks=plan.trust_networks)
+def measure_share(evaluation: Evaluation, report: Report) -> None:
+    """Measure this process's share of the images."""
+    plan = evaluation.plan
     content = cache(lambda name: hashlib.sha256(plan.images[name].read_bytes()).hexdigest())
     failed: set[tuple[str, str]] = set()
-    for contestant in here.contestants():
-        measure = Measuring(here, contestant, metrics, content=content, failed=failed)
-        for group in share:
+    for contestant in evaluation.contestants:
+        measure = Measuring(plan, contestant, evaluation.metrics, content=content, failed=failed)
+        for group in evaluation.share:
             for outcome in measure(group):
                 if outcome.error is not None:
                     failed.add((outcome.contestant, outcome.image))
-                tell(outcome)
-
-
-def _share(plan: Plan, rank: int, world: int) -> list[list[str]]:
-    """Return the groups of images of one of `world` processes."""
-    return groups(plan.images, plan.batch)[rank::world]
+                report(outcome)
 
 
 def _device(plan: Plan, rank: int, world: int) -> str:
-    """Return the device of one of `world` processes: of several GPUs its own."""
+    """Return the device of one of `world` processes: of several GPUs one each, and the CPU where others measure."""
+    if plan.processes > 1 and world == 1:
+        return "cpu"
     if plan.device == "cuda" and world > 1:
         return f"cuda:{int(os.environ.get('LOCAL_RANK', rank)) % max(1, torch.cuda.device_count())}"
     return plan.device
 
 
-def _spawn(plan: Plan, tell: Tell) -> None:
+def _spawn(plan: Plan, report: Report) -> None:
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     processes = plan.processes
@@ -130,7 +135,7 @@ def _spawn(plan: Plan, tell: Tell) -> None:
     try:
         while any(worker.is_alive() for worker in workers) or not queue.empty():
             try:
-                tell(queue.get(timeout=POLL_SECONDS))
+                report(queue.get(timeout=POLL_SECONDS))
             except Empty:
                 continue
     finally:
@@ -142,19 +147,20 @@ def _spawn(plan: Plan, tell: Tell) -> None:
 
 
 def _work(plan: Plan, rank: int, world: int, queue: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the parent tells
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as an exception, which removes what is being written
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         with limited(threads_of(plan)):
-            measure_share(plan, rank, world, queue.put)
+            evaluation = Evaluation(plan, rank=rank, world=world, device=_device(plan, rank, world))
+            measure_share(evaluation, queue.put)
     except SystemExit as ending:
         queue.cancel_join_thread()  # nobody may be left who reads
         sys.exit(ending.code or 1)  # a library that ends the process early has not done the work
 
 
 def _end_with_parent() -> None:
-    """Leave nobody at work, and writing to the folder, for a command that was killed."""
+    """End this process when the command that started it was killed, so that it writes no more to the folder."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -162,14 +168,14 @@ def _end_with_parent() -> None:
 
 
 def _gathered(outcomes: list[Outcome]) -> list[Outcome]:
-    """Wait for all processes of `torchrun`, and return what all of them told."""
-    from torch import distributed
+    """Wait for all processes of `torchrun`, and return the outcomes of all."""
+    from torch.distributed import destroy_process_group, init_process_group
 
-    distributed.init_process_group("gloo", timeout=PATIENCE)
+    init_process_group("gloo", timeout=PATIENCE)
     try:
-        return ranks.gathered(outcomes)
+        return gathered(outcomes)
     finally:
-        distributed.destroy_process_group()
+        destroy_process_group()
 
 
 @contextmanager

@@ -35,7 +35,7 @@ METRICS: Mapping[str, Callable[[Path | None, str], Metric]] = {
 }
 """By the name that `--metrics` takes: a folder of weights (or None) and a device to a metric."""
 FIDELITY = ("psnr", "ms-ssim")
-"""What is measured where nobody names metrics: they need no weights."""
+"""The default metrics, which need no weights."""
 
 
 @dataclass(frozen=True)

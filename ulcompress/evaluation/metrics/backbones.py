@@ -1,4 +1,4 @@
-"""What distances stand on: a classifier of torchvision's, or a network from a file of the user's."""
+"""Backbones of distances: a classifier of torchvision's, or a network from a file of the user's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ulcompress.losses.exported import PROGRAM, SMALLEST, load_maps
 
 
 def network_file(name: str, folder: Path | None) -> Path | None:
-    """Return the file of a network of this name in a folder, where there is one: as data, or else a program."""
+    """Return the file of a network of this name in a folder, as data or else a program; None without one."""
     if folder is None:
         return None
     # Under the name of a classifier of torchvision's a safetensors file holds its weights alone.
@@ -26,17 +26,17 @@ def on_backbone(
     folder: Path | None,
     device: str,
     *,
-    own: Callable[[Path], nn.Module],
+    from_file: Callable[[Path], nn.Module],
     published: Callable[..., nn.Module],
 ) -> tuple[nn.Module, Path, int]:
-    """Build a network on the folder's own, NAME.safetensors or NAME.pt2, or else on a classifier of torchvision's.
+    """Build a network on the folder's NAME.safetensors or NAME.pt2, or else on a classifier of torchvision's.
 
     Args:
         name: Of the backbone.
         folder: With files of weights, looked into before any download.
         device: Where the network goes; a .pt2 goes where its images are.
-        own: Takes the file of the folder's; ValueError where it cannot be used.
-        published: Takes `backbone` and `weights`, as `losses.FeatureDistance` does.
+        from_file: Builds it from the folder's file; ValueError where that cannot be used.
+        published: Builds it from `backbone` and `weights`, as `losses.FeatureDistance` does.
 
     Returns:
         The network, the file it is from, and the smallest side in pixels of the images that it takes.
@@ -46,7 +46,7 @@ def on_backbone(
     """
     if path := network_file(name, folder):
         try:
-            return own(path).to(device), path, SMALLEST
+            return from_file(path).to(device), path, SMALLEST
         except ValueError as error:
             raise MissingWeights(str(error)) from error
     path = backbone(name, folder)

@@ -20,11 +20,11 @@ class Pair:
     restored: Tensor
     """Likewise, rounded to 8 bits."""
     caption: str | None = None
-    """What the original shows."""
+    """The caption of the original."""
 
 
 class Metric(ABC):
-    """A number that says how good restored images are, and how it was found."""
+    """A number for the quality of restored images, with the protocol by which it was found."""
 
     name: str
     """Key in results: `psnr`, `fid-256-half-shift`."""

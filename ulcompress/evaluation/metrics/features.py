@@ -18,7 +18,7 @@ class PooledFeatures(nn.Module):
             weights: A safetensors file of its state dictionary; None downloads torchvision's own file.
 
         Raises:
-            ValueError: The backbone is unknown, or the weights are not there.
+            ValueError: The backbone is unknown, or the weights are missing.
         """
         super().__init__()
         self.features = load_backbone(backbone, weights)

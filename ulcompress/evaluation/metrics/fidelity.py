@@ -10,9 +10,9 @@ from torchmetrics.functional.image import multiscale_structural_similarity_index
 from ulcompress.evaluation.metrics.base import Pair, PairMetric
 
 HIGHEST_PSNR = 100.0
-"""In dB, so that a mean over images stays finite; what lies above is a rounding here and there."""
+"""Largest PSNR of an image, in dB, so that a mean over images stays finite."""
 SMALLEST_SIDE = 176
-"""In pixels, for MS-SSIM: a window of 11 pixels must fit into the coarsest of its five scales."""
+"""Smallest side of an image for MS-SSIM in pixels: a window of 11 must fit into the coarsest of its five scales."""
 
 
 class PSNR(PairMetric):

@@ -111,7 +111,7 @@ def feature_distance(name: str, folder: Path | None, device: str, *, trust_netwo
         name,
         folder,
         device,
-        own=lambda path: ExportedDistance(file=str(path), trust=trust_networks),
+        from_file=lambda path: ExportedDistance(file=str(path), trust=trust_networks),
         published=FeatureDistance,
     )
     return Perceptual(

@@ -24,7 +24,7 @@ INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 AT_ONCE = 32
 """Patches that go through a network together."""
 SUBSETS, SUBSET = 100, 1000
-"""Of KID, where there are more samples than one subset holds: its authors' numbers."""
+"""Subsets of KID and samples in each, where there are more samples than one subset holds: its authors' numbers."""
 
 
 class SetDistance(SetMetric):
@@ -134,8 +134,8 @@ def frechet(
 ) -> SetDistance:
     """Return the Fréchet distance on pooled features of a network, as for `feature_distance`; not FID."""
     what = f"patches of {patch} pixels" if patch else "whole images"
-    own = partial(PooledMaps, trust=trust_networks)
-    network, path, smallest = on_backbone(name, folder, device, own=own, published=PooledFeatures)
+    from_file = partial(PooledMaps, trust=trust_networks)
+    network, path, smallest = on_backbone(name, folder, device, from_file=from_file, published=PooledFeatures)
     return SetDistance(
         lambda images: network(images.to(device)),
         frechet_of_points,

@@ -13,7 +13,7 @@ from ulcompress.evaluation.metrics.base import Pair, PairMetric
 from ulcompress.images import write_image
 
 SMALLEST_SIDE = 8
-"""In pixels, below which it is not defined."""
+"""Smallest side of an image for which it is defined, in pixels."""
 
 
 class SSIMULACRA2(PairMetric):
@@ -26,7 +26,7 @@ class SSIMULACRA2(PairMetric):
         self.program = shutil.which("ssimulacra2")
         self.files = {}
         port = f"Python port {version('ssimulacra2')}"
-        # A port is not the reference: the name says so.
+        # A port is not the reference, so its name differs.
         self.name = "ssimulacra2" if self.program else "ssimulacra2-port"
         self.label = "SSIMULACRA 2" if self.program else "SSIMULACRA 2 (port)"
         self.protocol = f"SSIMULACRA 2, {'program of libjxl on the path' if self.program else port}, 8-bit RGB files"

@@ -23,7 +23,7 @@ TORCHVISION = "https://download.pytorch.org/models/"
 BACKBONES = ("alexnet", "vgg16", "squeezenet1_1")
 """The classifiers of torchvision's that `all` metrics want."""
 SMALLEST_SIDE = 32
-"""In pixels, of an image for which all of them have a feature left."""
+"""Smallest side of an image for which all backbones have a feature left, in pixels."""
 
 
 class MissingWeights(ValueError):
@@ -31,7 +31,7 @@ class MissingWeights(ValueError):
 
 
 def fetch(file: str, folder: Path | None) -> Path:
-    """Return the path of a published file: in the folder, else in torch's cache, else downloaded to there.
+    """Return the path of a published file: in the folder, else in torch's cache, downloaded if necessary.
 
     Raises:
         MissingWeights: It is in none of them, and cannot be downloaded; or it is not what its name promises.
@@ -88,7 +88,7 @@ def hashes(*paths: Path) -> dict[str, str]:
 
 @contextmanager
 def only_cached(path: Path) -> Iterator[None]:
-    """Let torch find one file, under its own name, in its cache; nothing else is there."""
+    """Give torch a cache that holds one file alone, under its name."""
     before = torch.hub.get_dir()
     with TemporaryDirectory() as folder:
         (Path(folder) / "checkpoints").mkdir()

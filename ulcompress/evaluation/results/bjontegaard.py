@@ -20,7 +20,7 @@ OVERLAP = 0.5
 
 @dataclass(frozen=True)
 class Delta:
-    """A difference of rates, or why there is none."""
+    """A difference of rates, or the reason why it is not defined."""
 
     rate_percent: float | None = None
     """Below zero where the curve needs fewer bits than the reference."""
@@ -34,7 +34,7 @@ def rate_delta(reference: Sequence[tuple[float, float]], curve: Sequence[tuple[f
     Bjøntegaard, Calculation of average PSNR differences between RD-curves, VCEG-M33, 2001, by the package of that name.
 
     Args:
-        reference: The curve that stands for 100 %.
+        reference: The curve whose rate is 100 %.
         curve: The one that is judged.
         better: `higher` or `lower`: which values of the quality are good.
     """
@@ -51,11 +51,11 @@ def rate_delta(reference: Sequence[tuple[float, float]], curve: Sequence[tuple[f
     share = _overlap(*([value for _, value in points] for points in curves))
     if share < OVERLAP:
         return Delta(refused=f"the curves have {100 * max(0.0, share):.0f} % of their qualities in common, too few")
-    (rates, values), (own_rates, own_values) = (zip(*points, strict=True) for points in curves)
+    (rates, values), (curve_rates, curve_values) = (zip(*points, strict=True) for points in curves)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         delta = bjontegaard.bd_rate(
-            np.array(rates), np.array(values), np.array(own_rates), np.array(own_values),
+            np.array(rates), np.array(values), np.array(curve_rates), np.array(curve_values),
             method=METHOD, require_matching_points=False, min_overlap=0.0,
         )  # fmt: skip
     return Delta(rate_percent=float(delta))  # pyright: ignore[reportArgumentType]

@@ -6,7 +6,7 @@ import numpy as np
 
 RESAMPLES = 1000
 SHARE = 0.95
-"""Of resamples that lie within an interval."""
+"""Share of the resamples that lie within an interval."""
 
 Interval = tuple[float, float]
 
@@ -17,7 +17,7 @@ def interval(statistic: Callable[[np.ndarray], float], count: int, *, resamples:
     Efron, Bootstrap Methods: Another Look at the Jackknife, Annals of Statistics, 1979. The same on every call.
 
     Args:
-        statistic: Maps indices of images, (count,) with repetitions, to a number; NaN where there is none.
+        statistic: Maps indices of images, (count,) with repetitions, to a number; NaN where it is not defined.
         count: Of images.
         resamples: Draws with replacement.
 

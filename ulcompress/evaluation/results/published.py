@@ -1,4 +1,4 @@
-"""What papers and repositories say of other codecs, to be drawn beside what is measured."""
+"""Published numbers of other codecs, shown beside those that are measured."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def recognise(images: Mapping[str, tuple[int, int]]) -> str | None:
 
 
 def _points(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
-    told = f"{entry['evidence']}{'; ' + entry['note'] if 'note' in entry else ''}"
-    common = {key: entry[key] for key in ("system", "dataset", "source")} | {"protocol": told}
+    protocol = f"{entry['evidence']}{'; ' + entry['note'] if 'note' in entry else ''}"
+    common = {key: entry[key] for key in ("system", "dataset", "source")} | {"protocol": protocol}
     return [
         common | {"metric": metric, "bpp": bpp, "value": value}
         for bpp, *values in entry["points"]

@@ -1,4 +1,4 @@
-"""The answers of an evaluation: all numbers in one file, tables for people, a page."""
+"""The results of an evaluation: all numbers in one file, tables, a page."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from ulcompress.evaluation.measuring.contestants import Contestant
+from ulcompress.evaluation.measuring.evaluation import Evaluation
 from ulcompress.evaluation.measuring.plan import Plan
 from ulcompress.evaluation.measuring.run import Outcome, processes_of, threads_of
-from ulcompress.evaluation.metrics import Metric, Missing, SetMetric, build
+from ulcompress.evaluation.metrics import Metric, Missing, SetMetric
 from ulcompress.evaluation.page import write_page
 from ulcompress.evaluation.results.bjontegaard import METHOD, rate_delta
 from ulcompress.evaluation.results.bootstrap import interval, mean_interval
@@ -33,11 +34,11 @@ PACKAGES = (
     "ulcompress", "torch", "torchvision", "diffusers", "transformers", "compressai", "torchmetrics", "torch-fidelity",
     "pillow", "numpy",
 )  # fmt: skip
-"""Whose versions are recorded."""
+"""Packages whose versions are recorded."""
 NUMBERS = ("bytes", "bpp", "encode_seconds", "decode_seconds", "working_memory")
-"""What is averaged over images beside the metrics."""
+"""Fields of a record that are averaged over images beside the metrics."""
 DELTA_RESAMPLES = 100
-"""Of Bjøntegaard deltas, which are costly."""
+"""Resamples of Bjøntegaard deltas, which are costly."""
 
 
 def write_results(results: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -53,33 +54,32 @@ def write_results(results: Mapping[str, Any], folder: Path) -> list[Path]:
     return [*(folder / name for name in texts), write_page(results, folder)]
 
 
-def gather(plan: Plan, outcomes: Sequence[Outcome], *, command: str = "") -> dict[str, Any]:
-    """Collect what the store of a plan holds into the content of `results.json`: plain data, no NaN.
+def gather(evaluation: Evaluation, outcomes: Sequence[Outcome], *, command: str = "") -> dict[str, Any]:
+    """Collect what an evaluation's folder holds into the content of `results.json`: plain data, no NaN.
 
     Means are over the images that every contestant has coded, so that all are of the same images; those that a metric
     of pairs is not defined for, through any contestant, are left out of it for all. A contestant that has coded none
-    is only told.
+    is listed under `failed` alone.
 
     Args:
-        plan: As it was run.
-        outcomes: Of the run; the failures among them are told.
+        evaluation: As it was run.
+        outcomes: What `run` returned; the failures among them are listed.
         command: What the user typed.
 
     Raises:
-        ValueError: No image was coded by all contestants that coded any, or the plan cannot be.
+        ValueError: No image was coded by all contestants that coded any.
     """
-    plan.check()
-    return _Gathering(plan, outcomes).content(command)
+    return _Gathering(evaluation, outcomes).content(command)
 
 
 class _Gathering:
-    """What is known, on the way to the answers."""
+    """The records of an evaluation, summarised."""
 
-    def __init__(self, plan: Plan, outcomes: Sequence[Outcome]):
-        self.plan = plan
+    def __init__(self, evaluation: Evaluation, outcomes: Sequence[Outcome]):
+        plan = self.plan = evaluation.plan
         self.store = Store(plan.out)
-        contestants = plan.contestants()
-        self.metrics, self.missing = build(plan.metrics, plan.weights, "cpu", trust_networks=plan.trust_networks)
+        contestants = evaluation.contestants
+        self.metrics, self.missing = evaluation.metrics, evaluation.missing
         self.failures = [outcome for outcome in outcomes if outcome.error is not None]
         failed = {(outcome.contestant, outcome.image) for outcome in self.failures}
         found = {(c.name, image): self.store.record(c.name, image) for c in contestants for image in plan.images}
@@ -94,7 +94,7 @@ class _Gathering:
         self.sizes = {image: (record.width, record.height) for (_, image), record in self.records.items()}
 
     def content(self, command: str) -> dict[str, Any]:
-        """Return the whole."""
+        """Return the content of `results.json`."""
         dataset = self.plan.dataset or recognise({image: self.sizes[image] for image in self.images})
         return {
             "format": FORMAT,
@@ -134,8 +134,14 @@ class _Gathering:
     def _image(self, name: str) -> dict[str, Any]:
         width, height = self.sizes[name]
         caption = self.plan.captions.get(name)
-        told = {"caption": caption and printable(caption), "original": self.store.original_path(name)}
-        return {"name": name, "file": printable(self.plan.images[name].name), "width": width, "height": height, **told}
+        return {
+            "name": name,
+            "file": printable(self.plan.images[name].name),
+            "width": width,
+            "height": height,
+            "caption": caption and printable(caption),
+            "original": self.store.original_path(name),
+        }
 
     def _result(self, contestant: Contestant, image: str) -> dict[str, Any]:
         record = self.records[contestant.name, image]
@@ -144,33 +150,33 @@ class _Gathering:
             "restored": self.store.image_path(contestant.name, image),
         }
         hidden = ("identity", "protocols", "metrics", "width", "height")
-        told = {name: value for name, value in vars(record).items() if name not in hidden}
+        fields = {name: value for name, value in vars(record).items() if name not in hidden}
         numbers = {metric.name: record.metrics.get(metric.name) for metric in self.metrics if metric.scope == "image"}
         place = {"contestant": contestant.name, "image": image, "bpp": record.bpp}
-        return place | told | {"metrics": numbers} | kept
+        return place | fields | {"metrics": numbers} | kept
 
     def _numbers(self, contestant: Contestant, number: str) -> np.ndarray:
-        """Return one number an image, (count,); NaN where it is not known."""
+        """Return one number an image, (count,); NaN where it is missing."""
         records = [self.records[contestant.name, image] for image in self.images]
         found = [getattr(r, number) if number in NUMBERS else r.metrics.get(number) for r in records]
         return np.array([np.nan if value is None else value for value in found], dtype=float)
 
     def _defined(self, metric: Metric) -> np.ndarray:
-        """Tell of each image, (count,), whether all contestants have a number of this metric of pairs."""
+        """Return for each image, (count,), whether all contestants have a number of this metric of pairs."""
         return np.all([np.isfinite(self._numbers(c, metric.name)) for c in self.contestants], axis=0)
 
     def _summary(self, contestant: Contestant) -> dict[str, Any]:
         means = {number: _mean(self._numbers(contestant, number)) for number in NUMBERS}
         metrics = {metric.name: self._value(contestant, metric) for metric in self.metrics}
         over = sum(not self.records[contestant.name, image].fits for image in self.images)
-        told = {"contestant": contestant.name, "images": len(self.images), "over_budget": over}
-        return told | means | {"metrics": metrics}
+        counts = {"contestant": contestant.name, "images": len(self.images), "over_budget": over}
+        return counts | means | {"metrics": metrics}
 
     def _value(self, contestant: Contestant, metric: Metric) -> dict[str, Any] | None:
         """Return a metric's `value`, of how many `images`, with the ends of its interval, `low` and `high`.
 
-        None where there is no value. A metric of sets has no interval: among draws with replacement an image is there
-        twice, which moves such a distance off itself.
+        None where there is no value. A metric of sets has no interval: draws with replacement hold an image
+        twice, which biases such a distance.
         """
         if isinstance(metric, SetMetric):
             points = self._points(contestant, metric)
@@ -225,7 +231,7 @@ class _Gathering:
 
 
 def summary_markdown(results: Mapping[str, Any]) -> str:
-    """Return the table of the contestants, what is missing, and the Bjøntegaard deltas that there are."""
+    """Return the table of the contestants, missing metrics, and the Bjøntegaard deltas."""
     metrics = [metric for metric in results["metrics"] if metric["missing"] is None]
     labels = [metric["label"] for metric in metrics]
     headings = ["codec", "bytes", "bpp", *labels, "encode (s)", "decode (s)", "working memory (MiB)"]
@@ -245,7 +251,7 @@ def summary_markdown(results: Mapping[str, Any]) -> str:
 
 
 def _remarks(results: Mapping[str, Any]) -> list[str]:
-    """Return what a reader of the table has to know beside it, a line each."""
+    """Return the remarks below the table, a line each."""
     rows = results["summary"]
     lines = []
     for metric in results["metrics"]:

@@ -1,4 +1,4 @@
-"""What an evaluation has found so far, on the disk: it can be interrupted, and split over processes."""
+"""The records of an evaluation on the disk, by which it can be interrupted, and split over processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ulcompress.images import ImageError, image_bytes, read_image
 LONGEST_SLUG = 200
 """Letters of a name that go into that of a file, which has a digest and a suffix too and at most 255 bytes."""
 Points = Mapping[str, Mapping[str, np.ndarray]]
-"""Of one image: name of a metric of sets, then `restored` or `original`, to features (N, C)."""
+"""Points of one image: name of a metric of sets, then `restored` or `original`, to features (N, C)."""
 
 
 @dataclass(frozen=True)
@@ -34,21 +34,21 @@ class Record:
     identity: str
     """Digest of all that decided the coding."""
     width: int
-    """In pixels."""
+    """Width of the image in pixels."""
     height: int
     bytes: int
     """Size of the compressed file."""
     encode_seconds: float
     decode_seconds: float
     working_memory: int | None
-    """In bytes."""
+    """Peak memory of the coding in bytes."""
     quality: float | str | None
     factor: float
     fits: bool
     metrics: Mapping[str, float | None] = field(default_factory=dict)
-    """Of pairs by name; None where it is not defined for this image."""
+    """Numbers of the metrics of pairs by name; None where one is not defined for this image."""
     protocols: Mapping[str, str] = field(default_factory=dict)
-    """Name of every metric that was applied, those of sets included, to a digest of how."""
+    """Name of every metric that was applied, those of sets included, to the digest of its protocol."""
 
     @classmethod
     def of(cls, coded: Coded, identity: str) -> Record:
@@ -105,18 +105,18 @@ class Store:
     """
 
     def __init__(self, folder: Path):
-        """Take a folder, which need not be there yet."""
+        """Take a folder, which need not exist yet."""
         self.folder = folder
 
     def record(self, contestant: str, image: str) -> Record | None:
-        """Return what is known; None where that is nothing, or damaged."""
+        """Return the record of an image through a contestant; None where it is missing or damaged."""
         try:
             return Record(**json.loads(self._path("records", contestant, image, ".json").read_bytes()))
         except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             return None
 
     def save(self, contestant: str, image: str, record: Record, points: Points) -> None:
-        """Keep a record and its points; points that are there under other names stay."""
+        """Keep a record and its points; points of other metrics stay."""
         if points:
             arrays = {f"{name}/{kind}": array for name, pair in points.items() for kind, array in pair.items()}
             buffer = io.BytesIO()
@@ -133,9 +133,9 @@ class Store:
         return found if all(map(_are_points, found.values())) else {}
 
     def forget(self, contestant: Contestant, image: str) -> None:
-        """Remove all that is known and kept of an image through a contestant."""
+        """Remove record, points and files of an image through a contestant."""
         name = contestant.name
-        self._path("records", name, image, ".json").unlink(missing_ok=True)  # first: without it nothing is believed
+        self._path("records", name, image, ".json").unlink(missing_ok=True)  # first: the rest is read only with it
         self._path("points", name, image, ".npz").unlink(missing_ok=True)
         self._file(contestant, image).unlink(missing_ok=True)
         self._image(name, image).unlink(missing_ok=True)
@@ -149,17 +149,17 @@ class Store:
         self._write(self._image(contestant, image), image_bytes(pixels, ".png"))
 
     def keep_original(self, image: str, pixels: Tensor) -> None:
-        """Keep what was coded, RGB (3, H, W) in [0, 1]."""
+        """Keep an original, RGB (3, H, W) in [0, 1]."""
         self._write(self._original(image), image_bytes(pixels, ".png"))
 
     def forget_other_original(self, image: str, pixels: Tensor) -> None:
-        """Remove the kept original of an image where it is not RGB (3, H, W) in [0, 1] of these pixels."""
+        """Remove the kept original of an image where its pixels, RGB (3, H, W) in [0, 1], are other ones."""
         path = self._original(image)
         if (kept := _kept(path)) is None or not torch.equal(kept, pixels):
             path.unlink(missing_ok=True)
 
     def image(self, contestant: str, image: str) -> Tensor | None:
-        """Return a kept restored image, RGB (3, H, W) in [0, 1]; None where there is none, or a damaged one."""
+        """Return a kept restored image, RGB (3, H, W) in [0, 1]; None where it is missing or damaged."""
         return _kept(self._image(contestant, image))
 
     def image_path(self, contestant: str, image: str) -> str | None:
@@ -182,7 +182,7 @@ class Store:
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
                 return dict(arrays)
-        except Exception:  # missing, or damaged, of which zip, zlib and numpy tell in many ways
+        except Exception:  # missing or damaged, for which zip, zlib and numpy raise many types
             return {}
 
     def _file(self, contestant: Contestant, image: str) -> Path:
@@ -203,7 +203,7 @@ class Store:
 
 
 def _kept(path: Path) -> Tensor | None:
-    """Return an image, RGB (3, H, W) in [0, 1]; None where there is none, or a damaged one."""
+    """Return an image, RGB (3, H, W) in [0, 1]; None where it is missing or damaged."""
     try:
         return read_image(path, max_pixels=MAX_SIDE**2)
     except ImageError:

@@ -1,0 +1,124 @@
+"""A plan as one process carries it out: what is built of it, once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+
+from ulcompress.codec import Codec
+from ulcompress.evaluation.anchors import ANCHORS, Anchor
+from ulcompress.evaluation.measuring.contestants import AnchorContestant, CodecContestant, Contestant
+from ulcompress.evaluation.measuring.groups import groups
+from ulcompress.evaluation.measuring.plan import Plan, refuse_duplicates
+from ulcompress.evaluation.metrics import Metric, Missing, build, known_names
+from ulcompress.evaluation.results.published import datasets
+from ulcompress.functional.devices import check_device
+from ulcompress.losses import FeatureDistance
+from ulcompress.optimization import OnlineOptimizer
+from ulcompress.pretrained import load, locate, metadata
+
+
+class Evaluation:
+    """The contestants and metrics of a plan in one of the processes that share its images.
+
+    Processes exchange plans, which are plain data; each builds its own evaluation and uses it from the first image to
+    the results.
+    """
+
+    def __init__(self, plan: Plan, *, rank: int = 0, world: int = 1, device: str | None = None):
+        """Build the codecs' contestants, each followed by the anchors that are matched to it.
+
+        Codecs are loaded, and metrics are built, when they are first used.
+
+        Args:
+            plan: What is evaluated.
+            rank: Number of this process, from 0.
+            world: How many processes share the images.
+            device: Torch device of this process; None takes the plan's.
+
+        Raises:
+            ValueError: Two contestants have one name, or an anchor is unknown or cannot be used on this machine.
+        """
+        self.plan = plan
+        self.device = device or plan.device
+        self.share = groups(plan.images, plan.batch)[rank::world]
+        self.contestants = self._contestants()
+        refuse_duplicates("contestants", [contestant.name for contestant in self.contestants])
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """The metrics that can be applied."""
+        return self._metrics[0]
+
+    @property
+    def missing(self) -> list[Missing]:
+        """The metrics whose weights are missing."""
+        return self._metrics[1]
+
+    @cached_property
+    def _metrics(self) -> tuple[list[Metric], list[Missing]]:
+        plan = self.plan
+        return build(plan.metrics, plan.weights, self.device, trust_networks=plan.trust_networks)
+
+    def check(self) -> None:
+        """Raise ValueError, in one line, for what can be known to fail before anything is measured."""
+        plan = self.plan
+        curves = dict.fromkeys(contestant.curve for contestant in self.contestants)
+        if plan.reference is not None and plan.reference not in curves:
+            raise ValueError(f"got the reference {plan.reference!r}; the curves are {', '.join(curves)}")
+        if plan.dataset is not None and plan.dataset not in datasets():
+            raise ValueError(f"got the data set {plan.dataset!r}; numbers are published for {', '.join(datasets())}")
+        known_names(plan.metrics, plan.weights)
+        check_device(plan.device)
+        without = {name for setting in plan.settings for name in setting.without}
+        rate = max((setting.rate or 1 for setting in plan.settings), default=1)
+        for codec in (codec for curve in plan.curves for codec in curve.codecs):
+            metadata(locate(codec))  # raises for weights that are missing or cut short
+            if without or rate > 1:
+                _check_coding(load(codec, encoder_only=True, trust=plan.trust), codec, without, rate)
+
+    def _contestants(self) -> list[Contestant]:
+        plan, optimizer = self.plan, _optimizer(self.plan)
+        anchors = [_anchor(name) for name in plan.anchors]
+        found: list[Contestant] = []
+        for curve in plan.curves:
+            for codec in curve.codecs:
+                for setting in plan.settings:
+                    ours = CodecContestant(
+                        codec=codec,
+                        curve=curve.name,
+                        setting=setting,
+                        device=self.device,
+                        optimizer=optimizer,
+                        trust=plan.trust,
+                        max_pixels=plan.max_pixels,
+                    )
+                    found += [ours, *(AnchorContestant(anchor=a, matched_to=ours.name) for a in anchors)]
+        return found
+
+
+def _optimizer(plan: Plan) -> OnlineOptimizer | None:
+    if not any(setting.online for setting in plan.settings):
+        return None
+    perceptual = FeatureDistance(weights=plan.online_perceptual) if plan.online_perceptual else None
+    return OnlineOptimizer(variables=plan.online_variables, perceptual=perceptual)
+
+
+def _anchor(name: str) -> Anchor:
+    if name not in ANCHORS:
+        raise ValueError(f"got the anchor {name!r}; known are {', '.join(ANCHORS)}")
+    anchor = ANCHORS[name]()
+    anchor.check()
+    return anchor
+
+
+def _check_coding(loaded: Codec, codec: str, names: Iterable[str], rate: int) -> None:
+    """Raise ValueError for streams that a codec does not send, and for a rate that it does not have."""
+    try:
+        loaded.quantizer.check_rate(rate)
+    except ValueError as error:
+        raise ValueError(f"{error}: {codec}") from error
+    sent = [name for name, conditioner in loaded.conditioners.items() if conditioner.sends]
+    for name in sorted(set(names) - set(sent)):
+        streams = ", ".join(sent) or "no side information"
+        raise ValueError(f"this codec sends no {name!r}; it sends {streams}: {codec}")
