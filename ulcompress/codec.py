@@ -1,9 +1,7 @@
 """The codec: its parts, their training step, and compression and decompression with them."""
 
 import hashlib
-import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, final
 
 import torch
@@ -21,7 +19,7 @@ from ulcompress.functional.limits import MAX_PIXELS
 from ulcompress.functional.padding import pad_to_minimum, pad_to_multiple
 from ulcompress.part import Part, loadable
 from ulcompress.quantizers import Quantizer
-from ulcompress.records import Code, CodecOutput, Condition, Source, StreamSpec
+from ulcompress.records import Code, CodecOutput, Condition, Source
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -296,20 +294,10 @@ class Codec(Part):
         for conditioner in self.conditioners.values():
             conditioner.prepare(captions)
 
-    def streams(self) -> list[StreamSpec | None]:
-        """Return how each stream is read by tables, in the order of the payload; None where these do not suffice."""
-        specs = []
-        for name, conditioner in self.conditioners.items():
-            if conditioner.sends:
-                spec = conditioner.stream()
-                specs.append(spec and replace(spec.within(f"conditioning.{name}"), name=name))
-        spec = self.quantizer.stream()
-        return [*specs, spec and replace(spec.within("quantizer"), stride=self.encoder.stride)]
-
     @torch.inference_mode()
     def stream_bits(self, data: bytes, *, max_pixels: int = MAX_PIXELS) -> dict[str, float]:
         """Return the ideal bits of each stream of a file of this codec; BitstreamError as for `decompress`."""
-        return bitstream.network_stream_bits(
+        return bitstream.stream_bits(
             data,
             conditioning=self.conditioners,
             quantizer=self.quantizer,
@@ -319,13 +307,13 @@ class Codec(Part):
 
     @property
     def fingerprint(self) -> bytes:
-        """Three bytes that identify the codec in a file: a hash of the streams and of the weights in half precision.
+        """Three bytes by which a file names its codec: those that a saved codec states, whatever the code does.
 
-        Other arguments are not hashed: with a new default, or another number of steps, files stay readable.
+        Only a codec that was not saved yet computes them: of the encoder's stride, and of the names of the weights and
+        their values in half precision. Other arguments are left out: another number of steps orphans no file.
         """
         if self._fingerprint is None or self._fingerprint[1] != self._changes():
-            streams = [asdict(spec) if spec is not None else None for spec in self.streams()]
-            digest = hashlib.sha256(json.dumps([streams, self.encoder.stride]).encode())
+            digest = hashlib.sha256(str(self.encoder.stride).encode())
             for name, tensor in sorted(self.state_dict().items()):
                 value = tensor.detach().cpu()
                 value = value.half() if value.is_floating_point() else value

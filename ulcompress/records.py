@@ -171,22 +171,3 @@ class CodecOutput:
     """The decoder's estimate of the latent, (B, C, h, w)."""
     symbols: Any
     """The quantiser's symbols: a tensor (B, ...) or a record of such tensors."""
-
-
-@dataclass(frozen=True)
-class StreamSpec:
-    """How one stream can be read with integer tables alone, so that its size is known without a network."""
-
-    name: str
-    """Name of the stream, `text` for instance."""
-    table: str | int
-    """Name of the tensor that holds the counts of the symbols, relative to the part that returns this record; or the
-    number of equally likely symbols."""
-    stride: int | None = None
-    """A grid of one symbol every `stride` pixels; None for a sequence that the symbol 0 ends."""
-    limit: int = 0
-    """Longest sequence, the end not counted; a sequence of this length needs no end."""
-
-    def within(self, owner: str) -> StreamSpec:
-        """Return a copy for the part that owns the one whose table this is: names of tensors begin with `owner.`."""
-        return self if isinstance(self.table, int) else replace(self, table=f"{owner}.{self.table}")

@@ -10,7 +10,7 @@ from ulcompress.conditioning.byte_pairs import BytePairs
 from ulcompress.conditioning.text_coder import TextCoder
 from ulcompress.entropy import StaticEntropy, UniformEntropy
 from ulcompress.quantizers.base import Quantizer
-from ulcompress.records import Code, Quantized, StreamSpec
+from ulcompress.records import Code, Quantized
 
 FINGERPRINT = b"\x12\x34\x56"
 STRIDE = 64
@@ -43,6 +43,7 @@ class Caption(Conditioner):
     """A text."""
 
     provides = frozenset({"text"})
+    sends = True
 
     def __init__(self):
         super().__init__()
@@ -172,13 +173,11 @@ def test_a_few_bytes_do_not_ask_for_a_lot_of_work(parts):
     """Every way of reading sees it, before it has read more symbols than the bytes can hold."""
     quantizer = parts["quantizer"]
     rest = {"conditioning": parts["conditioning"], "quantizer": quantizer, "stride": STRIDE}
-    specs = [StreamSpec("spatial", 256, stride=STRIDE)]
     for payload in (b"\1", b"\xfe", bytes(range(1, 60))):
         data = forged(8192, 8192, payload)
         readers = {
             "read": lambda data=data: bitstream.read(data, fingerprint=FINGERPRINT, **rest),
-            "bits of networks": lambda data=data: bitstream.network_stream_bits(data, **rest),
-            "bits of tables": lambda data=data: bitstream.stream_bits(data, specs, {}.__getitem__),
+            "bits of streams": lambda data=data: bitstream.stream_bits(data, **rest),
         }
         for name, reader in readers.items():
             with pytest.raises(BitstreamError, match=f"payload of {len(payload)} bytes cannot hold the image"):
@@ -206,19 +205,12 @@ def test_sizes_that_do_not_fit_are_refused(parts, height, width):
         bitstream.write(code, **parts)
 
 
-def test_bits_of_streams_come_from_tables_alone(parts):
+def test_bits_of_streams_are_those_of_the_symbols(parts):
     code = code_of(parts)
     data = bitstream.write(code, **parts)
     coder, entropy = parts["conditioning"]["text"].coder, parts["quantizer"].entropy
-    tables = {"text/entropy.counts": coder.entropy.counts.numpy()}
-    if isinstance(entropy, StaticEntropy):
-        tables["grid"] = entropy.counts.numpy()
-    text = coder.stream("text")
-    specs = [
-        StreamSpec("text", f"text/{text.table}", limit=text.limit),
-        StreamSpec("spatial", "grid" if isinstance(entropy, StaticEntropy) else entropy.table, stride=STRIDE),
-    ]
-    bits = bitstream.stream_bits(data, specs, tables.__getitem__)
+    conditioning, quantizer = parts["conditioning"], parts["quantizer"]
+    bits = bitstream.stream_bits(data, conditioning=conditioning, quantizer=quantizer, stride=STRIDE)
     assert bits["text"] == pytest.approx(float(coder.bits([code.sides["text"]])), rel=1e-5)
     assert bits["spatial"] == pytest.approx(float(entropy.bits(code.symbols)), rel=1e-5)
     assert abs(sum(bits.values()) / 8 - len(bitstream.parse(data)[1])) <= 1

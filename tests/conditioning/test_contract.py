@@ -73,7 +73,6 @@ def test_it_keeps_the_contract(conditioner):
 
 def test_spatial_features_are_handed_on():
     assert SpatialFeatures()(None, FEATURES, Condition()).spatial is FEATURES
-    assert SpatialFeatures().stream() is None
 
 
 def test_the_base_is_clamped_but_for_training():

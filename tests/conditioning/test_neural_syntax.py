@@ -297,4 +297,3 @@ def test_it_is_built_again_from_its_configuration():
     image = images()
     assert torch.equal(encoded(rebuilt, image), encoded(conditioner, image))
     assert rebuilt.channels(320) == {"syntax": 6}
-    assert rebuilt.stream() is None

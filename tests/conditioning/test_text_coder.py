@@ -2,7 +2,6 @@ import random
 import re
 
 import pytest
-import torch
 
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.conditioning.byte_pairs import BytePairs
@@ -102,15 +101,6 @@ def test_rebuilt_coder_reads_what_was_written():
     rebuilt.load_state_dict(coder.state_dict())
     tokens = coder.tokens("A red dog is sitting.")
     assert rebuilt.text(rebuilt.read(ArithmeticDecoder(written(coder, tokens)))) == "A red dog is sitting."
-
-
-def test_stream_names_its_table():
-    coder = fitted()
-    stream = coder.stream("text")
-    assert (stream.name, stream.stride, stream.limit) == ("text", None, 32)
-    assert torch.equal(coder.state_dict()[stream.table], coder.entropy.counts)
-    uniform = TextCoder(vocabulary=BytePairs(vocabulary_size=256), entropy=UniformEntropy())
-    assert uniform.stream("text").table == 257
 
 
 def test_max_tokens_has_a_bound():

@@ -282,19 +282,6 @@ def test_a_vocabulary_that_no_training_makes_is_refused(merges, message, saved):
         load(saved)
 
 
-@pytest.mark.parametrize("streams", ["[", "3", "[{}]", '[{"name": "text", "table": 1e9}]', '[{"name": 3, "table": 2}]'])
-def test_streams_that_are_not_described_are_one_line(streams, saved, tiny_codec):
-    from safetensors.torch import load_file, save_file
-
-    from ulcompress.commands.inspection import describe
-
-    path = saved / "model.safetensors"
-    save_file(load_file(path), path, metadata={"fingerprint": tiny_codec.fingerprint.hex(), "streams": streams})
-    Path("a.ulc").write_bytes(tiny_codec.compress(torch.rand(3, 32, 32)))
-    with pytest.raises(ValueError, match="its streams are not described"):
-        describe(Path("a.ulc"), "codec")
-
-
 def test_rooms_of_a_codec_hold_parts_of_a_codec_alone():
     assert set(ROOMS) < set(TRAINING_ROOMS)
     with pytest.raises(ValueError, match="is no part that a codec has"):

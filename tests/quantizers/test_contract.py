@@ -1,5 +1,4 @@
 import inspect
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -143,14 +142,9 @@ def test_training_counts_the_symbols():
 
 
 @torch.no_grad()
-def test_the_stream_can_be_read_with_tables_alone(indexed):
+def test_the_bits_of_the_stream_are_those_of_the_symbols(indexed):
     quantized = indexed(features())
     code = Code(height=40, width=80, symbols=quantized.symbols, sides={})
     data = bitstream.write(code, conditioning={}, quantizer=indexed, fingerprint=b"abc")
-    spec = replace(indexed.stream(), stride=16)
-    bits = bitstream.stream_bits(data, [spec], lambda name: indexed.state_dict()[name].numpy())
+    bits = bitstream.stream_bits(data, conditioning={}, quantizer=indexed, stride=16)
     assert bits == {"spatial": pytest.approx(float(quantized.bits), rel=1e-4)}
-
-
-def test_other_streams_cannot(other):
-    assert other.stream() is None

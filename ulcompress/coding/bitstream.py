@@ -12,19 +12,17 @@ Without header only check and payload are stored; the check still covers the hea
 from __future__ import annotations
 
 from binascii import crc_hqx
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder, BitstreamError, SymbolTable
+from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder, BitstreamError
 from ulcompress.functional.division import ceil_div
 from ulcompress.functional.limits import MAX_PIXELS
-from ulcompress.records import Code, StreamSpec
+from ulcompress.records import Code
 
 if TYPE_CHECKING:  # so that a file can be inspected without torch
-    import numpy as np
-
     from ulcompress.conditioning.base import Conditioner
     from ulcompress.quantizers.base import Quantizer
 
@@ -151,19 +149,6 @@ def seed_of(payload: bytes) -> int:
 
 
 def stream_bits(
-    data: bytes, specs: Sequence[StreamSpec], counts: Callable[[str], np.ndarray], *, max_pixels: int = MAX_PIXELS
-) -> dict[str, float]:
-    """Return the ideal bits of each stream of a file, read with tables alone; `network_stream_bits` needs no tables.
-
-    `specs` are in the order of the streams; `counts` returns the int64 counts, (n,), of the table of a name.
-    BitstreamError as for `read`.
-    """
-    header, payload = parse(data, max_pixels=max_pixels)
-    coder = ArithmeticDecoder(payload)
-    return {spec.name: sum(_costs(spec, header, counts, coder)) for spec in specs}
-
-
-def network_stream_bits(
     data: bytes,
     *,
     conditioning: Mapping[str, Conditioner],
@@ -184,22 +169,6 @@ def network_stream_bits(
         read = coder.bits
     quantizer.read(coder, header.grid(stride))
     return bits | {"spatial": coder.bits - read}
-
-
-def _costs(
-    spec: StreamSpec, header: Header, counts: Callable[[str], np.ndarray], coder: ArithmeticDecoder
-) -> Iterator[float]:
-    """Read one stream; yield the ideal bits of each symbol."""
-    if isinstance(spec.table, str):
-        table = SymbolTable.from_counts(counts(spec.table))
-    else:
-        table = SymbolTable.uniform(spec.table)
-    rows, columns = (1, spec.limit) if spec.stride is None else header.grid(spec.stride)
-    for _ in range(rows * columns):
-        symbol = table.decode(coder)
-        yield table.bits(symbol)
-        if spec.stride is None and symbol == 0:
-            return
 
 
 def _payload_without_header(data: bytes, header: Header) -> bytes:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.part import Part
-from ulcompress.records import Condition, Source, StreamSpec
+from ulcompress.records import Condition, Source
 
 
 class Conditioner(Part, ABC):
@@ -70,10 +70,6 @@ class Conditioner(Part, ABC):
 
     def read(self, coder: ArithmeticDecoder) -> Any:
         """Read the side information of one image."""
-        return None
-
-    def stream(self) -> StreamSpec | None:
-        """Return how to read the stream with tables alone; None when they do not suffice."""
         return None
 
 

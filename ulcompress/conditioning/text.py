@@ -11,7 +11,7 @@ from ulcompress.conditioning.base import Conditioner
 from ulcompress.conditioning.text_coder import TextCoder
 from ulcompress.conditioning.text_encoder import TextEncoder
 from ulcompress.part import loadable
-from ulcompress.records import Condition, Source, StreamSpec
+from ulcompress.records import Condition, Source
 
 Tokens = list[list[int]]
 
@@ -98,8 +98,3 @@ class TextPrompt(Conditioner):
     def read(self, coder: ArithmeticDecoder) -> Tokens:
         """Read the caption of one image."""
         return [self.coder.read(coder)]
-
-    def stream(self) -> StreamSpec | None:
-        """Name the table of the text coder, if it has one."""
-        spec = self.coder.stream("text")
-        return None if spec is None else spec.within("coder")

@@ -8,7 +8,6 @@ from ulcompress.conditioning.byte_pairs import BytePairs
 from ulcompress.entropy.base import EntropyModel
 from ulcompress.entropy.static import StaticEntropy
 from ulcompress.part import Part, loadable
-from ulcompress.records import StreamSpec
 
 
 @loadable()
@@ -66,11 +65,6 @@ class TextCoder(Part):
                 break
             tokens.append(symbol - 1)
         return tokens
-
-    def stream(self, name: str) -> StreamSpec | None:
-        """Tell how to read the text with tables alone."""
-        table = self.entropy.table
-        return None if table is None else StreamSpec(name, table, limit=self.max_tokens).within("entropy")
 
     def _symbols(self, texts: list[list[int]]) -> Tensor:
         """Return the symbols of texts, one after another, (n,) int64."""

@@ -18,11 +18,6 @@ class EntropyModel(Part, ABC):
     def build(self, alphabet: int) -> None:
         """Allocate what depends on the number of different symbols."""
 
-    @property
-    @abstractmethod
-    def table(self) -> "str | int | None":
-        """Name of the buffer of counts, the alphabet of a uniform model, or None for a model that is no table."""
-
     @abstractmethod
     def observe(self, symbols: Tensor) -> None:
         """Take symbols of any shape into the statistics; called in training only, reduced over ranks."""

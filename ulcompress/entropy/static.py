@@ -37,11 +37,6 @@ class StaticEntropy(EntropyModel):
         # Counts start at one, so that a symbol that training never showed can still be coded.
         self.counts = torch.ones(alphabet, dtype=torch.int64)
 
-    @property
-    def table(self) -> str:
-        """Name of the buffer of counts."""
-        return "counts"
-
     def check_state(self) -> None:
         """Raise ValueError for counts that are no valid frequencies."""
         if self.counts is not None:

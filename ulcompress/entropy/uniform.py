@@ -24,11 +24,6 @@ class UniformEntropy(EntropyModel):
             raise ValueError(f"UniformEntropy got an alphabet of {alphabet}; give at most {TOTAL} symbols")
         self._symbols = SymbolTable.uniform(alphabet)
 
-    @property
-    def table(self) -> int:
-        """The number of symbols."""
-        return len(self._built())
-
     def observe(self, symbols: Tensor) -> None:
         """Take nothing: there are no statistics."""
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-from ulcompress.coding.arithmetic import TOTAL
-from ulcompress.coding.bitstream import MAX_SIDE
-from ulcompress.records import StreamSpec
 
 try:
     import fcntl
@@ -22,8 +17,6 @@ CONFIGURATION, WEIGHTS, CARD = FILES = ("config.yaml", "model.safetensors", "REA
 STAGED, UPDATE = ".new", ".update"
 """Folders in the directory: of an update that is being written, and of a complete one, some of whose files may already
 have been moved into the directory."""
-LONGEST = 1 << 16
-"""The most symbols of a sequence without a grid."""
 
 
 def file_of(directory: Path, name: str) -> Path:
@@ -109,22 +102,3 @@ def metadata(directory: Path) -> dict[str, str]:
     if len(fingerprint) != 6 or set(fingerprint) - set("0123456789abcdef"):
         raise ValueError(f"{path} is damaged: its fingerprint is {fingerprint[:20]!r}, not six digits; get it again")
     return found
-
-
-def stream_specs(directory: Path) -> list[StreamSpec | None]:
-    """Return the descriptions of a codec directory's streams; ValueError where they are damaged."""
-    text = metadata(directory).get("streams", "[]")
-    try:
-        return [None if entry is None else _spec(entry) for entry in json.loads(text)]
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"{directory} is damaged: its streams are not described; get the codec again") from error
-
-
-def _spec(entry: dict) -> StreamSpec:
-    spec = StreamSpec(**entry)
-    table = 1 <= spec.table <= TOTAL if type(spec.table) is int else isinstance(spec.table, str)
-    stride = spec.stride is None or (type(spec.stride) is int and 1 <= spec.stride <= MAX_SIDE)
-    limit = type(spec.limit) is int and 0 <= spec.limit <= LONGEST
-    if not (isinstance(spec.name, str) and table and stride and limit):
-        raise ValueError(f"not a stream: {entry}")
-    return spec

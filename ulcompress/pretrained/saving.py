@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +20,7 @@ if TYPE_CHECKING:
 def save(codec: Codec, directory: str | Path, *, card: str = "") -> None:
     """Write a codec directory: configuration, weights in half precision, and a model card.
 
-    The safetensors metadata contain the fingerprint and the descriptions of the streams, so that a file can be
-    inspected without building the codec. An interruption leaves either the old codec or the new one.
+    The safetensors metadata contain the fingerprint. An interruption leaves either the old codec or the new one.
 
     Raises:
         ValueError: A weight is not finite, or too large for half precision.
@@ -35,11 +32,9 @@ def save(codec: Codec, directory: str | Path, *, card: str = "") -> None:
     for name, value in state.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise ValueError(f"{name} has weights that are not finite in half precision; take an earlier checkpoint")
-    streams = [asdict(spec) if spec is not None else None for spec in codec.streams()]
-    metadata = {"fingerprint": codec.fingerprint.hex(), "streams": json.dumps(streams)}
     with replaced(Path(directory)) as staged:
         OmegaConf.save(OmegaConf.create({"format": FORMAT, **codec.arguments()}), staged / CONFIGURATION)
-        save_file(state, staged / WEIGHTS, metadata=metadata)
+        save_file(state, staged / WEIGHTS, metadata={"fingerprint": codec.fingerprint.hex()})
         (staged / CARD).write_text(
             card or f"# A codec of ulcompress\n\nFingerprint `{codec.fingerprint.hex()}`.\n", encoding="utf-8"
         )

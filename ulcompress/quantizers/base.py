@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.part import Part
-from ulcompress.records import Quantized, StreamSpec
+from ulcompress.records import Quantized
 
 
 class Quantizer(Part, ABC):
@@ -69,10 +69,6 @@ class Quantizer(Part, ABC):
         Empty for a quantiser whose symbols have no finite range.
         """
         return []
-
-    def stream(self) -> StreamSpec | None:
-        """Tell how to read the stream with tables alone, the stride left to the codec; None where that cannot be."""
-        return None
 
     def check_rate(self, rate: int) -> None:
         """Raise ValueError where there is no such rate."""

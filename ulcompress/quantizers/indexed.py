@@ -7,7 +7,6 @@ from torch import Tensor
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.entropy import EntropyModel, StaticEntropy
 from ulcompress.quantizers.base import Quantizer
-from ulcompress.records import StreamSpec
 
 
 class IndexQuantizer(Quantizer):
@@ -38,8 +37,3 @@ class IndexQuantizer(Quantizer):
     def fixed_length_bits(self, rows: int, columns: int) -> list[float]:
         """Return the bits of one index for each position of a grid of this size."""
         return [rows * columns * log2(self.size)]
-
-    def stream(self) -> StreamSpec | None:
-        """Name the table of the entropy model, if it has one."""
-        table = self.entropy.table
-        return None if table is None else StreamSpec("spatial", table).within("entropy")
