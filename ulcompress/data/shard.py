@@ -40,7 +40,7 @@ class Shard(NamedTuple):
     """What is wrong with the end of the archive; None if nothing is."""
 
 
-class Header(NamedTuple):
+class MemberHeader(NamedTuple):
     """The description of one member."""
 
     name: PurePosixPath
@@ -101,7 +101,7 @@ class _Archive:
         self._length = path.stat().st_size
         self._next = 0
 
-    def headers(self) -> Iterator[Header]:
+    def headers(self) -> Iterator[MemberHeader]:
         """Yield the members up to the end marker or the end of the file."""
         extended: dict[str, str] = {}
         while (block := self._at(self._next, BLOCK)).strip(b"\0"):
@@ -121,7 +121,7 @@ class _Archive:
             self._advance(name, start, size)
             sparse = sparse or any(key.startswith("GNU.sparse.") for key in extended)
             link = extended.get("linkpath", info.linkname)
-            yield Header(PurePosixPath(name), link, info.type, sparse, Span(self._path, start, size))
+            yield MemberHeader(PurePosixPath(name), link, info.type, sparse, Span(self._path, start, size))
             extended = {}
 
     def complaint(self) -> str | None:
