@@ -42,7 +42,7 @@ def test_captions_come_without_images(folder, tmp_path):
 def test_a_training_says_how_many_images_have_captions(folder, tmp_path, caplog):
     (tmp_path / "0.txt").write_bytes("Köln".encode("latin-1"))
     (tmp_path / "1.txt").write_text(" \n")
-    with caplog.at_level("INFO"), pytest.warns(UserWarning, match=r"0\.png is not UTF-8 and .*; so for 0 more"):
+    with caplog.at_level("INFO"), pytest.warns(UserWarning, match=r"0\.png is not UTF-8 and .*; save it as UTF-8$"):
         ImageDataModule(train=folder).train_captions()
     assert "4 of 5 training images have captions." in caplog.text
 

@@ -23,7 +23,10 @@ def configuration_error(error: Exception) -> str:
 
 def _choices(key: str) -> str:
     slot = key.split(".")[-1]
-    names = sorted(cls.__name__ for cls in _subclasses(Part) if slot in _slots(cls) and not inspect.isabstract(cls))
+    ours = (
+        cls for cls in _subclasses(Part) if cls.__module__.startswith("ulcompress.") and not inspect.isabstract(cls)
+    )
+    names = sorted(cls.__name__ for cls in ours if slot in _slots(cls))
     fitting = f"choose {' or '.join(names)}, or give" if names else "give"
     return f"{fitting} the import path of a fitting class"
 
