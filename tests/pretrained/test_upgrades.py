@@ -257,3 +257,13 @@ def test_weights_of_the_consistency_branch_belong_to_the_denoiser():
     assert upgraded.keys() == set(renamed.values())
     for old, new in renamed.items():
         assert upgrade_keys({old: value}) == {new: value}
+
+
+@pytest.mark.parametrize("name", ["LatentDiffusionDecoder", "ConsistencyGuidedDecoder"])
+@pytest.mark.parametrize(
+    "arguments",
+    [{"init_args": [1]}, {"init_args": "abc"}, {"init_args": {"denoiser": {"init_args": 5, "class_path": "UNet"}}}],
+)
+def test_damaged_arguments_are_one_line(name, arguments):
+    with pytest.raises(ValueError, match=f"^the arguments of {name}, a part of an earlier format, are damaged$"):
+        upgrade_config({"decoder": {"class_path": f"ulcompress.decoders.{name}", **arguments}})

@@ -72,8 +72,12 @@ def _upgraded(config: dict[str, Any], path: Path) -> dict[str, Any]:
     """Return a codec's configuration, of any earlier format, in the present format; ValueError for a later one."""
     written = config.get("format", 1)
     if type(written) is not int or not 1 <= written <= FORMAT:
-        raise ValueError(f"{path} has the format {written!r}, this version reads 1 to {FORMAT}; update ulcompress")
-    return upgrade_config({name: value for name, value in config.items() if name != "format"})
+        stated = str(written)[:20] if isinstance(written, int) else f"a {type(written).__name__}"
+        raise ValueError(f"{path} states the format {stated}, this version reads 1 to {FORMAT}; update ulcompress")
+    try:
+        return upgrade_config({name: value for name, value in config.items() if name != "format"})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; get the codec again") from error
 
 
 @contextmanager

@@ -17,14 +17,21 @@ Config = dict[str, Any]
 
 
 def upgrade_config(config: Any) -> Any:
-    """Return a copy of plain data with all parts of earlier formats in their present form."""
+    """Return a copy of plain data with all parts of earlier formats in their present form.
+
+    Raises:
+        ValueError: The arguments of a part of an earlier format are not what that part had.
+    """
     if isinstance(config, list):
         return [upgrade_config(item) for item in config]
     if not isinstance(config, Mapping):
         return config
     name = _class_name(config)
     if name in UPGRADES:
-        config = UPGRADES[name](dict(config.get("init_args") or {}))
+        try:
+            config = UPGRADES[name](dict(config.get("init_args") or {}))
+        except (TypeError, ValueError, AttributeError, KeyError) as error:  # plain data of any kind may be in them
+            raise ValueError(f"the arguments of {name}, a part of an earlier format, are damaged") from error
     elif name in MOVED and "." in config["class_path"]:
         config = {**config, "class_path": f"{MOVED[name]}.{name}"}
     return {key: upgrade_config(value) for key, value in config.items()}
