@@ -77,8 +77,10 @@ def _similarity(one: Tensor, other: Tensor, alpha: Tensor, beta: Tensor) -> Tens
     one, other = one.flatten(2), other.flatten(2)
     mean, other_mean = one.mean(2), other.mean(2)
     texture = (2 * mean * other_mean + STABLE) / (mean.square() + other_mean.square() + STABLE)
-    variances = one.var(2, correction=0) + other.var(2, correction=0)
-    covariance = (one * other).mean(2) - mean * other_mean
+    # Centred first: the difference of two large means would not be 0 for equal images.
+    one, other = one - mean[..., None], other - other_mean[..., None]
+    variances = one.square().mean(2) + other.square().mean(2)
+    covariance = (one * other).mean(2)
     structure = (2 * covariance + STABLE) / (variances + STABLE)
     return texture @ alpha + structure @ beta
 
