@@ -54,8 +54,8 @@ class DISTS(PerceptualDistance):
         image, reference = (pad_to_minimum(each, SMALLEST_SIDE) for each in (image, reference))
         weights = zip(self.alpha.split(CHANNELS), self.beta.split(CHANNELS), strict=True)
         pairs = zip(self._maps(image), self._maps(reference), strict=True)
-        terms = [_similarity(*pair, *each) for pair, each in zip(pairs, weights, strict=True)]
-        return 1 - torch.stack(terms).sum(0)
+        terms = [_distance(*pair, *each) for pair, each in zip(pairs, weights, strict=True)]
+        return torch.stack(terms).sum(0)
 
     def _maps(self, images: Tensor) -> Iterator[Tensor]:
         yield images
@@ -72,8 +72,8 @@ class DISTS(PerceptualDistance):
         return (F.conv2d(maps.square(), window, stride=2, padding=1, groups=channels) + 1e-12).sqrt()
 
 
-def _similarity(one: Tensor, other: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
-    """Return the weighted similarity of means (texture) and of covariances (structure) of two maps, (B,)."""
+def _distance(one: Tensor, other: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
+    """Return the weighted distance of means (texture) and of covariances (structure) of two maps, (B,)."""
     one, other = one.flatten(2), other.flatten(2)
     mean, other_mean = one.mean(2), other.mean(2)
     texture = (2 * mean * other_mean + STABLE) / (mean.square() + other_mean.square() + STABLE)
@@ -82,7 +82,8 @@ def _similarity(one: Tensor, other: Tensor, alpha: Tensor, beta: Tensor) -> Tens
     variances = one.square().mean(2) + other.square().mean(2)
     covariance = (one * other).mean(2)
     structure = (2 * covariance + STABLE) / (variances + STABLE)
-    return texture @ alpha + structure @ beta
+    # The weights of all maps sum to 1, so the sum of the differences is 1 minus that of the similarities.
+    return (1 - texture) @ alpha + (1 - structure) @ beta
 
 
 def _weights_of_channels() -> tuple[Tensor, Tensor]:
