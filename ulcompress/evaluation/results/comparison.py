@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import bjontegaard
 import numpy as np
@@ -122,7 +123,7 @@ def _means(curve: np.ndarray) -> np.ndarray:
 
 
 def _by_rate(curve: np.ndarray) -> np.ndarray:
-    return curve[:, np.argsort(_means(curve)[0])] if curve.size else curve
+    return curve[:, np.argsort(_means(curve)[0], kind="stable")] if curve.size else curve
 
 
 def _matched(base: np.ndarray, variant: np.ndarray) -> tuple[str, tuple[np.ndarray, np.ndarray]]:
@@ -199,9 +200,15 @@ def _interval(measure: Measure, base: np.ndarray, variant: np.ndarray, differenc
 def _variance(measure: Measure, base: np.ndarray, variant: np.ndarray, axis: int) -> float:
     """Return the variance of a difference over draws of seeds or of images; NaN where most have no difference."""
     count = base.shape[axis]
-    weights = np.random.default_rng(0).multinomial(count - 1, np.full(count, 1 / count), RESAMPLES) / (count - 1)
+    weights = _weights(count)
     other = SEEDS + IMAGES - axis
     drawn = [curve.mean(axis=other) @ weights.T for curve in (base, variant)]  # (2, points, draws)
     found = np.array([measure(drawn[0][..., draw], drawn[1][..., draw]) for draw in range(RESAMPLES)])
     known = found[np.isfinite(found)]
     return float(known.var()) if len(known) > RESAMPLES / 2 else math.nan
+
+
+@lru_cache(maxsize=4)
+def _weights(count: int) -> np.ndarray:
+    """Return how often each of so many is in a draw, over the size of that draw, (draws, count)."""
+    return np.random.default_rng(0).multinomial(count - 1, np.full(count, 1 / count), RESAMPLES) / (count - 1)
