@@ -514,7 +514,8 @@ def test_differences_to_a_point(plan):
     assert tiny["low"] < tiny["difference"] < tiny["high"] and tiny["kind"] == "equal rate" and tiny["images"] == 3
     text = summary_markdown(results)
     assert "Differences to tiny steps=1, with 95 % intervals over images" in text
-    assert f"| {tiny['low']:+.4f} to {tiny['high']:+.4f} | {tiny['wins']} of 3 |" in text
+    digits = 4 if max(abs(tiny["low"]), abs(tiny["high"])) < 1 else 2
+    assert f"| {tiny['low']:+.{digits}f} to {tiny['high']:+.{digits}f} | {tiny['wins']} of 3 |" in text
 
 
 def test_curves(tmp_path, monkeypatch):
