@@ -460,7 +460,7 @@ def test_results_are_written(plan):
     assert [path.name for path in written] == TABLES
     assert json.loads(written[0].read_text()) == results
     lines = written[1].read_text().splitlines()
-    assert len(lines) == 5 and lines[0].startswith("contestant,images,bytes,bpp")
+    assert len(lines) == 5 and lines[0].startswith("contestant,images,bytes,bpp,psnr,psnr 95 % low,")
     assert "| jpeg at tiny |" in written[3].read_text()
     assert {delta["reference"] for delta in results["bjontegaard"]} == {"tiny"}
     assert {delta["metric"]: "points" in delta["refused"] for delta in results["bjontegaard"]} == {

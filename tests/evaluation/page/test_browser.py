@@ -159,7 +159,7 @@ def test_differences_have_their_intervals_and_say_how_they_were_found(open_page)
         ["mini", "FID", "-4.00", "no interval", "", "+0.5 %", "equal rate"],
     ]
     assert tab.locator("#differences td.best").all_inner_texts() == ["+1.50"]
-    assert "more than avif, the reference" in tab.locator("#differences-hint").inner_text()
+    assert "minus that of the reference, avif" in tab.locator("#differences-hint").inner_text()
     assert "how it is between points" in tab.locator("#kinds").inner_text()
     assert open_page(change=lambda content: content | {"comparisons": []}).locator("#differences-section").is_hidden()
 

@@ -365,10 +365,10 @@ table(at("summary"), [
 const differences = data.comparisons.filter((row) => row.difference !== null);
 if (differences.length) {
   at("differences-section").hidden = false;
-  at("differences-hint").textContent = `What each has more than ${differences[0].reference}, the reference, in the unit of the metric, with 95 % intervals of that difference over the images, which both have coded: where an interval holds no zero, other images of the same kind would hardly turn the sign. A metric of a whole set has no interval. Bits: how many more the codec takes.`;
+  at("differences-hint").textContent = `The value of each codec minus that of the reference, ${differences[0].reference}, in the unit of the metric. The 95 % interval is of that difference over images: where it does not contain zero, other images of the same kind are unlikely to change the sign. A metric of a whole set has no interval. Bits: how many more than the reference the codec takes.`;
   const digits = (row) => { const size = Math.max(...[row.difference, row.low, row.high].map(Math.abs)); return size < 1 ? 4 : size < 1000 ? 2 : 0; };
   const sign = (row, end) => `${row[end] > 0 ? "+" : ""}${row[end].toFixed(digits(row))}`;
-  const good = (row) => (row.low === null ? false : metricOf[row.metric].better === "higher" ? row.low > 0 : row.high < 0);
+  const good = (row) => (row.low === null || row.kind === "other rate" ? false : metricOf[row.metric].better === "higher" ? row.low > 0 : row.high < 0);
   table(at("differences"), [
     { label: "codec", text: true, value: (row) => row.name, show: (row) => row.name },
     { label: "metric", text: true, value: (row) => metricOf[row.metric].label, show: (row) => metricOf[row.metric].label },
