@@ -80,10 +80,14 @@ def test_what_was_not_asked_for_is_not_even_imported(key, value, message, tiny_c
 
 
 def test_sources_must_be_those_that_were_asked_for(tiny_codec, squeezenet):
-    checkpoint, asked = recorded(CodecModule(codec=tiny_codec, loss=CodecLoss(perceptual=FeatureDistance(weights=squeezenet))))
+    checkpoint, asked = recorded(
+        CodecModule(codec=tiny_codec, loss=CodecLoss(perceptual=FeatureDistance(weights=squeezenet)))
+    )
     check_hyperparameters(checkpoint, asked)
     with pytest.raises(ValueError, match=r"model\.loss\.perceptual\.weights is .*give the same option if you want it"):
-        check_hyperparameters(checkpoint, change(asked, "init_args.loss.perceptual.init_args.weights", "other.safetensors"))
+        check_hyperparameters(
+            checkpoint, change(asked, "init_args.loss.perceptual.init_args.weights", "other.safetensors")
+        )
 
 
 def test_a_part_of_the_user_is_continued_where_it_is_named(tiny_codec):
