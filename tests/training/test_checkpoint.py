@@ -11,7 +11,7 @@ from ulcompress.commands.main import run
 from ulcompress.encoders import HyperEncoder
 from ulcompress.losses import FeatureDistance
 from ulcompress.pretrained import export
-from ulcompress.training import CodecModule
+from ulcompress.training import CodecLoss, CodecModule
 from ulcompress.training.checkpoint import check_hyperparameters
 
 TINY = str(Path(__file__).parent / "tiny.yaml")
@@ -64,9 +64,9 @@ def change(values, key, value):
         ("codec.quantizer.class_path", "stranger.Part", "model.codec.quantizer: 'stranger.Part' is not of ulcompress"),
         ("codec.decoder", "stranger.yaml", "model.codec.decoder: a part is"),
         ("optimizer", {"class_path": "stranger.Part"}, "Option 'class_path' is not accepted"),
-        ("perceptual", DISTANCE, "FeatureDistance is not declared"),
+        ("loss", {"perceptual": DISTANCE}, "FeatureDistance is not declared"),
         ("codec.autoencoder.init_args.pretrained", {"name": "a/b"}, "leads to code, files or models elsewhere"),
-        ("weights", {"perceptual": "${oc.env:HOME}"}, "model.weights.perceptual: expected float"),
+        ("loss", {"weights": {"perceptual": "${oc.env:HOME}"}}, "model.loss.weights.perceptual: expected float"),
     ],
 )
 def test_what_was_not_asked_for_is_not_even_imported(key, value, message, tiny_codec):
@@ -80,10 +80,14 @@ def test_what_was_not_asked_for_is_not_even_imported(key, value, message, tiny_c
 
 
 def test_sources_must_be_those_that_were_asked_for(tiny_codec, squeezenet):
-    checkpoint, asked = recorded(CodecModule(codec=tiny_codec, perceptual=FeatureDistance(weights=squeezenet)))
+    checkpoint, asked = recorded(
+        CodecModule(codec=tiny_codec, loss=CodecLoss(perceptual=FeatureDistance(weights=squeezenet)))
+    )
     check_hyperparameters(checkpoint, asked)
-    with pytest.raises(ValueError, match=r"model\.perceptual\.weights is .*give the same option if you want it"):
-        check_hyperparameters(checkpoint, change(asked, "init_args.perceptual.init_args.weights", "other.safetensors"))
+    with pytest.raises(ValueError, match=r"model\.loss\.perceptual\.weights is .*give the same option if you want it"):
+        check_hyperparameters(
+            checkpoint, change(asked, "init_args.loss.perceptual.init_args.weights", "other.safetensors")
+        )
 
 
 def test_a_part_of_the_user_is_continued_where_it_is_named(tiny_codec):
@@ -99,7 +103,7 @@ def test_a_part_of_the_user_is_continued_where_it_is_named(tiny_codec):
 def test_the_command_line_checks_what_it_continues(fit, squeezenet, tmp_path, monkeypatch):
     (tmp_path / "stranger.py").write_text("raise SystemExit('a module of a stranger was imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    distance = ["--model.perceptual", "FeatureDistance", "--model.perceptual.weights", squeezenet]
+    distance = ["--model.loss.perceptual", "FeatureDistance", "--model.loss.perceptual.weights", squeezenet]
     assert fit(1, *distance) is None
     assert fit(2, *distance, "--ckpt_path", "run/last.ckpt") is None
     content = torch.load("run/last.ckpt", weights_only=True)

@@ -88,7 +88,7 @@ def test_what_is_recorded_is_what_ran(named, images, tmp_path, monkeypatch, caps
         Path("run/last.ckpt").rename("hpc_ckpt_10.ckpt")
         Path("hpc_ckpt_9.ckpt").write_bytes(b"an older one")
     other = ["--model.optimizer.learning_rate", "0.5", "--model.codec.quantizer.codebook_size", "32"]
-    other += ["--model.weights", "{'diffusion': 3.0}"]
+    other += ["--model.loss.weights", "{'diffusion': 3.0}"]
     capsys.readouterr()
     assert run(arguments(images, "--trainer.max_steps", "2", "--ckpt_path", named, *other)) == 0
     told = [line for line in capsys.readouterr().err.splitlines() if "as in the checkpoint, not" in line]
@@ -97,7 +97,7 @@ def test_what_is_recorded_is_what_ran(named, images, tmp_path, monkeypatch, caps
     assert state["optimizer_states"][0]["param_groups"][0]["lr"] == 0.001
     assert state["hyper_parameters"]["optimizer"]["learning_rate"] == 0.001
     assert state["hyper_parameters"]["codec"]["quantizer"]["init_args"]["codebook_size"] == 16
-    assert state["hyper_parameters"]["weights"] is None
+    assert state["hyper_parameters"]["loss"] is None
 
 
 def test_last_before_the_first_training_and_without_a_place(images, tmp_path, monkeypatch, capsys):
@@ -153,12 +153,22 @@ def test_two_processes_share_their_statistics(images, tmp_path, monkeypatch):
         (["--model.codec.quantizer", "HyperEncoder"], "'HyperEncoder' is no part that fits here; choose Finite"),
         (["--model.codec.quantizer.codebook_size", "many"], "model.codec.quantizer.codebook_size: Expected a <class"),
         (["--model.codec.encoder.channels", "12"], "HyperEncoder gives 12 channels but VectorQuantizer takes 8"),
-        (["--model.autoencoder_checkpoint", "none.ckpt"], "no checkpoint 'none.ckpt'"),
-        (["--model.weights", "{difusion: 0}"], "there is no loss term 'difusion'; the terms are commitment, diffusion"),
+        (["--model.start.autoencoder", "none.ckpt"], "no checkpoint 'none.ckpt'"),
         (
-            ["--model.delays", "{perceptal: 5}"],
+            ["--model.loss.weights", "{difusion: 0}"],
+            "there is no loss term 'difusion'; the terms are commitment, diffusion",
+        ),
+        (
+            ["--model.loss.delays", "{perceptal: 5}"],
             "there is no loss term 'perceptal'; the terms are commitment, diffusion",
         ),
+        (
+            ["--model.start", "mini"],
+            "'mini' is no part that fits here; give its options: model.start.codec, model.start",
+        ),
+        (["--model.weights", "{diffusion: 2}"], "'weights' is now the option model.loss.weights"),
+        (["--model.perceptual.weights", "a"], "'perceptual' is now the option model.loss.perceptual"),
+        (["--model.codebook_batches", "3"], "'codebook_batches' is now the option model.preparation.batches"),
         (["--trainer.devices", "0"], "devices"),
     ],
 )
@@ -179,15 +189,15 @@ def test_a_misspelt_key_in_a_file(images, tmp_path, monkeypatch, capsys):
 def test_a_validation_takes_the_weights_that_are_named(images, tiny_codec, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     validate = ["validate", *arguments(images)[1:]]
-    assert run([*validate, "--model.start", "no-such-codec"]) == 1
+    assert run([*validate, "--model.start.codec", "no-such-codec"]) == 1
     assert "no codec 'no-such-codec'" in capsys.readouterr().err
-    assert run([*validate, "--model.autoencoder_checkpoint", "none.ckpt"]) == 1
+    assert run([*validate, "--model.start.autoencoder", "none.ckpt"]) == 1
     assert "no checkpoint 'none.ckpt'" in capsys.readouterr().err
     with torch.no_grad():
         tiny_codec.decoder.denoiser.network.conv_out.bias.fill_(100.0)
     save(tiny_codec, "start")
     for verb in ("validate", "test"):
-        assert run([verb, *arguments(images)[1:], "--model.start", "start"]) == 0
+        assert run([verb, *arguments(images)[1:], "--model.start.codec", "start"]) == 0
         row = next(line for line in capsys.readouterr().out.splitlines() if "val/diffusion" in line)
         assert float(row.strip("│ ").split("│")[-1].strip()) > 1000
 

@@ -79,7 +79,7 @@ class CodecCLI(LightningCLI):
             if taken.get(name) != value:
                 print(
                     f"ulcompress: {name} is {taken.get(name)}, as in the checkpoint, not {value}; to go on with "
-                    "other values, export the checkpoint and give the codec as --model.start",
+                    "other values, export the checkpoint and give the codec as --model.start.codec",
                     file=sys.stderr,
                 )
 

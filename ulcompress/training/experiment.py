@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from ulcompress.pretrained.upgrades import upgrade_config
+from ulcompress.pretrained.upgrades import upgrade_experiment
 
 _OPTIONS = ("-c", "--config")
 
@@ -37,5 +37,5 @@ def _text_or_path(path: str) -> str:
         experiment = yaml.safe_load(Path(path).read_bytes())
     except (OSError, ValueError, yaml.YAMLError):
         return path
-    upgraded = upgrade_config(experiment)
+    upgraded = upgrade_experiment(experiment)
     return path if upgraded == experiment else yaml.safe_dump(upgraded, sort_keys=False)

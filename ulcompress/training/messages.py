@@ -5,6 +5,10 @@ import re
 from collections.abc import Iterator
 
 from ulcompress.part import Part
+from ulcompress.pretrained.configuration import parameters
+from ulcompress.pretrained.upgrades import STAGE_OPTIONS
+
+_UNKNOWN = re.compile(r"(?:Option '|unrecognized arguments: --)(\w+)")
 
 
 def configuration_error(error: Exception) -> str:
@@ -18,6 +22,8 @@ def configuration_error(error: Exception) -> str:
     problem = re.split(r'Parser key "[^"]+":|Errors: - |Problem with given class_path \'[^\']+\':', text)[-1].strip()
     if name := re.search(r"Expected a dot import path string: (\S+)", problem):
         problem = f"{name[1]!r} is no part that fits here; {_choices(key)}"
+    if (option := _UNKNOWN.search(problem)) and key == "model" and option[1] in STAGE_OPTIONS:
+        problem = f"{option[1]!r} is now the option {key}.{STAGE_OPTIONS[option[1]]}"
     return f"{key}: {problem}" if key else problem
 
 
@@ -26,9 +32,12 @@ def _choices(key: str) -> str:
     ours = (
         cls for cls in _subclasses(Part) if cls.__module__.startswith("ulcompress.") and not inspect.isabstract(cls)
     )
-    names = sorted(cls.__name__ for cls in ours if slot in _slots(cls))
-    fitting = f"choose {' or '.join(names)}, or give" if names else "give"
-    return f"{fitting} the import path of a fitting class"
+    fitting = [cls for cls in ours if slot in _slots(cls)]
+    if len(fitting) == 1 and getattr(fitting[0], "__final__", False):
+        return f"give its options: {', '.join(f'{key}.{option}' for option in parameters(fitting[0]))}"
+    names = sorted(cls.__name__ for cls in fitting)
+    choices = f"choose {' or '.join(names)}, or give" if names else "give"
+    return f"{choices} the import path of a fitting class"
 
 
 def _slots(cls: type) -> set[str]:
