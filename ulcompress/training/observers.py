@@ -22,6 +22,7 @@ def default_callbacks(run: Run) -> Entries:
             "init_args": {
                 "dirpath": str(run.checkpoints),
                 "save_last": True,
+                "save_top_k": 0,
                 "every_n_train_steps": 500,
                 "enable_version_counter": False,
             },
