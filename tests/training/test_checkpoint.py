@@ -52,8 +52,8 @@ def change(values, key, value):
         ("codec.quantizer.init_args.codebook_size", 8, "model.codec.quantizer.codebook_size is 16 in the command and 8"),
         ("codec.conditioning.spatial", None, "model.codec.conditioning.spatial is SpatialFeatures in the command and None"),
         ("codec", 3, "model.codec is another part in the command and 3 in the checkpoint"),
-        ("perceptual", DISTANCE, "model.perceptual is None in the command and FeatureDistance"),
-        ("frozen", ["encoder"], "model.frozen is None in the command and ['encoder']"),
+        ("loss", {"perceptual": DISTANCE}, "model.loss.perceptual is None in the command and FeatureDistance"),
+        ("freezing", {"frozen": ["encoder"]}, "model.freezing.frozen is None in the command and ['encoder']"),
     ],
 )
 def test_other_parts_are_refused_and_not_even_imported(key, value, message, tiny_codec):
@@ -72,8 +72,8 @@ def test_other_parts_are_refused_and_not_even_imported(key, value, message, tiny
     [
         ("_class_path", "stranger.Module"),
         ("optimizer", {"learning_rate": 0.5}),
-        ("weights", {"perceptual": 2.0}),
-        ("start", "somewhere"),
+        ("loss", {"weights": {"perceptual": 2.0}}),
+        ("start", {"codec": "somewhere"}),
         ("codec.autoencoder.init_args.pretrained", {"name": "a/b"}),
     ],
 )
@@ -92,7 +92,7 @@ def test_an_option_that_the_code_had_not_yet_is_at_its_default(tiny_codec):
 def test_the_command_line_checks_what_it_continues(fit, squeezenet, tmp_path, monkeypatch):
     (tmp_path / "stranger.py").write_text("raise SystemExit('a module of a stranger was imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    distance = ["--model.perceptual", "FeatureDistance", "--model.perceptual.weights", squeezenet]
+    distance = ["--model.loss.perceptual", "FeatureDistance", "--model.loss.perceptual.weights", squeezenet]
     assert fit(1, *distance) is None
     assert fit(2, *distance, "--ckpt_path", "run/last.ckpt") is None
     content = torch.load("run/last.ckpt", weights_only=True)

@@ -93,7 +93,7 @@ def begun(request, images, tmp_path, monkeypatch, capsys):
 
 def test_what_is_recorded_is_what_runs(begun):
     optimizer = ["--model.optimizer.learning_rate", "0.5", "--model.optimizer.weight_decay", "0.25"]
-    assert begun(*optimizer, "--model.weights", "{'diffusion': 3.0}") == 0
+    assert begun(*optimizer, "--model.loss.weights", "{'diffusion': 3.0}") == 0
     state = checkpoint("run/last.ckpt")
     group = state["optimizer_states"][0]["param_groups"][0]
     assert (group["lr"], group["initial_lr"], group["weight_decay"]) == (0.5, 0.5, 0.25)
@@ -101,7 +101,7 @@ def test_what_is_recorded_is_what_runs(begun):
     recorded = yaml.safe_load(Path("runs/tiny/config.yaml").read_text())["model"]["init_args"]
     logged = yaml.safe_load(max(Path("log").glob("*/hparams.yaml")).read_text())
     for arguments_ in (state["hyper_parameters"], recorded, logged):
-        assert arguments_["optimizer"]["learning_rate"] == 0.5 and arguments_["weights"] == {"diffusion": 3.0}
+        assert arguments_["optimizer"]["learning_rate"] == 0.5 and arguments_["loss"]["weights"] == {"diffusion": 3.0}
 
 
 def test_another_codebook_is_one_clear_line(begun, capsys):
@@ -161,10 +161,10 @@ def test_two_processes_share_their_statistics(images, tmp_path, monkeypatch):
         (["--model.codec.quantizer", "HyperEncoder"], "'HyperEncoder' is no part that fits here; choose Finite"),
         (["--model.codec.quantizer.codebook_size", "many"], "model.codec.quantizer.codebook_size: Expected a <class"),
         (["--model.codec.encoder.channels", "12"], "HyperEncoder gives 12 channels but VectorQuantizer takes 8"),
-        (["--model.autoencoder_checkpoint", "none.ckpt"], "no checkpoint 'none.ckpt'"),
-        (["--model.weights", "{difusion: 0}"], "there is no loss term 'difusion'; the terms are commitment, diffusion"),
+        (["--model.start.autoencoder", "none.ckpt"], "no checkpoint 'none.ckpt'"),
+        (["--model.loss.weights", "{difusion: 0}"], "there is no loss term 'difusion'; the terms are commitment, diffusion"),
         (
-            ["--model.delays", "{perceptal: 5}"],
+            ["--model.loss.delays", "{perceptal: 5}"],
             "there is no loss term 'perceptal'; the terms are commitment, diffusion",
         ),
         (["--trainer.devices", "0"], "devices"),
@@ -187,14 +187,14 @@ def test_a_misspelt_key_in_a_file(images, tmp_path, monkeypatch, capsys):
 def test_a_validation_takes_the_weights_that_are_named(images, tiny_codec, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     validate = ["validate", *arguments(images)[1:]]
-    assert run([*validate, "--model.start", "no-such-codec"]) == 1
+    assert run([*validate, "--model.start.codec", "no-such-codec"]) == 1
     assert "no codec 'no-such-codec'" in capsys.readouterr().err
-    assert run([*validate, "--model.autoencoder_checkpoint", "none.ckpt"]) == 1
+    assert run([*validate, "--model.start.autoencoder", "none.ckpt"]) == 1
     assert "no checkpoint 'none.ckpt'" in capsys.readouterr().err
     with torch.no_grad():
         tiny_codec.decoder.denoiser.network.conv_out.bias.fill_(100.0)
     save(tiny_codec, "start")
     for verb in ("validate", "test"):
-        assert run([verb, *arguments(images)[1:], "--model.start", "start"]) == 0
+        assert run([verb, *arguments(images)[1:], "--model.start.codec", "start"]) == 0
         row = next(line for line in capsys.readouterr().out.splitlines() if "val/diffusion" in line)
         assert float(row.strip("│ ").split("│")[-1].strip()) > 1000

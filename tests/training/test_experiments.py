@@ -49,8 +49,8 @@ def here(tmp_path, monkeypatch, stable_diffusion, two_maps, save_layers):
 
 
 def fit(images, *options):
-    if any("codebook_batches" in Path(option).read_text() for option in options if option.endswith("cosines.yaml")):
-        options = (*options, "--model.codebook_batches", "2")
+    if any("preparation:" in Path(option).read_text() for option in options if option.endswith("cosines.yaml")):
+        options = (*options, "--model.preparation.batches", "2")
     assert run(["fit", *options, "--data.train", images, *STEP]) == 0
 
 
@@ -59,7 +59,7 @@ def test_one_step(path, images, squeezenet, here):
     text, weights, before = path.read_text(), [], {file.name for file in here.iterdir()}
     if "FeatureDistance" in text:
         distance = "perceptual" + ".first" * text.count("EitherDistance")
-        weights = [f"--model.{distance}.weights", squeezenet]
+        weights = [f"--model.loss.{distance}.weights", squeezenet]
     fit(images, "-c", str(path), *weights)
     place = Run(str(path.relative_to(ROOT).with_suffix("")))
     assert torch.load(place.last_checkpoint, weights_only=True)["global_step"] == 1
@@ -71,7 +71,7 @@ def test_one_step(path, images, squeezenet, here):
 def test_one_step_over_a_small_stand_in_of_a_published_base(base, images, squeezenet, here):
     (here / "base.yaml").write_text(STAND_IN.replace("BASE", SMALL_BASES[base]))
     decoder = "--model.codec.decoder"
-    small = [*("--model.perceptual.net", "squeeze", "--model.perceptual.weights", squeezenet)]
+    small = [*("--model.loss.perceptual.net", "squeeze", "--model.loss.perceptual.weights", squeezenet)]
     for part in ("denoiser", "denoiser.consistency"):
         small += [f"{decoder}.{part}.widths", "[8,8,8,8,8]", f"{decoder}.{part}.blocks", "1"]
     fit(images, "-c", str(LARGE), "-c", "base.yaml", *small)
@@ -95,7 +95,7 @@ def test_quality_and_base_can_be_chosen(capsys, monkeypatch):
 @pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_one_step_of_an_ablation(path, images, squeezenet, here):
     base = path.parents[1] / "mini.yaml"
-    fit(images, "-c", str(base), "-c", str(path), "--model.perceptual.weights", squeezenet)
+    fit(images, "-c", str(base), "-c", str(path), "--model.loss.perceptual.weights", squeezenet)
     # In a folder of its own: an ablation must not overwrite what it is compared with.
     saved = torch.load(Run(f"cgdm/mini+{path.stem}").last_checkpoint, weights_only=True)
     assert saved["global_step"] == 1
@@ -107,10 +107,10 @@ def test_one_step_of_an_ablation(path, images, squeezenet, here):
 def test_one_step_at_a_rate_with_lpips(images, squeezenet, here):
     """Above 0.05 bpp the rate files add LPIPS, and a decoder of 5 steps."""
     rate = ROOT / "perco/rates/0.1250.yaml"
-    lpips = ["--model.perceptual.net", "squeeze", "--model.perceptual.weights", squeezenet]
+    lpips = ["--model.loss.perceptual.net", "squeeze", "--model.loss.perceptual.weights", squeezenet]
     fit(images, "-c", str(ROOT / "perco/sd.yaml"), "-c", str(rate), *lpips)
     parameters = torch.load(Run("perco/sd+0.1250").last_checkpoint, weights_only=True)["hyper_parameters"]
-    assert parameters["perceptual"]["class_path"] == "ulcompress.losses.LPIPS"
+    assert parameters["loss"]["perceptual"]["class_path"] == "ulcompress.losses.LPIPS"
     assert parameters["codec"]["decoder"]["init_args"]["steps"] == 5
     assert parameters["codec"]["encoder"]["init_args"]["stride"] == 8
 

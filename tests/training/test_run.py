@@ -76,7 +76,7 @@ def test_a_run_of_another_configuration_is_not_overwritten(fit, capsys):
 
 
 def test_a_failed_run_says_why(fit):
-    assert fit("--model.weights", "{difusion: 0}") == 1
+    assert fit("--model.loss.weights", "{difusion: 0}") == 1
     record = Run("small/tiny").record
     assert record["state"] == "failed" and "no loss term 'difusion'" in record["error"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from ulcompress.pretrained.upgrades import upgrade_config
+from ulcompress.pretrained.upgrades import upgrade_experiment
 from ulcompress.training.observers import Entries, default_callbacks, default_loggers, merged, named
 from ulcompress.training.run import Run
 
@@ -149,7 +149,7 @@ def _contents(path: str) -> list[dict[str, Any]]:
     contents = [_parsed_file(file) for file in files_of(path)]
     if not all(isinstance(content, dict) for content in contents):
         return []
-    return [upgrade_config({key: value for key, value in content.items() if key != BASE}) for content in contents]
+    return [upgrade_experiment({key: value for key, value in content.items() if key != BASE}) for content in contents]
 
 
 def _parsed_file(path: str | Path) -> Any:
