@@ -14,7 +14,7 @@ import ulcompress
 from ulcompress import load
 from ulcompress.part import Part, loadable, sources_of
 from ulcompress.pretrained import build, save
-from ulcompress.pretrained.configuration import ROOMS, Checker
+from ulcompress.pretrained.configuration import Checker
 
 UNDECLARED = {
     "AbsentDecoder",

@@ -81,7 +81,7 @@ def test_half_a_checkpoint_is_one_clear_line(named, images, tmp_path, monkeypatc
 
 @pytest.fixture(params=["run/last.ckpt", "last", "hpc"])
 def begun(request, images, tmp_path, monkeypatch, capsys):
-    """Return a function that continues a training of one step by another, from its checkpoint under each of its names."""
+    """Return a function that continues a training by a step, from its checkpoint under each of its names."""
     monkeypatch.chdir(tmp_path)
     assert run(arguments(images, "--trainer.max_steps", "1")) == 0
     if request.param == "hpc":
@@ -162,7 +162,10 @@ def test_two_processes_share_their_statistics(images, tmp_path, monkeypatch):
         (["--model.codec.quantizer.codebook_size", "many"], "model.codec.quantizer.codebook_size: Expected a <class"),
         (["--model.codec.encoder.channels", "12"], "HyperEncoder gives 12 channels but VectorQuantizer takes 8"),
         (["--model.start.autoencoder", "none.ckpt"], "no checkpoint 'none.ckpt'"),
-        (["--model.loss.weights", "{difusion: 0}"], "there is no loss term 'difusion'; the terms are commitment, diffusion"),
+        (
+            ["--model.loss.weights", "{difusion: 0}"],
+            "there is no loss term 'difusion'; the terms are commitment, diffusion",
+        ),
         (
             ["--model.loss.delays", "{perceptal: 5}"],
             "there is no loss term 'perceptal'; the terms are commitment, diffusion",

@@ -62,7 +62,9 @@ def test_an_experiment_is_laid_over_its_base(write, tmp_path):
     assert [yaml.safe_load(word) for word in words[2::2]] == [{"data": {"crop": 64}}, {"data": {"batch_size": 3}}]
 
 
-@pytest.mark.parametrize(("text", "message"), [("base: a.yaml", "is its own `base`"), ("base: b.yaml", "which is no file")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("base: a.yaml", "is its own `base`"), ("base: b.yaml", "which is no file")]
+)
 def test_a_base_that_cannot_be_is_one_clear_line(write, text, message):
     write("a.yaml", text)
     with pytest.raises(ValueError, match=message):

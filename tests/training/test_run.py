@@ -75,10 +75,41 @@ def test_a_run_of_another_configuration_is_not_overwritten(fit, capsys):
     assert place.record["step"] == 2
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--model.loss.weights", "{difusion: 0}"),
+        ("--model.start.codec", "no-such-codec"),
+        ("--model.start.autoencoder", "none.ckpt"),
+        ("--trainer.max_step", "3"),
+    ],
+)
+def test_what_is_wrong_is_found_before_anything_begins(wrong, fit):
+    assert fit(*wrong) == 1
+    assert not Path("runs").exists()
+
+
 def test_a_failed_run_says_why(fit):
-    assert fit("--model.loss.weights", "{difusion: 0}") == 1
+    assert fit("--data.batch_size", "1000") == 1
     record = Run("small/tiny").record
-    assert record["state"] == "failed" and "no loss term 'difusion'" in record["error"]
+    assert record["state"] == "failed" and "less than one batch of 1000" in record["error"]
+
+
+@pytest.mark.parametrize(
+    ("word", "choices"),
+    [
+        ("--trainer.callbacks.mine", ("GradientNorm", "ModelCheckpoint", "RateLogger")),
+        ("--trainer.logger.mine", ("CSVLogger", "WandbLogger")),
+        ("--model.codec.quantizer.entropy", ("StaticEntropy or UniformEntropy",)),
+        ("--model.codec.conditioning.mine", ("NeuralSyntax", "TextPrompt")),
+        ("--model.loss.perceptual", ("FeatureDistance", "LPIPS")),
+        ("--model", ("AutoencoderModule or CodecModule",)),
+    ],
+)
+def test_unknown_names_list_what_there_is(word, choices, fit, capsys):
+    assert fit(word, "Nonsense") == 1
+    line = said(capsys)
+    assert "'Nonsense' is no part that fits here; choose " in line and all(choice in line for choice in choices)
 
 
 @pytest.mark.parametrize("name", ["../a", "/a", "", "a/../../b"])
@@ -95,11 +126,13 @@ def test_entries_of_the_record_change_one_by_one(tmp_path):
     record = json.loads((tmp_path / "a/b/run.json").read_text())
     assert (record["state"], record["seed"], record["wandb_id"]) == ("running", 3, "abc")
     assert place.differences({"seed_everything": 3, "trainer": {"max_steps": 1}, "ckpt_path": None}) == {}
-    assert place.differences({"trainer": {"max_steps": 2}}) == {"trainer.max_steps": (1, 2), "seed_everything": (3, None)}
+    changed = place.differences({"trainer": {"max_steps": 2}})
+    assert changed == {"trainer.max_steps": (1, 2), "seed_everything": (3, None)}
 
 
 @pytest.mark.parametrize(
-    ("error", "state"), [(SystemExit(143), "interrupted"), (KeyboardInterrupt(), "interrupted"), (OSError("full"), "failed")]
+    ("error", "state"),
+    [(SystemExit(143), "interrupted"), (KeyboardInterrupt(), "interrupted"), (OSError("full"), "failed")],
 )
 def test_the_state_follows_how_a_run_ends(error, state, tmp_path):
     place = Run("a", tmp_path)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
@@ -18,6 +19,8 @@ HIGHEST_PSNR = 100.0
 WATCHED = 100
 """Batches, in one of which every trained parameter should get a gradient: what is drawn for a batch, such as its rate,
 may leave some out."""
+ACCUMULATION = "accumulate_grad_batches"
+"""Key of a checkpoint for the batches of an optimiser step."""
 
 
 class TrainingModule(Configurable, LightningModule):
@@ -48,6 +51,9 @@ class TrainingModule(Configurable, LightningModule):
         self._watched = 0
         self._idle: set[str] = set()
 
+    def check(self) -> None:
+        """Raise ValueError for what a new training would find out only after it has begun, such as missing weights."""
+
     def trained_parameters(self) -> list[nn.Parameter]:
         """The parameters that the optimiser changes."""
         return [p for p in self.parameters() if p.requires_grad]
@@ -57,6 +63,17 @@ class TrainingModule(Configurable, LightningModule):
         configured = self.optimizer.configure(self.trained_parameters())
         self._options = Options.of(configured)
         return configured
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep how many batches make a step."""
+        checkpoint[ACCUMULATION] = self.trainer.accumulate_grad_batches
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Warn where another number of batches makes a step from now on."""
+        was = checkpoint.get(ACCUMULATION)
+        now = self._trainer.accumulate_grad_batches if self._trainer is not None else was
+        if was is not None and was != now:
+            rank_zero_warn(f"training continues with {ACCUMULATION} {now}, it began with {was}: the steps will differ")
 
     def on_train_start(self) -> None:
         """Let a continued training take its options of the optimiser, not those that the checkpoint has restored."""

@@ -71,8 +71,13 @@ class CodecModule(TrainingModule):
         self.freezing.set_modes(self.codec)
         return self
 
+    def check(self) -> None:
+        """Raise ValueError where weights of earlier stages are missing."""
+        self.start.check()
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remember that a training is continued."""
+        super().on_load_checkpoint(checkpoint)
         self._continued = True
 
     def _begin(self) -> None:

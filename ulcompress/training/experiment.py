@@ -96,7 +96,7 @@ class _Words:
             content = self._placed(content)
         else:
             content = merged(self.entries[slot] or self.defaults[slot], self._named(slot, content))
-        yield from (option, yaml.safe_dump(content, default_flow_style=True, width=1 << 20).removesuffix("\n...\n").strip())
+        yield from (option, _flow(content))
 
     def _text(self, experiment: dict[str, Any]) -> str:
         trainer = experiment.get("trainer")
@@ -125,7 +125,7 @@ class _Words:
 
 
 def files_of(path: str | Path) -> list[Path]:
-    """Return the files of an experiment, in the order in which they are merged: those over which it is laid, and itself.
+    """Return the files of an experiment in the order in which they are merged: those over which it is laid first.
 
     Raises:
         ValueError: A file is laid over itself, or over one that does not exist.
@@ -157,6 +157,11 @@ def _parsed_file(path: str | Path) -> Any:
         return yaml.safe_load(Path(path).read_bytes())
     except (OSError, ValueError, yaml.YAMLError):
         return None
+
+
+def _flow(content: Any) -> str:
+    """Return plain data as YAML in one line."""
+    return yaml.safe_dump(content, default_flow_style=True, width=1 << 20).removesuffix("\n...\n").strip()
 
 
 def _parsed(text: str) -> Any:

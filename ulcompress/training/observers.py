@@ -64,7 +64,7 @@ def named(parts: Any, defaults: Entries) -> Entries | None:
 
 
 def merged(earlier: Entries, later: Entries | None) -> Entries | None:
-    """Return entries over which those of a later file are laid; arguments of the same class are laid over each other."""
+    """Return entries over which those of a later file are laid, argument by argument where the class is the same."""
     if later is None:
         return None
     return {name: _laid(earlier.get(name), later[name]) if name in later else earlier[name] for name in earlier | later}

@@ -41,6 +41,7 @@ class Run:
 
     @property
     def folder(self) -> Path:
+        """Folder of everything."""
         return self.root / self.name
 
     @property
@@ -50,6 +51,7 @@ class Run:
 
     @property
     def last_checkpoint(self) -> Path:
+        """Checkpoint of the last step that was kept."""
         return self.checkpoints / "last.ckpt"
 
     @property
@@ -59,6 +61,7 @@ class Run:
 
     @property
     def reconstructions(self) -> Path:
+        """Folder of the pictures that callbacks write."""
         return self.folder / "reconstructions"
 
     @property
@@ -116,7 +119,7 @@ class Run:
         )
 
     def differences(self, configuration: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-        """Return the keys whose values differ: that of the record, and that of a configuration; None where it is absent."""
+        """Return the keys whose values differ, with that of the record and the other; None where one is absent."""
         recorded, asked = (dict(flat(self._portable(each))) for each in (self.configuration, configuration))
         return {
             key: (recorded.get(key), asked.get(key))
@@ -152,7 +155,7 @@ class Run:
 
 
 def flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values within nested dictionaries with their dotted keys; `init_args` is left out, as on a command line."""
+    """Yield the values within nested dictionaries by their keys on a command line, where `init_args` is left out."""
     if not isinstance(value, Mapping):
         yield key, value
         return
