@@ -76,6 +76,7 @@ class CodecCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Refuse to overwrite a run of another configuration."""
+        assert self.subcommand is not None
         self.resolved = yaml.safe_load(
             self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False, skip_link_targets=False)
         )
