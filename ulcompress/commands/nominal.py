@@ -15,6 +15,7 @@ from ulcompress.part import class_of
 from ulcompress.pretrained.upgrades import upgrade_experiment
 from ulcompress.quantizers import Quantizer
 from ulcompress.training import CodecModule
+from ulcompress.training.experiment import files_of
 from ulcompress.training.messages import configuration_error
 
 SIZES = ((512, 512), (768, 512))
@@ -62,7 +63,7 @@ def _codec_of(paths: Sequence[Path]) -> dict[str, Any]:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(CodecModule, "model")
     merged: Namespace | None = None
-    for path in paths:
+    for path in (file for each in paths for file in files_of(each)):
         model = upgrade_experiment(read_yaml(path, kind="experiment", section="model")).get("model")
         if model is None:
             continue

@@ -4,6 +4,7 @@ from ulcompress.training.codec import CodecModule
 from ulcompress.training.codec_loss import CodecLoss
 from ulcompress.training.coded_image import CodedImage
 from ulcompress.training.freezing import Freezing
+from ulcompress.training.interruption import InterruptionCheckpoint
 from ulcompress.training.optimizer import WarmupAdamW
 from ulcompress.training.parts import import_parts
 from ulcompress.training.preparation import Preparation
@@ -16,6 +17,7 @@ __all__ = [
     "CodecModule",
     "CodedImage",
     "Freezing",
+    "InterruptionCheckpoint",
     "Preparation",
     "Start",
     "WarmupAdamW",

@@ -19,6 +19,8 @@ class AutoencoderModule(TrainingModule):
     Source: Rombach et al., CVPR 2022, section 3.1 and appendix G; the weight of the adversarial term is constant here.
     """
 
+    fixed = ("autoencoder", "loss.perceptual", "loss.adversarial")
+
     def __init__(
         self,
         *,

@@ -6,18 +6,21 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from ulcompress.part import Configurable
 from ulcompress.training.loss import StageLoss
-from ulcompress.training.optimizer import WarmupAdamW
+from ulcompress.training.optimizer import Options, WarmupAdamW
 
 HIGHEST_PSNR = 100.0
 """In dB, so that a mean stays finite where a restored image equals its original."""
 WATCHED = 100
 """Batches, in one of which every trained parameter should get a gradient: what is drawn for a batch, such as its rate,
 may leave some out."""
+ACCUMULATION = "accumulate_grad_batches"
+"""Key of a checkpoint for the batches of an optimiser step."""
 
 
 class TrainingModule(Configurable, LightningModule):
@@ -27,6 +30,8 @@ class TrainingModule(Configurable, LightningModule):
     any step continues with the numbers that it would have seen.
     """
 
+    fixed: tuple[str, ...] = ()
+    """Arguments that stay as they are in a continued training, since the checkpoint's weights are theirs."""
     loss: StageLoss
     """Set after what is trained: an optimiser's state in a checkpoint follows the order of the parameters."""
 
@@ -46,13 +51,33 @@ class TrainingModule(Configurable, LightningModule):
         self._watched = 0
         self._idle: set[str] = set()
 
+    def check(self) -> None:
+        """Raise ValueError for what a new training would find out only after it has begun, such as missing weights."""
+
     def trained_parameters(self) -> list[nn.Parameter]:
         """The parameters that the optimiser changes."""
         return [p for p in self.parameters() if p.requires_grad]
 
     def configure_optimizers(self) -> Any:
         """Let the optimiser's part build it for the trained parameters."""
-        return self.optimizer.configure(self.trained_parameters())
+        configured = self.optimizer.configure(self.trained_parameters())
+        self._options = Options.of(configured)
+        return configured
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep how many batches make a step."""
+        checkpoint[ACCUMULATION] = self.trainer.accumulate_grad_batches
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Warn where another number of batches makes a step from now on."""
+        was = checkpoint.get(ACCUMULATION)
+        now = self._trainer.accumulate_grad_batches if self._trainer is not None else was
+        if was is not None and was != now:
+            rank_zero_warn(f"training continues with {ACCUMULATION} {now}, it began with {was}: the steps will differ")
+
+    def on_train_start(self) -> None:
+        """Let a continued training take its options of the optimiser, not those that the checkpoint has restored."""
+        self._options.apply()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed the step."""

@@ -26,6 +26,8 @@ class CodecModule(TrainingModule):
     Source: PerCo, arXiv 2310.10325: encoder, codebook and denoiser are trained together, the autoencoder is not.
     """
 
+    fixed = ("codec", "freezing.frozen", "freezing.trained", "loss.perceptual", "loss.adversarial")
+
     def __init__(
         self,
         *,
@@ -69,8 +71,13 @@ class CodecModule(TrainingModule):
         self.freezing.set_modes(self.codec)
         return self
 
+    def check(self) -> None:
+        """Raise ValueError where weights of earlier stages are missing."""
+        self.start.check()
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remember that a training is continued."""
+        super().on_load_checkpoint(checkpoint)
         self._continued = True
 
     def _begin(self) -> None:
@@ -99,6 +106,7 @@ class CodecModule(TrainingModule):
 
     def on_train_start(self) -> None:
         """Let the codec's parts learn from data what they do before the first step, when a new training starts."""
+        super().on_train_start()
         if self.global_step > 0:
             return
         self._seed_step(2, 0, 0)

@@ -8,6 +8,7 @@ from ulcompress import pretrained
 from ulcompress.codec import Codec
 from ulcompress.part import Part, loadable
 from ulcompress.pretrained import read_checkpoint
+from ulcompress.pretrained.location import locate
 
 
 @loadable(plain=["codec", "parts", "autoencoder"])  # none of them is read where a checkpoint is
@@ -28,6 +29,13 @@ class Start(Part):
         self.codec = codec
         self.parts = parts
         self.autoencoder = autoencoder
+
+    def check(self) -> None:
+        """Raise ValueError where a source is missing."""
+        if self.codec:
+            locate(self.codec)
+        if self.autoencoder:
+            read_checkpoint(self.autoencoder)
 
     def load(self, codec: Codec) -> None:
         """Load the weights; ValueError where a source is missing or does not fit."""
