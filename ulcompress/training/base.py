@@ -13,6 +13,7 @@ from ulcompress.functional import distributed
 from ulcompress.part import Configurable
 from ulcompress.pretrained import read_checkpoint
 from ulcompress.training.optimizer import WarmupAdamW
+from ulcompress.training.run_logger import STATES, logger_states
 
 HIGHEST_PSNR = 100.0
 """In dB, so that a mean stays finite where a restored image equals its original."""
@@ -47,6 +48,11 @@ class TrainingModule(Configurable, LightningModule):
 
     complete_from: int = 0
     """The optimiser step from which all terms count."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the states of the loggers that have one."""
+        if states := logger_states(self.trainer):
+            checkpoint[STATES] = states
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """The parameters that the optimiser changes."""
