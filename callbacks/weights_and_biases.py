@@ -13,6 +13,7 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from callbacks.transaction_log import history
+from ulcompress.foundation.artifacts import logged_in
 from ulcompress.training.run_logger import RunLogger
 
 STEP = "trainer/global_step"
@@ -27,8 +28,10 @@ UNITS = {
     "*/perplexity*": ("entries", None),
     "lr-*": ("learning rate", None),
     "*/squared_error": ("squared, of values in [0, 1]", "min"),
-    "train/*": ("loss", "min"),
-    "val/*": ("loss", "min"),
+    "train/images-per-second": ("images a second", "max"),
+    "train/gradient-norm": ("L2 norm, before it is clipped", None),
+    "train/*": ("loss term", "min"),
+    "val/*": ("loss term", "min"),
 }
 """Units of metrics by patterns of their names, the first that fits, and what their summary shows beside the last."""
 
@@ -154,6 +157,13 @@ class WeightsAndBiases(WandbLogger, RunLogger):
             artifact.add_file(str(directory / file), name=file)
         self.experiment.log_artifact(artifact, aliases=["latest"])
 
+    @rank_zero_only
+    def close(self, *, succeeded: bool) -> None:
+        """End W&B's run, so that another one can begin in this process."""
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=0 if succeeded else 1)
+            self._experiment = None
+
     def _define(self, run: Any, name: str) -> None:
         self._defined.add(name)
         unit, summary = next((found for pattern, found in self._units.items() if fnmatch(name, pattern)), (None, None))
@@ -173,13 +183,5 @@ class WeightsAndBiases(WandbLogger, RunLogger):
             rank_zero_info(f"W&B's run {run.id} goes on; what it has already, up to step {last}, is not logged again.")
 
     def _last_step(self, name: str) -> int:
-        return self._logged.get(name, self._logged_until)
-
-
-def logged_in() -> bool:
-    """Return whether W&B has credentials for its server, which are neither asked for nor checked."""
-    from wandb.sdk import wandb_setup
-    from wandb.sdk.lib import wbauth
-
-    host = wandb_setup.singleton().settings.base_url
-    return bool(os.environ.get("WANDB_API_KEY") or wbauth.read_netrc_auth(host=host))
+        """Return the last step of a metric, or of the table that stands for a plot."""
+        return max(self._logged.get(key, self._logged_until) for key in (name, f"{name}_table"))

@@ -1,9 +1,10 @@
-"""Loggers that know the run that they log: its name, its configuration, its codec, and what to keep for a continuation."""
+"""Loggers that know the run that they log: name, configuration, codec, and what a continued training goes on with."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ class RunLogger(ABC):
         """Log the codec directory that was exported at the end, with what was measured last, by names of metrics."""
 
     @abstractmethod
+    def close(self, *, succeeded: bool) -> None:
+        """End the log; nothing is logged afterwards."""
+
+    @abstractmethod
     def state_dict(self) -> dict[str, Any]:
         """Return what a continued training needs, as plain data."""
 
@@ -36,6 +41,18 @@ class RunLogger(ABC):
 def run_loggers(trainer: Trainer) -> Iterator[RunLogger]:
     """Return the loggers of a trainer that know their run."""
     return (logger for logger in trainer.loggers if isinstance(logger, RunLogger))
+
+
+@contextmanager
+def closed_loggers(trainer: Trainer) -> Iterator[None]:
+    """End the logs of a run when the block ends, with whether it did without an error."""
+    succeeded = False
+    try:
+        yield
+        succeeded = True
+    finally:
+        for logger in run_loggers(trainer):
+            logger.close(succeeded=succeeded)
 
 
 def logger_states(trainer: Trainer) -> dict[str, Any]:
