@@ -161,8 +161,11 @@ class WeightsAndBiases(WandbLogger, RunLogger):
     def close(self, *, succeeded: bool) -> None:
         """End W&B's run, so that another one can begin in this process."""
         if self._experiment is not None:
+            import wandb
+
             self._experiment.finish(exit_code=0 if succeeded else 1)
             self._experiment = None
+            wandb.teardown()  # its own process ends, and only then is the file complete
 
     def _define(self, run: Any, name: str) -> None:
         self._defined.add(name)

@@ -38,9 +38,11 @@ def download(name: str, files: Sequence[str]) -> Path:
     if not logged_in():  # or W&B would ask on the terminal
         raise ValueError(f"cannot fetch {name!r} from W&B: you are not logged in; `wandb login`, or set WANDB_API_KEY")
     try:
-        return _fetched(wandb.Api().artifact(name if ":" in name else f"{name}:latest"), files)
+        return _fetched(wandb.Api(timeout=10).artifact(name if ":" in name else f"{name}:latest"), files)
     except (wandb.Error, OSError, ValueError, TimeoutError) as error:
-        raise ValueError(f"cannot fetch {name!r} from W&B: {' '.join(str(error).split())}") from error
+        raise ValueError(
+            f"cannot fetch {name!r} from W&B: {' '.join(str(error).split())}; with a local copy, give its directory instead"
+        ) from error
 
 
 def _fetched(artifact: Any, files: Sequence[str]) -> Path:
