@@ -24,7 +24,7 @@ def records(path: Path) -> Iterator[Any]:
     Raises:
         ValueError: The file is none of W&B's.
     """
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto.wandb_internal_pb2 import Record  # pyright: ignore[reportAttributeAccessIssue]
 
     data = path.read_bytes()
     if len(data) < HEADER_BYTES:

@@ -8,8 +8,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal
 
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from callbacks.transaction_log import history
@@ -28,6 +28,7 @@ UNITS = {
     "*/perplexity*": ("entries", None),
     "lr-*": ("learning rate", None),
     "*/squared_error": ("squared, of values in [0, 1]", "min"),
+    "memory/*": ("GiB", "max"),
     "train/images-per-second": ("images a second", "max"),
     "train/gradient-norm": ("L2 norm, before it is clipped", None),
     "train/*": ("loss term", "min"),
@@ -101,8 +102,8 @@ class WeightsAndBiases(WandbLogger, RunLogger):
         self._name = self._wandb_init["name"] = self._name or record.get("name")
         self._wandb_init["config"] = {**configuration, "run": dict(record)}
 
-    def describe_metric(self, name: str, unit: str, better: Literal["higher", "lower"]) -> None:
-        """Let W&B's summary show the best value of a metric, and its configuration the unit."""
+    def describe_metric(self, name: str, unit: str, better: str) -> None:
+        """Let W&B's summary show the best value of a metric, `higher` or `lower`, and its configuration the unit."""
         self._units = {name: (unit, "max" if better == "higher" else "min")} | self._units
 
     def state_dict(self) -> dict[str, Any]:

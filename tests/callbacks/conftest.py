@@ -43,13 +43,3 @@ def fit(images, tmp_path, one_thread):
         return trainer
 
     return fit
-
-
-@pytest.fixture
-def offline(tmp_path, monkeypatch):
-    """W&B as for somebody who never logged in; its files are in the test's folder."""
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_RUN_ID", "WANDB_SWEEP_ID"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))

@@ -67,6 +67,10 @@ def test_every_logger_gets_the_same_numbers_images_and_tables(fit, codec_module,
     assert {"rate-distortion-realism", "rate-distortion-realism/psnr_table"} <= {name for row in rows for name in row}
 
     units = config(file)["units"]
-    assert (units["bpp/file"], units["val/psnr"], units["metric/psnr"]) == ("bits per pixel of files", "dB", "PSNR (dB)")
+    assert (units["bpp/file"], units["val/psnr"], units["metric/psnr"]) == (
+        "bits per pixel of files",
+        "dB",
+        "PSNR (dB)",
+    )
     best = {record.metric.name: record.metric.summary for record in records(file) if record.HasField("metric")}
     assert best["bpp/file"].min and best["metric/psnr"].max and best["val/loss"].min

@@ -14,6 +14,9 @@ NAME = "wandb:us/cups/mini:v3"
 def credentials(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
     monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "cache"))
+    wandb.teardown()  # W&B reads its environment once
+    yield
+    wandb.teardown()
 
 
 @pytest.fixture
@@ -32,9 +35,7 @@ def served(tiny_codec, tmp_path, monkeypatch, credentials):
 
     entries = {file: entry(file) for file in (*FILES, "../code.py")}
     artifact = SimpleNamespace(digest="0ff1ce", manifest=SimpleNamespace(entries=entries))
-    monkeypatch.setattr(
-        wandb, "Api", lambda **_: SimpleNamespace(artifact=lambda name: asked.append(name) or artifact)
-    )
+    monkeypatch.setattr(wandb, "Api", lambda **_: SimpleNamespace(artifact=lambda name: asked.append(name) or artifact))
     return SimpleNamespace(asked=asked, fetched=fetched, entries=entries)
 
 
@@ -55,18 +56,22 @@ def test_a_reference_to_a_file_elsewhere_is_refused(served):
     assert not served.fetched
 
 
-def test_without_files_login_or_network_one_line_says_what_to_do(served, tmp_path, monkeypatch):
+def test_without_files_or_network_one_line_says_what_to_do(served, monkeypatch):
     served.entries.pop("model.safetensors")
-    with pytest.raises(ValueError, match="no codec 'wandb:us/cups/mini:v3': .*model.safetensors does not exist"):
+    with pytest.raises(ValueError, match=r"no codec 'wandb:us/cups/mini:v3': .*model.safetensors does not exist"):
         ulcompress.load(NAME)
 
     def unreachable(**_):
         raise wandb.Error("no route\nto host")
 
     monkeypatch.setattr(wandb, "Api", unreachable)
-    with pytest.raises(ValueError, match="no route to host; with a local copy, give its directory instead$"):
+    with pytest.raises(ValueError, match=r"no route to host; with a local copy, give its directory instead$"):
         ulcompress.load(NAME)
-    monkeypatch.delenv("WANDB_API_KEY")
+
+
+def test_nobody_is_asked_for_a_login(tmp_path, monkeypatch):
+    wandb.teardown()
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     with pytest.raises(ValueError, match="you are not logged in; `wandb login`"):
         ulcompress.load(NAME)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import wandb.wandb_agent
 import yaml
-from wandb.sdk.launch.sweeps.utils import load_sweep_config
 
 from ulcompress.commands.main import run
 
@@ -21,16 +20,17 @@ TRIAL = {"model.optimizer.learning_rate": {"value": 0.0005}, "model.optimizer.wa
 def started(sweep, trial, monkeypatch):
     """Return command and environment of the process that the agent starts for a trial."""
     processes = []
-    monkeypatch.setattr(wandb.wandb_agent, "AgentProcess", lambda **options: processes.append(_Process(options)) or processes[0])
+
+    class Process:
+        def __init__(self, **options):
+            processes.append(options)
+
+    monkeypatch.setattr(wandb.wandb_agent, "AgentProcess", Process)
     agent = wandb.wandb_agent.Agent(api=None, queue=None)
     agent._sweep_command = list(sweep["command"])
     agent._command_run({"run_id": "k3y", "program": sweep.get("program"), "args": trial})
-    return processes[0].options["command"], processes[0].options["env"]
-
-
-class _Process:
-    def __init__(self, options):
-        self.options = options
+    (process,) = processes
+    return process["command"], process["env"]
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
@@ -39,7 +39,7 @@ def test_the_agents_command_is_a_run_of_its_own(path, tmp_path, monkeypatch, cap
         monkeypatch.setenv(name, "cups")  # so that what the agent sets is undone
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     monkeypatch.chdir(ROOT)
-    sweep = load_sweep_config(str(path))
+    sweep = yaml.safe_load(path.read_text())
     assert set(sweep["parameters"]) == set(TRIAL) and sweep["metric"]["name"] == "val/loss"
     command, environment = started(sweep, TRIAL, monkeypatch)
 
@@ -53,8 +53,8 @@ def test_the_agents_command_is_a_run_of_its_own(path, tmp_path, monkeypatch, cap
         run([*words, "--print_config"])
     config = yaml.safe_load(capsys.readouterr().out)
     assert config["name"] == "sweeps/k3y"
-    assert config["model"]["init_args"]["optimizer"]["init_args"]["learning_rate"] == 0.0005
-    assert config["model"]["init_args"]["optimizer"]["init_args"]["warmup_steps"] == 50
+    optimizer = config["model"]["init_args"]["optimizer"]
+    assert (optimizer["learning_rate"], optimizer["warmup_steps"], optimizer["decay_steps"]) == (0.0005, 50, 2000)
     assert config["data"]["train"] == "my photos"
     assert config["trainer"]["logger"]["wandb"]["class_path"].endswith("WeightsAndBiases")
     assert config["ckpt_path"] == "last"

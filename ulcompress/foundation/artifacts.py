@@ -16,9 +16,10 @@ def logged_in() -> bool:
 
     host = wandb_setup.singleton().settings.base_url
     try:
-        return wbauth.authenticate_session(host=host, source="ulcompress", prompt=False, update_session=False) is not None
+        found = wbauth.authenticate_session(host=host, source="ulcompress", prompt=False, update_session=False)
     except AuthenticationError:
         return False
+    return found is not None
 
 
 def download(name: str, files: Sequence[str]) -> Path:
@@ -40,8 +41,9 @@ def download(name: str, files: Sequence[str]) -> Path:
     try:
         return _fetched(wandb.Api(timeout=10).artifact(name if ":" in name else f"{name}:latest"), files)
     except (wandb.Error, OSError, ValueError, TimeoutError) as error:
+        reason = " ".join(str(error).split())
         raise ValueError(
-            f"cannot fetch {name!r} from W&B: {' '.join(str(error).split())}; with a local copy, give its directory instead"
+            f"cannot fetch {name!r} from W&B: {reason}; with a local copy, give its directory instead"
         ) from error
 
 

@@ -55,11 +55,6 @@ class TrainingModule(Configurable, LightningModule):
     def check(self) -> None:
         """Raise ValueError for what a new training would find out only after it has begun, such as missing weights."""
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the states of the loggers that have one."""
-        if states := logger_states(self.trainer):
-            checkpoint[STATES] = states
-
     def trained_parameters(self) -> list[nn.Parameter]:
         """The parameters that the optimiser changes."""
         return [p for p in self.parameters() if p.requires_grad]
@@ -71,8 +66,10 @@ class TrainingModule(Configurable, LightningModule):
         return configured
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep how many batches make a step."""
+        """Keep how many batches make a step, and the states of the loggers that have one."""
         checkpoint[ACCUMULATION] = self.trainer.accumulate_grad_batches
+        if states := logger_states(self.trainer):
+            checkpoint[STATES] = states
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Warn where another number of batches makes a step from now on."""
