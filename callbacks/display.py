@@ -15,6 +15,9 @@ from torchvision.utils import make_grid
 from ulcompress.files import write_whole
 from ulcompress.images import to_pil, write_image
 
+PADDING = 2
+"""White pixels between images."""
+
 
 def show_images(logger: Logger, name: str, images: Sequence[Tensor], captions: Sequence[str], step: int) -> None:
     """Show images with a line of text under each.
@@ -32,7 +35,7 @@ def show_images(logger: Logger, name: str, images: Sequence[Tensor], captions: S
     if isinstance(logger, WandbLogger):
         logger.log_image(name, [to_pil(image) for image in images], step, caption=list(captions))
         return
-    grid = make_grid(list(images), nrow=len(images), padding=0)
+    grid = make_grid(list(images), nrow=len(images), padding=PADDING, pad_value=1.0)
     if isinstance(logger, TensorBoardLogger):
         logger.experiment.add_image(name, grid, step)
         logger.experiment.add_text(f"{name}/captions", "\n\n".join(captions), step)

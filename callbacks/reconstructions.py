@@ -8,9 +8,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
-from torchvision.utils import make_grid
 
-from callbacks.display import show_images
+from callbacks.display import PADDING, show_images
 from ulcompress.training import AutoencoderModule, CodecModule, CodedImage
 
 NAME = "reconstructions"
@@ -56,7 +55,7 @@ class ReconstructionGrid(Callback):
         with isolate_rng():
             restored = _restored(pl_module, batch.images[:wanted])
             originals = batch.images[:wanted].float().cpu()
-            self._pairs += [make_grid([*pair], nrow=1, pad_value=1.0) for pair in zip(originals, restored, strict=True)]
+            self._pairs += [_above(*pair) for pair in zip(originals, restored, strict=True)]
             self._captions += _captions(pl_module, batch.captions[:wanted])
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -78,6 +77,10 @@ def _restored(module: LightningModule, images: Tensor) -> list[Tensor]:
     with torch.no_grad():
         restored = [autoencoder.decode(autoencoder.encode(image[None]))[0] for image in images]
     return [image.clamp(0, 1).float().cpu() for image in restored]
+
+
+def _above(original: Tensor, restored: Tensor) -> Tensor:
+    return torch.cat([original, torch.ones(3, PADDING, original.shape[2]), restored], 1)
 
 
 def _captions(module: LightningModule, captions: list[str | None]) -> list[str]:
