@@ -28,7 +28,7 @@ def add_parser(verbs: Verbs) -> None:
         "--codec",
         action="append",
         metavar="CODEC",
-        help="bundled name, directory or hub:org/name, or CURVE=CODEC,CODEC; repeat for more (default: mini)",
+        help="bundled name, directory, hub:... or wandb:..., or CURVE=CODEC,CODEC; repeat for more (default: mini)",
     )
     add_trust(parser)
     parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
