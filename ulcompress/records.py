@@ -164,7 +164,7 @@ class CodecOutput:
     """One training step of a codec."""
 
     losses: dict[str, Tensor]
-    """Named scalar terms; `training.CodecModule` weighs them."""
+    """Named scalar terms; `training.CodecLoss` weighs them."""
     bits: dict[str, Tensor]
     """Estimated bits by stream, each (B,)."""
     estimate: Tensor

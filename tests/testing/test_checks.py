@@ -180,6 +180,12 @@ class FloatQuantizer(SignQuantizer):
         return Quantized(quantized.features, quantized.symbols.float(), quantized.bits)
 
 
+class UndeclaredQuantizer(SignQuantizer):
+    def forward(self, features):
+        quantized = super().forward(features)
+        return Quantized(quantized.features, quantized.symbols, quantized.bits, {"size": features.square().mean()})
+
+
 class ForgetfulQuantizer(SignQuantizer):
     def arguments(self):
         return {"channels": 6, "signs": 3}
@@ -432,6 +438,7 @@ BROKEN = {
     AnyRateQuantizer: "takes the rate 0 though it has the rates 1 to 1",
     RestlessQuantizer: "changes its entropy.counts in evaluation mode",
     FloatQuantizer: "has floats among its symbols",
+    UndeclaredQuantizer: "returns the loss terms size, which its `loss_terms` do not name",
     ForgetfulQuantizer: r"cannot be built again from its config\(\)",
     RandomAutoencoder: "encodes one image to two latents",
     CoarseAutoencoder: r"makes a latent of \(2, 3, 2, 2\) from \(2, 3, 2, 2\)",
