@@ -7,6 +7,7 @@ from callbacks.moving_average import MovingAverage
 from callbacks.rate import RateLogger
 from callbacks.reconstructions import ReconstructionGrid
 from callbacks.throughput import Throughput
+from callbacks.weights_and_biases import WeightsAndBiases
 
 __all__ = [
     "GradientNorm",
@@ -16,4 +17,5 @@ __all__ = [
     "RateLogger",
     "ReconstructionGrid",
     "Throughput",
+    "WeightsAndBiases",
 ]

@@ -9,6 +9,7 @@ import ulcompress
 from ulcompress.commands.main import run
 from ulcompress.entropy import ContextModel
 from ulcompress.images import read_image
+from ulcompress.losses import AdversarialLoss, PatchDiscriminator
 from ulcompress.pretrained import save
 from ulcompress.quantizers import FiniteScalarQuantizer, ResidualQuantizer
 from ulcompress.training import CodecLoss, CodecModule, Freezing
@@ -22,7 +23,9 @@ def fitted(images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def fit(*options):
-        assert run(["fit", "-c", TINY, "--data.train", images, "--trainer.max_steps", "2", "--overwrite", *options]) == 0
+        assert (
+            run(["fit", "-c", TINY, "--data.train", images, "--trainer.max_steps", "2", "--overwrite", *options]) == 0
+        )
         return "run/last.ckpt"
 
     return fit
@@ -138,7 +141,12 @@ def test_an_exported_codec_has_no_discriminator(fitted):
 
 
 def test_the_decoder_of_the_autoencoder_can_be_trained_alone(fitted):
-    options = ["--model.freezing.trained", "[autoencoder.network.decoder]", "--model.loss.weights", "{'squared_error': 1.0}"]
+    options = [
+        "--model.freezing.trained",
+        "[autoencoder.network.decoder]",
+        "--model.loss.weights",
+        "{'squared_error': 1.0}",
+    ]
     states = []
     for steps in ("1", "2"):
         checkpoint = fitted(*ADVERSARIAL, *options, "--trainer.max_steps", steps)
@@ -168,7 +176,9 @@ def test_what_is_frozen_works_as_in_use(fitted):
 
 
 def test_frozen_parts_stay_in_evaluation_mode_and_parts_trained_within_them(tiny_codec):
-    module = CodecModule(codec=tiny_codec, freezing=Freezing(frozen=["quantizer"], trained=["autoencoder.network.decoder"])).train()
+    module = CodecModule(
+        codec=tiny_codec, freezing=Freezing(frozen=["quantizer"], trained=["autoencoder.network.decoder"])
+    ).train()
     assert module.codec.encoder.training and not module.codec.quantizer.training
     assert all(p.requires_grad for p in module.codec.autoencoder.network.decoder.parameters())
     assert not any(p.requires_grad for p in module.codec.autoencoder.network.encoder.parameters())
@@ -210,7 +220,9 @@ def test_a_continued_training_needs_no_start_any_more(fitted, tiny_codec, tmp_pa
     save(tiny_codec, tmp_path / "start")
     checkpoint = fitted("--model.start.codec", str(tmp_path / "start"))
     (tmp_path / "start").rename(tmp_path / "elsewhere")
-    again = fitted("--model.start.codec", str(tmp_path / "start"), "--trainer.max_steps", "3", "--ckpt_path", checkpoint)
+    again = fitted(
+        "--model.start.codec", str(tmp_path / "start"), "--trainer.max_steps", "3", "--ckpt_path", checkpoint
+    )
     assert torch.load(again, weights_only=True)["global_step"] == 3
 
 
@@ -251,3 +263,58 @@ def test_a_trained_parameter_that_nothing_teaches_is_refused(tiny_codec, monkeyp
         backward(taught[1])
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     assert names[id(taught[1])] in str(error.value)
+
+
+def test_the_discriminator_s_parameters_come_after_the_codec_s(tiny_codec):
+    """In this order the state of an optimiser lies in a checkpoint, by number."""
+    loss = CodecLoss(adversarial=AdversarialLoss(discriminator=PatchDiscriminator(widths=(8,))))
+    module = CodecModule(codec=tiny_codec, loss=loss)
+    trained = module.trained_parameters()
+    expected = [*tiny_codec.parameters(), *loss.parameters()]
+    assert [id(p) for p in trained] == [id(p) for p in expected if p.requires_grad]
+
+
+def of_format_2(content):
+    """Return a checkpoint as it was written when the module had all options itself."""
+    parameters = dict(content["hyper_parameters"])
+    start, freezing, loss, preparation = (parameters.pop(n) or {} for n in ("start", "freezing", "loss", "preparation"))
+    parameters |= {"start": start.get("codec"), "start_parts": None, "autoencoder_checkpoint": None}
+    parameters |= {"frozen": freezing.get("frozen"), "trained": None, "codebook_batches": preparation.get("batches", 0)}
+    parameters |= {"perceptual_images": loss.get("images")}
+    parameters |= {name: loss.get(name) for name in ("perceptual", "adversarial", "weights", "delays")}
+    states = {
+        kind: {name.removeprefix("loss."): value for name, value in content[kind].items()}
+        for kind in ("state_dict", "current_model_state")
+    }
+    return content | states | {"hyper_parameters": parameters}
+
+
+OLD_OPTIONS = """
+model:
+  init_args:
+    adversarial: { discriminator: { class_path: PatchDiscriminator, init_args: { widths: [8] } } }
+    frozen: [encoder]
+    weights: { squared_error: 2.0 }
+"""
+
+
+def test_a_training_of_format_2_goes_on_as_if_it_had_been_started_now(fitted):
+    Path("old.yaml").write_text(OLD_OPTIONS)
+    Path("over.yaml").write_text("model: {init_args: {weights: {squared_error: 3.0}}}")
+    options = ["-c", "old.yaml", "-c", "over.yaml"]
+    content = torch.load(fitted(*options, "--trainer.max_steps", "1"), weights_only=True)
+    torch.save(content, "present.ckpt")
+    torch.save(of_format_2(content), "old.ckpt")
+    parameters = content["hyper_parameters"]
+    assert parameters["freezing"]["frozen"] == ["encoder"] and parameters["loss"]["weights"] == {"squared_error": 3.0}
+    assert parameters["loss"]["adversarial"]["discriminator"]["init_args"]["widths"] == [8], "merged, not replaced"
+    states = []
+    for checkpoint in ("present.ckpt", "old.ckpt"):
+        fitted(*options, "--ckpt_path", checkpoint)
+        states.append(torch.load("run/last.ckpt", weights_only=True))
+    for kind in ("state_dict", "current_model_state"):
+        first, second = (state[kind] for state in states)
+        assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    first, second = (state["optimizer_states"][0]["state"] for state in states)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[i][name], second[i][name]) for i in first for name in ("exp_avg", "exp_avg_sq"))

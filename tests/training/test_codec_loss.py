@@ -36,7 +36,12 @@ def test_terms_on_images_are_taken_of_some_and_in_training_alone(tiny_codec, squ
     trained, validated = loss.train()(tiny_codec, IMAGES, output), loss.eval()(tiny_codec, IMAGES, output)
     assert seen == [1, 1]
     assert trained.keys() - validated.keys() == {"adversarial", "discriminator"}
-    assert trained.keys() == {*tiny_codec.loss_terms, "rate/spatial", "rate/text", *trained.keys() - output.losses.keys()}
+    assert trained.keys() == {
+        *tiny_codec.loss_terms,
+        "rate/spatial",
+        "rate/text",
+        *trained.keys() - output.losses.keys(),
+    }
     restored = decode(output.estimate[:1])
     torch.testing.assert_close(validated["squared_error"], (restored - IMAGES[:1]).square().mean())
 
@@ -55,10 +60,16 @@ def test_a_term_of_no_weight_has_gradients_where_processes_wait_for_them(monkeyp
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"weights": {"difusion": 0.0}}, "no loss term 'difusion'; the terms are commitment, diffusion, rate/spatial, r"),
+        (
+            {"weights": {"difusion": 0.0}},
+            "no loss term 'difusion'; the terms are commitment, diffusion, rate/spatial, r",
+        ),
         ({"delays": {"perceptal": 5}}, "no loss term 'perceptal'"),
         ({"weights": {"distortion": 1.0}}, "no loss term 'distortion'"),
-        ({"weights": {"diffusion": 0.0}}, "all of the terms commitment, diffusion, rate/spatial, rate/text have no weig"),
+        (
+            {"weights": {"diffusion": 0.0}},
+            "all of the terms commitment, diffusion, rate/spatial, rate/text have no weig",
+        ),
         ({"weights": {"diffusion": 0.0, "perceptual": 1.0}}, "all of the terms"),
     ],
 )

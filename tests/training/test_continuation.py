@@ -193,6 +193,13 @@ def test_two_processes_share_their_statistics(images, tmp_path, monkeypatch):
             ["--model.loss.delays", "{perceptal: 5}"],
             "there is no loss term 'perceptal'; the terms are commitment, diffusion",
         ),
+        (
+            ["--model.start", "mini"],
+            "'mini' is no part that fits here; give its options: model.start.codec, model.start",
+        ),
+        (["--model.weights", "{diffusion: 2}"], "'weights' is now the option model.loss.weights"),
+        (["--model.perceptual.weights", "a"], "'perceptual' is now the option model.loss.perceptual"),
+        (["--model.codebook_batches", "3"], "'codebook_batches' is now the option model.preparation.batches"),
         (["--trainer.devices", "0"], "devices"),
     ],
 )

@@ -12,8 +12,9 @@ ROOT = Path(__file__).parents[2] / "experiments"
 RATES = sorted(ROOT.glob("*/rates/*.yaml"))
 ABLATIONS = sorted(ROOT.glob("*/ablations/*.yaml"))
 BASES = sorted(ROOT.glob("*/bases/*.yaml"))
+SWEEPS = sorted(ROOT.glob("sweeps/*.yaml"))
 SHARED = [ROOT / "small.yaml", ROOT / "large.yaml"]
-EXPERIMENTS = sorted(set(ROOT.rglob("*.yaml")) - set(RATES) - set(ABLATIONS) - set(BASES) - set(SHARED))
+EXPERIMENTS = sorted(set(ROOT.rglob("*.yaml")) - set(RATES) - set(ABLATIONS) - set(BASES) - {*SHARED, *SWEEPS})
 LARGE = ROOT / "cgdm/illm.yaml"
 STAND_IN = """
 model:
@@ -128,7 +129,7 @@ def test_steps_follow_the_rate():
         assert ("steps: 5" in path.read_text()) == ("LPIPS" in path.read_text()) == (float(path.stem) > 0.05), path
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", EXPERIMENTS + SWEEPS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_head_says_method_cost_and_command(path):
     head = path.read_text().split("\nbase:")[0]
     for word in ("Method:", "Result:", "Cost:", "Command:"):

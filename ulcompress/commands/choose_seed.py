@@ -12,7 +12,7 @@ from ulcompress.commands.streams import report
 def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command line."""
     parser = verbs.add_parser("choose-seed", help="store in a codec the seed that restores reference images best")
-    parser.add_argument("codec", help="bundled name, directory or hub:org/name")
+    parser.add_argument("codec", help="bundled name, directory, hub:... or wandb:...")
     parser.add_argument("inputs", nargs="+", type=Path, metavar="IMAGE", help="images and folders of images")
     parser.add_argument("--candidates", type=int, default=16, help="seeds to try, from 0 (default: 16)")
     parser.add_argument("--squeezenet", metavar="FILE", help="its weights, to compare features, not squared errors")

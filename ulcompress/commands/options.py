@@ -44,7 +44,9 @@ def add_codec(parser: argparse.ArgumentParser, default: str = "mini") -> None:
     """Add the codec, its device, and the packages whose code it may run."""
     add_trust(parser)
     parser.add_argument(
-        "--codec", default=default, help=f"bundled name, directory or hub:org/name (default: {default})"
+        "--codec",
+        default=default,
+        help=f"bundled name, directory, hub:... or wandb:... (default: {default})",
     )
     parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
 

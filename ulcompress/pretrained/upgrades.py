@@ -49,13 +49,10 @@ def upgrade_experiment(experiment: Any) -> Any:
 
     Its section `model` may change options of a training without naming its class, to be laid over another file.
     """
-    if isinstance(experiment, Mapping) and _is_partial(model := experiment.get("model")):
+    model = experiment.get("model") if isinstance(experiment, Mapping) else None
+    if isinstance(model, Mapping) and "init_args" in model and "class_path" not in model:
         experiment = {**experiment, "model": {**model, "init_args": _stage_options(model["init_args"])}}
     return upgrade_config(experiment)
-
-
-def _is_partial(model: Any) -> bool:
-    return isinstance(model, Mapping) and "init_args" in model and "class_path" not in model
 
 
 def upgrade_checkpoint(content: dict[str, Any]) -> dict[str, Any]:
@@ -189,7 +186,7 @@ STAGE_OPTIONS = {
     "delays": "loss.delays",
     "codebook_batches": "preparation.batches",
 }
-"""Present names of the options of trainings in format 2, beside `start`, which is `start.codec` where it is a string."""
+"""Present names of the options of trainings in format 2, beside `start`, which was the name of a codec."""
 MOVED: dict[str | None, str] = {
     "LinearEstimate": "ulcompress.diffusion",
     "UNet": "ulcompress.denoisers",

@@ -1,6 +1,6 @@
 """The loss with which an autoencoder is trained."""
 
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 from torch import Tensor
 
@@ -14,7 +14,7 @@ from ulcompress.training.loss import StageLoss
 class AutoencoderLoss(StageLoss):
     """Weighs the absolute error, the Kullback-Leibler term of the latent, and terms on the restored image."""
 
-    DEFAULTS = {"absolute_error": 1.0, "kl": 1e-4, "perceptual": 0.1, "adversarial": 0.01}
+    DEFAULTS: ClassVar = {"absolute_error": 1.0, "kl": 1e-4, "perceptual": 0.1, "adversarial": 0.01}
 
     def __init__(
         self,

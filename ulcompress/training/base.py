@@ -13,6 +13,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 from ulcompress.part import Configurable
 from ulcompress.training.loss import StageLoss
 from ulcompress.training.optimizer import Options, WarmupAdamW
+from ulcompress.training.run_logger import STATES, logger_states
 
 HIGHEST_PSNR = 100.0
 """In dB, so that a mean stays finite where a restored image equals its original."""
@@ -65,8 +66,10 @@ class TrainingModule(Configurable, LightningModule):
         return configured
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep how many batches make a step."""
+        """Keep how many batches make a step, and the states of the loggers that have one."""
         checkpoint[ACCUMULATION] = self.trainer.accumulate_grad_batches
+        if states := logger_states(self.trainer):
+            checkpoint[STATES] = states
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Warn where another number of batches makes a step from now on."""

@@ -19,6 +19,7 @@ from ulcompress.data import ImageDataModule
 from ulcompress.functional.cores import threads
 from ulcompress.pretrained import export, read_checkpoint
 from ulcompress.training.base import TrainingModule
+from ulcompress.training.card import card
 from ulcompress.training.codec import CodecModule
 from ulcompress.training.continuation import check_continues, find_checkpoint, is_own
 from ulcompress.training.experiment import resolved, run_of
@@ -28,6 +29,7 @@ from ulcompress.training.messages import configuration_error
 from ulcompress.training.noise import quiet
 from ulcompress.training.observers import default_callbacks, default_loggers
 from ulcompress.training.run import Run, flat
+from ulcompress.training.run_logger import closed_loggers, load_logger_states, logger_states, run_loggers
 from ulcompress.training.trainer import NamedTrainer
 
 VERBS = ("fit", "validate", "test")
@@ -125,18 +127,31 @@ class CodecCLI(LightningCLI):
         if self.resolved["overwrite"] and not self.continues:
             self.run.clear()
         self.run.begin(self.resolved, command=self.command, continues=self.continues)
-        with self.run.state_recorded():
+        self._describe_run()
+        with self.run.state_recorded(), closed_loggers(self.trainer):
             try:
                 self.trainer.fit(**arguments)
             finally:
-                self.run.update(step=self.trainer.global_step)
+                self.run.update(step=self.trainer.global_step, loggers=logger_states(self.trainer))
             self._export()
+
+    def _describe_run(self) -> None:
+        """Tell loggers what they log, and which log they go on with."""
+        for logger in run_loggers(self.trainer):
+            logger.describe_run(self.run.record, self.run.configuration)
+        path = self.resolved["ckpt_path"]
+        if path and Path(path).is_file() and any(run_loggers(self.trainer)):
+            load_logger_states(self.trainer, read_checkpoint(path))
 
     def _export(self) -> None:
         last = next((keeper.last_model_path for keeper in keepers(self.trainer)), None)
         if last and isinstance(self.model, CodecModule):
             packages = {path.partition(".")[0] for key, path in flat(self.resolved) if key.endswith("class_path")}
-            export(last, self.run.codec, trust=packages)
+            values = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+            measured = {name: value for name, value in values.items() if not name.startswith("train/")}
+            export(last, self.run.codec, card=card(self.run.record, measured), trust=packages)
+            for logger in run_loggers(self.trainer):
+                logger.log_codec(self.run.codec, measured)
 
 
 def main(arguments: list[str]) -> None:

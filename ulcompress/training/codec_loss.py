@@ -1,7 +1,7 @@
 """The loss with which a codec is trained."""
 
 from collections.abc import Iterator
-from typing import final
+from typing import ClassVar, final
 
 from torch import Tensor
 
@@ -15,9 +15,15 @@ from ulcompress.training.loss import StageLoss
 @loadable(plain=["weights", "delays"])
 @final
 class CodecLoss(StageLoss):
-    """Weighs the terms of a codec's parts, the rates of its streams, and terms on the decoded estimate of the latent."""
+    """Weighs the terms of a codec's parts, the rates of its streams, and terms on the decoded estimate."""
 
-    DEFAULTS = {"diffusion": 1.0, "commitment": 0.0, "squared_error": 0.0, "perceptual": 1.0, "adversarial": 0.1}
+    DEFAULTS: ClassVar = {
+        "diffusion": 1.0,
+        "commitment": 0.0,
+        "squared_error": 0.0,
+        "perceptual": 1.0,
+        "adversarial": 0.1,
+    }
 
     def __init__(
         self,

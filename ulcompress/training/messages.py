@@ -7,12 +7,14 @@ from typing import Any, get_args
 
 from ulcompress.part import class_of
 from ulcompress.pretrained.configuration import parameters
+from ulcompress.pretrained.upgrades import STAGE_OPTIONS
 from ulcompress.training.base import TrainingModule
 from ulcompress.training.trainer import NamedTrainer
 
 _SECTIONS = {"model": TrainingModule, "trainer": NamedTrainer}
 _OFFERED = ("ulcompress.", "callbacks.", "lightning.pytorch.callbacks.", "lightning.pytorch.loggers.")
 """Packages whose classes are named by messages, without those that only tests define."""
+_UNKNOWN = re.compile(r"(?:Option '|unrecognized arguments: --)(\w+)")
 
 
 def configuration_error(error: Exception) -> str:
@@ -25,14 +27,19 @@ def configuration_error(error: Exception) -> str:
     key = ".".join(re.findall(r'Parser key "([^"]+)":', text))
     problem = re.split(r'Parser key "[^"]+":|Errors: - |Problem with given class_path \'[^\']+\':', text)[-1].strip()
     if name := re.search(r"Expected a dot import path string: (\S+)", problem):
-        problem = f"{name[1]!r} is no part that fits here; {_choices(text)}"
+        problem = f"{name[1]!r} is no part that fits here; {_choices(text, key)}"
     elif "Expected an instantiatable class" in problem:
-        problem = f"there is no entry of that name yet, whose options could be set; {_choices(text)}"
+        problem = f"there is no entry of that name yet, whose options could be set; {_choices(text, key)}"
+    if (option := _UNKNOWN.search(problem)) and key == "model" and option[1] in STAGE_OPTIONS:
+        problem = f"{option[1]!r} is now the option {key}.{STAGE_OPTIONS[option[1]]}"
     return f"{key}: {problem}" if key else problem
 
 
-def _choices(text: str) -> str:
-    names = sorted({cls.__name__ for slot in _slots(text) for cls in _subclasses(slot) if _is_offered(cls)})
+def _choices(text: str, key: str) -> str:
+    slots = _slots(text)
+    if len(slots) == 1 and getattr(slots[0], "__final__", False):
+        return f"give its options: {', '.join(f'{key}.{option}' for option in parameters(slots[0]))}"
+    names = sorted({cls.__name__ for slot in slots for cls in _subclasses(slot) if _is_offered(cls)})
     fitting = f"choose {' or '.join(names)}, or give" if names else "give"
     return f"{fitting} the import path of a fitting class"
 

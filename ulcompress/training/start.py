@@ -16,9 +16,7 @@ from ulcompress.pretrained.location import locate
 class Start(Part):
     """Loads weights of earlier stages into a codec when a new training starts, not when one is continued."""
 
-    def __init__(
-        self, *, codec: str | None = None, parts: list[str] | None = None, autoencoder: str | None = None
-    ):
+    def __init__(self, *, codec: str | None = None, parts: list[str] | None = None, autoencoder: str | None = None):
         """Name the sources; without any, the weights are those that the parts are built with.
 
         Args:
