@@ -1,7 +1,7 @@
 """The codec: its parts, their training step, and compression and decompression with them."""
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, final
 
 import torch
@@ -103,15 +103,39 @@ class Codec(Part):
         with torch.autocast(images.device.type, enabled=False):
             quantize = self.quantizer.mixed if self.training else self.quantizer
             quantized = quantize(self.encoder(source.image, source.latent))
-        condition, bits = Condition(), {"spatial": quantized.bits}
+        condition, bits = self._condition_and_bits(source, quantized.features)
+        bits = {"spatial": quantized.bits} | bits
+        denoised = self.decoder.loss(source.latent, condition)
+        return CodecOutput(denoised.losses | quantized.losses, bits, denoised.estimate, quantized.symbols)
+
+    def _condition_and_bits(self, source: Source, features: Tensor) -> tuple[Condition, dict[str, Tensor]]:
+        """Return the decoder's condition of a training batch, and the estimated bits of its side information."""
+        condition, bits = Condition(), {}
         for name, conditioner in self.conditioners.items():
             side = conditioner.encode(source, condition)
-            condition = conditioner(side, quantized.features, condition)
+            condition = conditioner(side, features, condition)
             cost = conditioner.bits(side)
             if cost is not None:
                 bits[name] = cost
-        denoised = self.decoder.loss(source.latent, condition)
-        return CodecOutput(denoised.losses | quantized.losses, bits, denoised.estimate, quantized.symbols)
+        return condition, bits
+
+    @torch.no_grad()
+    def prepare_quantizer(self, images: Tensor) -> None:
+        """Show the quantiser one training batch, (B, 3, H, W) in [0, 1]: codebooks move in training mode."""
+        self.quantizer(self.encoder(images, self.autoencoder.encode(images).float()))
+
+    @torch.no_grad()
+    def prepare_decoder(self, batches: Iterable[tuple[Tensor, Sequence[str | None]]]) -> None:
+        """Let the decoder learn what it must before the first step of a training, from images and captions."""
+
+        def conditioned() -> Iterator[tuple[Tensor, Condition]]:
+            for images, captions in batches:
+                source = self._source(images, captions)
+                features = self.quantizer(self.encoder(source.image, source.latent)).features
+                yield source.latent, self._condition_and_bits(source, features)[0]
+
+        self._fingerprint = None
+        self.decoder.prepare(conditioned())
 
     @torch.inference_mode()
     def compress(

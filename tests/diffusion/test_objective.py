@@ -172,10 +172,10 @@ def test_bad_options_are_refused(options, message):
 
 def test_what_does_not_fit_the_decoder_is_refused():
     with pytest.raises(ValueError, match="the residual to an estimate is diffused, but there is none"):
-        Objective(diffused="residual").check(None, 1.0)
-    Objective(diffused="residual").check(BaseEstimate(added=False), 1.0)
+        Objective(diffused="residual").check(None, 1.0, 3)
+    Objective(diffused="residual").check(BaseEstimate(added=False), 1.0, 3)
     clipped = {"min_snr": 5.0, "terminal_share": 0.1}
     with pytest.raises(ValueError, match="terminal_share to 0, min_snr to null, or start to less than 1"):
-        Objective(**clipped).check(None, 1.0)
-    Objective(**clipped).check(None, 0.5)
-    Objective(**clipped, schedule=DiscreteSchedule(zero_terminal_snr=False)).check(None, 1.0)
+        Objective(**clipped).check(None, 1.0, 3)
+    Objective(**clipped).check(None, 0.5, 3)
+    Objective(**clipped, schedule=DiscreteSchedule(zero_terminal_snr=False)).check(None, 1.0, 3)

@@ -1,6 +1,6 @@
 """Training of a codec: encoder, quantiser, conditioning and decoder together, over a fixed autoencoder."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -75,7 +75,8 @@ class CodecModule(TrainingModule):
             delays: Optimiser steps before which a term has no weight. A rate that counts from the first step on empties
                 its stream before the decoder has learnt to use it.
             codebook_batches: Batches that the encoder and the quantiser alone see before a new training begins, so that
-                codebooks start from more than the vectors of the first batch; takes no gradients.
+                codebooks start from more than the vectors of the first batch; takes no gradients. The decoder learns
+                the whitening of what it diffuses from as many.
             optimizer: Of the trained parameters; `WarmupAdamW` with its defaults if None.
             seed: Of the noise in training and validation.
 
@@ -160,18 +161,31 @@ class CodecModule(TrainingModule):
 
     @torch.no_grad()
     def on_train_start(self) -> None:
-        """Show the quantiser its batches when a new training starts; a projection's mean and scale move too."""
-        count = self.codebook_batches if self.global_step == 0 else 0
-        if not count or "quantizer" in self.frozen:
+        """Show the quantiser and the decoder their batches when a new training starts.
+
+        A projection's mean and scale move too. ValueError where the decoder must learn something and gets no batch.
+        """
+        if self.global_step > 0:
             return
+        learns = not self.codec.decoder.prepared and "decoder" not in self.frozen
+        if learns and not self.codebook_batches:
+            raise ValueError("the decoder's whitening is learnt from data; set `codebook_batches`, to 100 for instance")
         self._seed_step(2, 0, 0)
-        batches = islice(self._all_batches(), count)
-        self.codec.quantizer.train()
-        console = Console(stderr=True, quiet=self.global_rank > 0)
-        for batch in track(batches, "codebooks", total=count, console=console, transient=True):
-            images = batch.images.to(self.device)
-            self.codec.quantizer(self.codec.encoder(images, self.codec.autoencoder.encode(images).float()))
+        if self.codebook_batches and "quantizer" not in self.frozen:
+            self.codec.quantizer.train()
+            for batch in self._first_batches("codebooks"):
+                self.codec.prepare_quantizer(batch.images.to(self.device))
+        if learns:
+            self.eval()
+            batches = self._first_batches("whitening")
+            self.codec.prepare_decoder((batch.images.to(self.device), batch.captions) for batch in batches)
         self.train()
+
+    def _first_batches(self, what: str) -> Iterable[Any]:
+        """Go through the first training batches, under a progress bar."""
+        console = Console(stderr=True, quiet=self.global_rank > 0)
+        batches = islice(self._all_batches(), self.codebook_batches)
+        return track(batches, what, total=self.codebook_batches, console=console, transient=True)
 
     def _all_batches(self) -> Iterator[Any]:
         """Go through the training data again and again."""
