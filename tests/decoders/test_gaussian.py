@@ -19,6 +19,7 @@ from ulcompress.diffusion import (
     Heun,
     LinearEstimate,
     Objective,
+    Whitening,
 )
 from ulcompress.diffusion.diffusers_sampler import SCHEDULERS
 from ulcompress.diffusion.objective import DIFFUSED
@@ -48,6 +49,7 @@ OBJECTIVES = [
     for schedule in SCHEDULES
     if prediction != "epsilon" or schedule == "signal_left"
 ]
+WHITENED = [case for case in OBJECTIVES if case[3] in ("signal_left", "straight")]
 SAMPLED = [
     (sampler, schedule)
     for sampler in SAMPLERS
@@ -74,37 +76,53 @@ class ExactMean(Denoiser):
     def __init__(self, objective, *, field, added):
         super().__init__()
         self.objective, self.field, self.added, self.gain = objective, field, added, 1.0
+        self.map = torch.eye(3) if objective.whitening is None else objective.whitening.matrix
         self.requires = frozenset({field})
         self.condition_channels = {field: 3}
 
     def forward(self, noisy, times, condition, context):
         schedule = self.objective.schedule
         alpha, sigma = schedule.coefficients(times if isinstance(schedule, DiscreteSchedule) else times / 999)
-        mean = condition[self.field] if self.objective.diffused == "target" else torch.zeros_like(noisy)
-        covariance = alpha.square()[..., 0] * COVARIANCE + sigma.square()[..., 0] * torch.eye(3)  # of x_t
+        of_target = condition[self.field]
+        known, mean = self.objective.known(of_target, noisy), self.objective.to_diffused(of_target, of_target)
+        of_clean = self.map @ COVARIANCE @ self.map.T
+        covariance = alpha.square()[..., 0] * of_clean + sigma.square()[..., 0] * torch.eye(3)  # of x_t
         beyond = noisy - alpha * mean
         solved = torch.linalg.solve(covariance, beyond.flatten(2)).unflatten(2, noisy.shape[2:])
-        clean = mean + alpha * torch.einsum("ij,bjhw->bihw", COVARIANCE, solved)
+        clean = mean + alpha * torch.einsum("ij,bjhw->bihw", of_clean, solved)
         noise = sigma * solved
-        shares = beyond / (alpha**2 + sigma**2)
+        shares = (noisy - alpha * known) / (alpha**2 + sigma**2)
         whole, of_estimate = {
-            "v_prediction": (alpha * noise - sigma * clean, -sigma * mean),
+            "v_prediction": (alpha * noise - sigma * clean, -sigma * known),
             "epsilon": (noise, sigma * shares),
-            "sample": (clean, mean),
-            "velocity": (noise - clean, (sigma - alpha) * shares - mean),
+            "sample": (clean, known),
+            "velocity": (noise - clean, (sigma - alpha) * shares - known),
         }[self.objective.prediction]
         return self.gain * (whole - of_estimate if self.added else whole)
 
 
-def decoder_of(estimate, diffused, prediction, schedule, *, sampler=None, **options):
-    objective = Objective(schedule=SCHEDULES[schedule](), diffused=diffused, prediction=prediction, **options)
+def decoder_of(estimate, diffused, prediction, schedule, *, sampler=None, covariance=None, **options):
+    whitening = None if covariance is None else Whitening(channels=3, covariance=covariance)
+    objective = Objective(
+        schedule=SCHEDULES[schedule](), diffused=diffused, whitening=whitening, prediction=prediction, **options
+    )
     known = ESTIMATES[estimate]()
     denoiser = ExactMean(
         objective,
         field="spatial" if known is None else "estimate",
         added=known is not None and known.added,
     )
-    return DiffusionDecoder(denoiser=denoiser, objective=objective, estimate=known, sampler=sampler)
+    decoder = DiffusionDecoder(denoiser=denoiser, objective=objective, estimate=known, sampler=sampler)
+    if whitening is not None:
+        condition, mean = condition_and_mean(decoder, 16, 16)
+        torch.manual_seed(0)
+        decoder.prepare([(mean + mixed(torch.randn_like(mean)), condition)])
+        denoiser.map = whitening.matrix.clone()
+    return decoder
+
+
+def mixed(values):
+    return torch.einsum("ij,bjhw->bihw", MIX, values)
 
 
 def condition_and_mean(decoder, count, side):
@@ -154,7 +172,7 @@ def check_gain(*objective, **weighting):
         for gain in (0.5, 1.0, 1.5):
             decoder.denoiser.gain = gain
             torch.manual_seed(seed)
-            target = mean + torch.einsum("ij,bjhw->bihw", MIX, torch.randn_like(mean))
+            target = mean + mixed(torch.randn_like(mean))
             losses.append(float(decoder.loss(target, condition).losses["diffusion"]))
         below, at, above = losses
         best.append(1 + 0.25 * (below - above) / (below - 2 * at + above))
@@ -167,6 +185,19 @@ def check_gain(*objective, **weighting):
 @pytest.mark.parametrize("estimate, diffused, prediction, schedule", OBJECTIVES)
 def test_no_multiple_of_the_exact_mean_has_a_lower_loss(estimate, diffused, prediction, schedule, one_thread):
     check_gain(estimate, diffused, prediction, schedule)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("estimate, diffused, prediction, schedule", WHITENED)
+def test_samples_of_what_is_white_have_them_too(estimate, diffused, prediction, schedule, one_thread):
+    check_samples(decoder_of(estimate, diffused, prediction, schedule, sampler=DPMSolver(), covariance="full"), 40)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("estimate, diffused, prediction, schedule", WHITENED)
+def test_nor_where_each_channel_is_white(estimate, diffused, prediction, schedule, one_thread):
+    """With the full covariance the mean of a white residual is the baseline's own, and any gain is as good."""
+    check_gain(estimate, diffused, prediction, schedule, covariance="channel")
 
 
 @torch.no_grad()

@@ -161,6 +161,7 @@ def test_what_is_diffused_comes_back(diffused):
         ({"error": "epsilon"}, "epsilon does not determine x_0 at pure noise"),
         ({"min_snr": 5.0, "error": "sample"}, "leave min_snr or error out"),
         ({"min_snr": 0.0}, "min_snr must be above 0, got 0.0"),
+        ({"draws": 0}, "draws must be at least 1, got 0"),
         ({"terminal_share": 7.0}, "terminal_share is a share of the training samples, 0 to 1, got 7.0"),
         ({"scheduled_sampling": -1.0}, "scheduled_sampling is a share of the training samples, 0 to 1, got -1.0"),
     ],
