@@ -81,7 +81,7 @@ def test_no_network_and_no_copy_is_said_in_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     assert "madebyollin/taesd" not in PINNED
     with pytest.raises(
-        ValueError, match="cannot fetch config.json .*`hf download madebyollin/taesd --local-dir"
+        ValueError, match=r"cannot fetch config\.json .*`hf download madebyollin/taesd --local-dir"
     ) as error:
         pretrained("madebyollin/taesd")
     assert "\n" not in str(error.value)

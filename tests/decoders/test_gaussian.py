@@ -24,7 +24,7 @@ from ulcompress.diffusion import (
 from ulcompress.diffusion.diffusers_sampler import SCHEDULERS
 from ulcompress.diffusion.objective import DIFFUSED
 from ulcompress.diffusion.prediction import PREDICTIONS
-from ulcompress.records import Condition
+from ulcompress.records import Condition, Sampling
 
 WIDE = {"log_snr_min": -12.0, "log_snr_max": 9.0}
 SCHEDULES = {
@@ -146,7 +146,7 @@ def check_moments(values):
 
 def check_samples(decoder, steps, side=64):
     condition, mean = condition_and_mean(decoder, 1, side)
-    sample = decoder.sample(condition, (side, side), seed=0, steps=steps)
+    sample = decoder.sample(condition, (side, side), Sampling(seed=0, steps=steps))
     check_moments((sample - mean)[0].flatten(1))
 
 
@@ -160,6 +160,31 @@ def test_samples_have_the_mean_and_the_covariance_of_the_target(estimate, diffus
 @pytest.mark.parametrize("sampler, schedule", SAMPLED)
 def test_every_sampler_leads_to_the_mean_and_the_covariance(sampler, schedule, one_thread):
     check_samples(decoder_of("linear", "residual", "v_prediction", schedule, sampler=SAMPLERS[sampler]()), 100)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("scale", [0.0, 0.5])
+def test_the_noise_scale_is_that_of_the_samples_deviation(scale, one_thread):
+    decoder = decoder_of("linear", "residual", "velocity", "straight", sampler=DPMSolver())
+    condition, mean = condition_and_mean(decoder, 1, 16)
+    whole, scaled = (
+        decoder.sample(condition, (16, 16), Sampling(noise_scale=each, steps=5)) - mean for each in (1.0, scale)
+    )
+    torch.testing.assert_close(scaled, scale * whole, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_sampler_and_start_can_be_chosen_in_use(one_thread):
+    case = ("linear", "residual", "velocity", "straight")
+    usual, other = decoder_of(*case), decoder_of(*case, sampler=Heun())
+    condition, _ = condition_and_mean(usual, 1, 16)
+    expected = other.sample(condition, (16, 16), Sampling(steps=4))
+    assert torch.equal(usual.sample(condition, (16, 16), Sampling(steps=4, sampler="heun")), expected)
+    late = DiffusionDecoder(denoiser=usual.denoiser, objective=usual.objective, estimate=usual.estimate, start=0.5)
+    expected = late.sample(condition, (16, 16), Sampling(steps=4))
+    assert torch.equal(usual.sample(condition, (16, 16), Sampling(steps=4, start=0.5)), expected)
+    with pytest.raises(ValueError, match=r"the decoder was trained for a start of 0\.5, got 0\.6"):
+        late.sample(condition, (16, 16), Sampling(start=0.6))
 
 
 def check_gain(*objective, **weighting):

@@ -9,10 +9,11 @@ from torch.nn import functional as F
 from ulcompress.decoders.base import Decoder
 from ulcompress.denoisers import Context, Denoiser
 from ulcompress.diffusion import DDIM, BoundaryControl, Estimate, Objective, Sampler
+from ulcompress.diffusion.samplers import sampler_of
 from ulcompress.functional.division import ceil_div
 from ulcompress.functional.padding import pad_to_multiple
 from ulcompress.part import loadable
-from ulcompress.records import Condition, Denoised
+from ulcompress.records import Condition, Denoised, Sampling
 
 TEXT = frozenset({"text", "text_mask", "text_null"})
 
@@ -125,28 +126,24 @@ class DiffusionDecoder(Decoder):
         estimate = self.objective.to_target(denoised.estimate, condition.estimate)
         return Denoised(denoised.losses, estimate[:count, :, : size[0], : size[1]])
 
-    def sample(
-        self,
-        condition: Condition,
-        shape: tuple[int, int],
-        *,
-        seed: int,
-        steps: int | None = None,
-        guidance: float | None = None,
-    ) -> Tensor:
+    def sample(self, condition: Condition, shape: tuple[int, int], sampling: Sampling) -> Tensor:
         """Sample a target of h by w positions, (1, C, h, w); 0 steps return the estimate.
 
         The contexts of all patches are computed once for all steps.
         """
-        steps = self.steps if steps is None else steps
-        scale = self.guidance if guidance is None else guidance
+        steps = self.steps if sampling.steps is None else sampling.steps
+        scale = self.guidance if sampling.guidance is None else sampling.guidance
+        start = self.start if sampling.start is None else sampling.start
+        sampler = self.sampler if sampling.sampler is None else sampler_of(sampling.sampler)
+        self._check(sampler, start)
         condition = self._on_grid(condition, shape)
         if steps == 0 and condition.estimate is not None:
             return condition.estimate[..., : shape[0], : shape[1]]
         schedule = self.objective.schedule
         height, width = (ceil_div(side, self.denoiser.multiple) * self.denoiser.multiple for side in shape)
-        noise = self.boundary.noise_of((1, self.channels, height, width), seed).to(condition.device)
-        highest = schedule.at(schedule.highest(self.start), noise)
+        noise = self.boundary.noise_of((1, self.channels, height, width), sampling.seed or 0, sampling.noise_scale)
+        noise = noise.to(condition.device)
+        highest = schedule.at(schedule.highest(start), noise)
         begin = self.objective.known(condition.estimate, noise)
         noisy, known = schedule.noisy(begin, noise, highest), begin if self._adds else None
         patches: dict[tuple[int, int], tuple[Condition, Context]] = {}
@@ -161,8 +158,16 @@ class DiffusionDecoder(Decoder):
 
             return self.objective.clean(self.boundary.merge(denoise_patch, height, width), noisy, levels, known)
 
-        clean = self.sampler.sample(schedule, denoise, noisy, steps, start=self.start)
+        clean = sampler.sample(schedule, denoise, noisy, steps, start=start)
         return self.objective.to_target(clean, condition.estimate)[..., : shape[0], : shape[1]]
+
+    def _check(self, sampler: Sampler, start: float) -> None:
+        """Raise ValueError for a start, or a sampler from there, with which training has not reckoned."""
+        if start > self.start:
+            raise ValueError(
+                f"the decoder was trained for a start of {self.start}, got {start}; give no more, or leave it out"
+            )
+        sampler.check(self.objective.schedule, start)
 
     def _guided(self, noisy: Tensor, levels: Tensor, condition: Condition, context: Context, scale: float) -> Tensor:
         output = self._denoise(noisy, levels, condition, context)
