@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ulcompress.autoencoders import TinyAutoencoder
 from ulcompress.commands.main import run
 
 ROOT = Path(__file__).parents[2] / "experiments"
@@ -36,18 +37,27 @@ STEP = [
 ]
 
 
+@pytest.fixture(scope="module")
+def tiny_autoencoder(tmp_path_factory):
+    """Return the directory of a network of TAESD's shape, with random weights."""
+    directory = tmp_path_factory.mktemp("tiny-autoencoder")
+    TinyAutoencoder(width=8, blocks=(1, 1, 1, 1)).network.save_pretrained(directory)
+    return str(directory)
+
+
 @pytest.fixture
-def here(tmp_path, monkeypatch, stable_diffusion, two_maps, save_layers):
-    """Run in a folder with nothing but networks for distances, with a tiny Stable Diffusion."""
+def here(tmp_path, monkeypatch, stable_diffusion, tiny_autoencoder, two_maps, save_layers):
+    """Run in a folder with nothing but networks for distances, with tiny ones in place of those of the hub."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STABLE_DIFFUSION", stable_diffusion)
+    monkeypatch.setenv("TAESD", tiny_autoencoder)
     for name in ("resnet50-thin", "mobilenet-v2"):
         save_layers(two_maps, f"{name}.safetensors")
     return tmp_path
 
 
 def fit(images, *options):
-    if any("codebook_batches" in Path(option).read_text() for option in options if option.endswith("cosines.yaml")):
+    if any("codebook_batches" in Path(option).read_text() for option in options if option.endswith(".yaml")):
         options = (*options, "--model.codebook_batches", "2")
     assert run(["fit", *options, "--data.train", images, *STEP]) == 0
 
