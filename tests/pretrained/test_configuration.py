@@ -20,6 +20,7 @@ from ulcompress.training.checkpoint import TRAINING_ROOMS
 UNDECLARED = {
     "AbsentDecoder",
     "StableDiffusion",
+    "PretrainedNetwork",
     "BlipCaptioner",
     "OnlineOptimizer",
     "LPIPS",
