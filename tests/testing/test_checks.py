@@ -315,8 +315,8 @@ class UnmaskedDenoiser(Denoising):
 
 
 class RandomDecoder(BaseReconstruction):
-    def sample(self, condition, shape, **options):
-        return super().sample(condition, shape, **options) + torch.randn(shape)
+    def sample(self, condition, shape, sampling):
+        return super().sample(condition, shape, sampling) + torch.randn(shape)
 
 
 class DeafDecoder(BaseReconstruction):
@@ -325,13 +325,13 @@ class DeafDecoder(BaseReconstruction):
 
 
 class GreyDecoder(BaseReconstruction):
-    def sample(self, condition, shape, **options):
+    def sample(self, condition, shape, sampling):
         return torch.zeros(1, 3, *shape)
 
 
 class SmallDecoder(BaseReconstruction):
-    def sample(self, condition, shape, **options):
-        return super().sample(condition, shape, **options)[..., ::2, ::2]
+    def sample(self, condition, shape, sampling):
+        return super().sample(condition, shape, sampling)[..., ::2, ::2]
 
 
 class RandomEstimate(BaseEstimate):

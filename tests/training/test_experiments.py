@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ulcompress.autoencoders import TinyAutoencoder
 from ulcompress.commands.main import run
 from ulcompress.training.run import Run
 
@@ -39,11 +40,20 @@ STEP = [
 ]
 
 
+@pytest.fixture(scope="module")
+def tiny_autoencoder(tmp_path_factory):
+    """Return the directory of a network of TAESD's shape, with random weights."""
+    directory = tmp_path_factory.mktemp("tiny-autoencoder")
+    TinyAutoencoder(width=8, blocks=(1, 1, 1, 1)).network.save_pretrained(directory)
+    return str(directory)
+
+
 @pytest.fixture
-def here(tmp_path, monkeypatch, stable_diffusion, two_maps, save_layers):
-    """Run in a folder with nothing but networks for distances, with a tiny Stable Diffusion."""
+def here(tmp_path, monkeypatch, stable_diffusion, tiny_autoencoder, two_maps, save_layers):
+    """Run in a folder with nothing but networks for distances, with tiny ones in place of those of the hub."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STABLE_DIFFUSION", stable_diffusion)
+    monkeypatch.setenv("TAESD", tiny_autoencoder)
     for name in ("resnet50-thin", "mobilenet-v2"):
         save_layers(two_maps, f"{name}.safetensors")
     return tmp_path
