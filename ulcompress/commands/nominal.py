@@ -33,6 +33,8 @@ def describe_experiment(paths: Sequence[Path]) -> str:
     codec = _codec_of(paths)
     lines = [" + ".join(map(str, paths)), *_spatial_lines(codec)]
     for name, conditioner in codec["conditioning"].items():
+        if conditioner is None:
+            continue
         kind = class_of(conditioner["class_path"])
         if issubclass(kind, Conditioner) and (cost := kind.nominal_cost(conditioner.get("init_args", {}))):
             lines.append(f"  {name:<7}  {cost}")
