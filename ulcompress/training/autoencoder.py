@@ -21,6 +21,8 @@ class AutoencoderModule(TrainingModule):
     Source: Rombach et al., CVPR 2022, section 3.1 and appendix G; the weight of the adversarial term is constant here.
     """
 
+    fixed = ("autoencoder", "perceptual", "adversarial")
+
     def __init__(
         self,
         *,

@@ -12,7 +12,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 from ulcompress.functional import distributed
 from ulcompress.part import Configurable
 from ulcompress.pretrained import read_checkpoint
-from ulcompress.training.optimizer import WarmupAdamW
+from ulcompress.training.optimizer import Options, WarmupAdamW
 
 HIGHEST_PSNR = 100.0
 """In dB, so that a mean stays finite where a restored image equals its original."""
@@ -27,6 +27,9 @@ class TrainingModule(Configurable, LightningModule):
     A step's noise depends on `seed`, the global step, the batch and the rank alone, so a run that was killed at
     any step continues with the numbers that it would have seen.
     """
+
+    fixed: tuple[str, ...] = ()
+    """Arguments that stay as they are in a continued training, since the checkpoint's weights are theirs."""
 
     def __init__(self, *, optimizer: WarmupAdamW | None = None, seed: int = 0):
         """Take the optimiser, `WarmupAdamW` with its defaults if None, and the seed of the noise."""
@@ -54,7 +57,13 @@ class TrainingModule(Configurable, LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Let the optimiser's part build it for the trained parameters."""
-        return self.optimizer.configure(self.trained_parameters())
+        configured = self.optimizer.configure(self.trained_parameters())
+        self._options = Options.of(configured)
+        return configured
+
+    def on_train_start(self) -> None:
+        """Let a continued training take its options of the optimiser, not those that the checkpoint has restored."""
+        self._options.apply()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed the step."""

@@ -31,6 +31,8 @@ class CodecModule(TrainingModule):
     Source: PerCo, arXiv 2310.10325: encoder, codebook and denoiser are trained together, the autoencoder is not.
     """
 
+    fixed = ("codec", "frozen", "trained", "perceptual", "adversarial")
+
     def __init__(
         self,
         *,
@@ -161,6 +163,7 @@ class CodecModule(TrainingModule):
     @torch.no_grad()
     def on_train_start(self) -> None:
         """Show the quantiser its batches when a new training starts; a projection's mean and scale move too."""
+        super().on_train_start()
         count = self.codebook_batches if self.global_step == 0 else 0
         if not count or "quantizer" in self.frozen:
             return
