@@ -65,6 +65,10 @@ class Attempts:
             return any(map(_exists, attempt.pids))
         return self._age(attempt.number) < self.patience
 
+    def ending(self, attempt: Attempt) -> bool:
+        """Return whether the claiming process of this machine was killed, and the one that it started still ends."""
+        return self.alive(attempt) and attempt.host == socket.gethostname() and not _exists(attempt.pids[0])
+
     def claim(self) -> Attempt | None:
         """Return a new attempt of this process; None where another process is at work or was faster."""
         earlier = self.all()
@@ -73,11 +77,8 @@ class Attempts:
         attempt = Attempt(len(earlier) + 1, socket.gethostname(), (os.getpid(),))
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            # Linked with its content rather than created empty, so that nobody reads half of it.
-            with tempfile.NamedTemporaryFile("w", dir=self.folder, suffix=".claim") as file:
+            with open(self._path(attempt.number), "x") as file:
                 json.dump(asdict(attempt), file)
-                file.flush()
-                os.link(file.name, self._path(attempt.number))
         except FileExistsError:
             return None
         return attempt
@@ -103,8 +104,11 @@ class Attempts:
     def _read(self) -> Iterator[Attempt]:
         number = 1
         while (path := self._path(number)).exists():
-            content = json.loads(path.read_bytes())
-            yield Attempt(**{**content, "pids": tuple(content["pids"])})
+            try:
+                content = json.loads(path.read_bytes())
+                yield Attempt(**{**content, "pids": tuple(content["pids"])})
+            except (ValueError, TypeError, KeyError):  # it is just being created, or its process was killed then
+                yield Attempt(number, host="", pids=())
             number += 1
 
     def _age(self, number: int) -> float:
