@@ -6,13 +6,18 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from ulcompress.commands.options import Verbs, add_coding, add_limit, add_sampling, add_trust, check_search, positive
 from ulcompress.functional.lines import printable
+
+if TYPE_CHECKING:
+    from ulcompress.evaluation.measuring.contestants import Setting
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -31,12 +36,15 @@ def add_parser(verbs: Verbs) -> None:
         "--setting",
         action="append",
         default=[],
-        metavar="KEY=VALUE,...",
-        help="steps, guidance, rate, online, without; repeat for more points of every codec's curve",
+        metavar="[CODEC:]KEY=VALUE,...",
+        help="steps, guidance, rate, online, without; repeat for more points of every codec's curve, or of that of one "
+        "codec or curve that is named",
     )
     parser.add_argument("--anchor", action="append", default=[], metavar="NAME", help="jpeg, webp, avif, jxl, ...")
     parser.add_argument(
-        "--reference", metavar="CURVE", help="reference of Bjøntegaard deltas (default: the first anchor)"
+        "--reference",
+        metavar="NAME",
+        help="curve or point of one to which all others are compared (default: the first anchor, or else codec)",
     )
     parser.add_argument(
         "--metrics", nargs="+", action="extend", metavar="NAME", help="metrics, or all (default: psnr ms-ssim)"
@@ -77,7 +85,8 @@ def run(options: argparse.Namespace) -> int:
 def _evaluate_to(options: argparse.Namespace, out: Path) -> int:
     from ulcompress.evaluation.measuring.run import is_first, prepare
     from ulcompress.evaluation.measuring.run import run as measure
-    from ulcompress.evaluation.results.results import gather, summary_markdown, write_results
+    from ulcompress.evaluation.results.results import gather, write_results
+    from ulcompress.evaluation.results.summary import summary_markdown
 
     evaluation = prepare(_plan(options, out))
     outcomes = measure(evaluation)
@@ -104,15 +113,16 @@ def _plan(options: argparse.Namespace, out: Path):
         online=options.online,
         without=tuple(options.without),
     )
-    settings = [common | Setting.parse(text) for text in options.setting] or [common]
-    check_search(options, any(setting.online for setting in settings))
+    everywhere, named = _settings(options.setting, common)
+    check_search(options, any(setting.online for setting in [common, *everywhere, *chain(*named.values())]))
     images = name_images(find_images(options.inputs))
     return Plan(
         images=images,
         curves=tuple(Curve.parse(text) for text in options.codec or ["mini"]),
         out=out,
         captions=_captions_beside(images) if options.captions else {},
-        settings=tuple(settings),
+        settings=tuple(everywhere) or (common,),
+        codec_settings={name: (*everywhere, *settings) for name, settings in named.items()},
         anchors=tuple(options.anchor),
         metrics=tuple(options.metrics or FIDELITY),
         weights=options.weights,
@@ -129,6 +139,17 @@ def _plan(options: argparse.Namespace, out: Path):
         online_variables=tuple(options.online_variables) if options.online_variables else None,
         online_perceptual=options.online_perceptual,
     )
+
+
+def _settings(texts: Sequence[str], common: Setting) -> tuple[list[Setting], dict[str, list[Setting]]]:
+    """Return settings of all codecs, and of those that are named; each has what is common where it chooses nothing."""
+    from ulcompress.evaluation.measuring.contestants import Setting
+
+    everywhere, named = [], {}
+    for text in texts:
+        name, _, setting = text.rpartition(":")
+        (named.setdefault(name, []) if name else everywhere).append(common | Setting.parse(setting))
+    return everywhere, named
 
 
 def _captions_beside(images: Mapping[str, Path]) -> dict[str, str]:

@@ -33,12 +33,13 @@ from ulcompress.evaluation import (
 from ulcompress.evaluation.measuring.contestants import CodecContestant
 from ulcompress.evaluation.measuring.run import measure_share, processes_of, threads_of
 from ulcompress.evaluation.metrics import build
-from ulcompress.evaluation.results.results import summary_markdown
 from ulcompress.evaluation.results.store import Record, Store, slug
+from ulcompress.evaluation.results.summary import summary_markdown
 from ulcompress.images import read_image
 from ulcompress.pretrained import load, save
 
 METRICS = ("psnr", "ms-ssim")
+TABLES = ["results.json", "summary.csv", "differences.csv", "summary.md", "summary.tex", "index.html"]
 KEPT = ("files", "images", "originals")
 
 
@@ -456,17 +457,24 @@ def test_results_are_written(plan):
     plan = replace(plan, reference="tiny")
     results = evaluate(plan)
     written = write_results(results, plan.out)
-    assert [path.name for path in written] == ["results.json", "summary.csv", "summary.md", "index.html"]
+    assert [path.name for path in written] == TABLES
     assert json.loads(written[0].read_text()) == results
     lines = written[1].read_text().splitlines()
     assert len(lines) == 5 and lines[0].startswith("contestant,images,bytes,bpp")
-    assert "| jpeg at tiny |" in written[2].read_text()
+    assert "| jpeg at tiny |" in written[3].read_text()
     assert {delta["reference"] for delta in results["bjontegaard"]} == {"tiny"}
     assert {delta["metric"]: "points" in delta["refused"] for delta in results["bjontegaard"]} == {
         "psnr": True,
         "ms-ssim": False,  # none of the images is large enough
     }
-    assert "working memory (MiB)" in written[2].read_text()
+    assert "working memory (MiB)" in written[3].read_text()
+    assert r"\toprule" in written[4].read_text() and "jpeg at tiny & " in written[4].read_text()
+    compared = {row["name"]: row["rate_percent"] for row in results["comparisons"] if row["metric"] == "psnr"}
+    rates = {row["contestant"]: row["bpp"] for row in results["summary"]}
+    assert compared == {  # each with the point to which it is matched
+        "jpeg at tiny": pytest.approx(100 * (rates["jpeg at tiny"] / rates["tiny"] - 1)),
+        "jpeg at tiny steps=1": pytest.approx(100 * (rates["jpeg at tiny steps=1"] / rates["tiny steps=1"] - 1)),
+    }
 
 
 def test_settings():
@@ -476,6 +484,37 @@ def test_settings():
     for text in ("step=4", "steps", "steps=four", "", "guidance=nan", "guidance=inf", "online=0", "steps=-1"):
         with pytest.raises(ValueError, match="got the setting"):
             Setting.parse(text)
+
+
+def test_settings_of_one_codec_and_of_a_curve(plan, codec):
+    shutil.copytree(codec, other := f"{codec}-other")
+    curves = (Curve("tiny", (codec,)), Curve("ours", (codec, other)))
+    plan = replace(plan, anchors=(), curves=curves, settings=(Setting(steps=2),))
+
+    def names(**codec_settings):
+        return [c.name for c in Evaluation(replace(plan, codec_settings=codec_settings)).contestants]
+
+    one, two = Setting(steps=1), Setting(steps=4)
+    assert names() == ["tiny steps=2", "ours tiny steps=2", "ours tiny-other steps=2"]
+    assert names(**{"tiny-other": (one, two)}) == [
+        "tiny steps=2", "ours tiny steps=2", "ours tiny-other steps=1", "ours tiny-other steps=4"
+    ]  # fmt: skip
+    assert names(ours=(one,)) == ["tiny steps=2", "ours tiny steps=1", "ours tiny-other steps=1"]
+    assert names(ours=(one,), **{other: (one, two)})[2:] == ["ours tiny-other steps=1", "ours tiny-other steps=4"]
+
+
+def test_differences_to_a_point(plan):
+    results = evaluate(replace(plan, reference="tiny steps=1", metrics=("psnr",)))
+    assert results["bjontegaard"] == []
+    rows = {row["name"]: row for row in results["comparisons"]}
+    assert rows.keys() == {"tiny", "jpeg at tiny", "jpeg at tiny steps=1"}
+    tiny = rows["tiny"]
+    values = {row["contestant"]: row["metrics"]["psnr"]["value"] for row in results["summary"]}
+    assert tiny["difference"] == pytest.approx(values["tiny"] - values["tiny steps=1"])
+    assert tiny["low"] < tiny["difference"] < tiny["high"] and tiny["kind"] == "equal rate" and tiny["images"] == 3
+    text = summary_markdown(results)
+    assert "Differences to tiny steps=1, with 95 % intervals over images" in text
+    assert f"| {tiny['low']:+.4f} to {tiny['high']:+.4f} | {tiny['wins']} of 3 |" in text
 
 
 def test_curves(tmp_path, monkeypatch):
@@ -509,7 +548,12 @@ def test_what_cannot_be_is_refused_before_anything_is_done(plan):
         ({"curves": (Curve("x", ("nothing",)),)}, "no codec 'nothing'"),
         ({"settings": (Setting(), Setting())}, "two contestants of the name 'tiny'"),
         ({"settings": (Setting(without=("syntax",)),)}, "sends no 'syntax'; it sends text"),
-        ({"reference": "avif"}, "got the reference 'avif'; the curves are tiny, jpeg"),
+        ({"reference": "avif"}, "got the reference 'avif'; the curves are tiny, jpeg; the points jpeg at tiny"),
+        (
+            {"codec_settings": {"tinny": (Setting(rate=1),)}},
+            "got a setting of the codec 'tinny'; the codecs are .*tiny",
+        ),
+        ({"codec_settings": {"tiny": (Setting(rate=9),)}}, r"rate.*: .*tiny$"),
         ({"batch": 0}, "got batch=0; give 1 or more"),
         ({"device": "meta:7x"}, "cannot use the device 'meta:7x'"),
         ({"dataset": "kodac"}, "got the data set 'kodac'; numbers are published for kodak"),
@@ -583,7 +627,7 @@ def test_odd_names_are_escaped_in_all_that_is_written(plan, codec):
     assert results["images"][0]["name"] == "caf\\udce9 <b>\\n"
     assert results["command"] == "evaluate caf\\udce9 <b>\\n.png"
     assert json.loads(texts[0]) == results
-    assert not any("\x1b" in text for text in texts) and all("\\x1b tiny" in text for text in texts[1:3])
+    assert not any("\x1b" in text for text in texts) and all("\\x1b tiny" in texts[place] for place in (1, 3))
 
 
 def test_another_metric_does_not_forget_the_first_where_nothing_is_kept(plan, monkeypatch):

@@ -149,6 +149,21 @@ def test_deltas_refusals_and_missing_metrics_are_told(open_page):
     assert "vgg16.pth is wanted" in tab.locator("#protocols").inner_text()
 
 
+def test_differences_have_their_intervals_and_say_how_they_were_found(open_page):
+    tab = open_page()
+    rows = tab.locator("#differences tbody tr")
+    cells = [rows.nth(place).locator("td").all_inner_texts() for place in range(rows.count())]
+    assert cells == [
+        ["mini", "PSNR (dB)", "-0.7500", "-1.25 to -0.2500", "1 of 3", "+0.5 %", "equal rate"],
+        ["mini steps=8", "PSNR (dB)", "+1.50", "+0.5000 to +2.50", "3 of 3", "0.0 %", "interpolated"],
+        ["mini", "FID", "-4.00", "no interval", "", "+0.5 %", "equal rate"],
+    ]
+    assert tab.locator("#differences td.best").all_inner_texts() == ["+1.50"]
+    assert "more than avif, the reference" in tab.locator("#differences-hint").inner_text()
+    assert "how it is between points" in tab.locator("#kinds").inner_text()
+    assert open_page(change=lambda content: content | {"comparisons": []}).locator("#differences-section").is_hidden()
+
+
 def test_without_images_the_page_says_so(open_page, results, tmp_path):
     from ulcompress.evaluation.page import write_page
 
@@ -208,7 +223,7 @@ def test_without_any_metric_the_rest_is_there(open_page):
             metric |= {"missing": "a file is wanted"}
         for row in content["summary"] + content["results"]:
             row["metrics"] = {}
-        return content | {"bjontegaard": [], "published": []}
+        return content | {"bjontegaard": [], "comparisons": [], "published": []}
 
     tab = open_page(change=bare, first="#summary tbody tr")
     assert "nothing to show" in tab.locator("#chart").inner_text()

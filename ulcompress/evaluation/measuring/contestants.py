@@ -172,8 +172,7 @@ class CodecContestant(Contestant):
         self.trust = trust
         self.max_pixels = max_pixels
         self.optimizer = (optimizer or OnlineOptimizer()) if setting.online else None
-        short = printable(Path(codec).resolve().name if Path(codec).is_dir() else codec)
-        self.name = " ".join(dict.fromkeys(word for word in (curve, short, str(setting)) if word))
+        self.name = " ".join(dict.fromkeys(word for word in (curve, short_name(codec), str(setting)) if word))
         self.settings = {"codec": printable(codec), **setting.chosen}
 
     @property
@@ -260,6 +259,11 @@ class AnchorContestant(Contestant):
 def _loaded(source: str, device: str, trust: tuple[str, ...]) -> Codec:
     # Settings of one codec follow one another; a second codec takes the place of the first in memory.
     return load(source, device=device, trust=trust)
+
+
+def short_name(codec: str) -> str:
+    """Return the name of a codec's directory, or the codec as it was given; letters that cannot be printed escaped."""
+    return printable(Path(codec).resolve().name if Path(codec).is_dir() else codec)
 
 
 def rounded(image: Tensor) -> Tensor:

@@ -7,9 +7,9 @@ from functools import cached_property
 
 from ulcompress.codec import Codec
 from ulcompress.evaluation.anchors import ANCHORS, Anchor
-from ulcompress.evaluation.measuring.contestants import AnchorContestant, CodecContestant, Contestant
+from ulcompress.evaluation.measuring.contestants import AnchorContestant, CodecContestant, Contestant, Setting
 from ulcompress.evaluation.measuring.groups import groups
-from ulcompress.evaluation.measuring.plan import Plan, refuse_duplicates
+from ulcompress.evaluation.measuring.plan import Plan, names, refuse_duplicates
 from ulcompress.evaluation.metrics import Metric, Missing, build, known_names
 from ulcompress.evaluation.results.published import datasets
 from ulcompress.functional.devices import check_device
@@ -64,18 +64,29 @@ class Evaluation:
         """Raise ValueError, in one line, for what can be known to fail before anything is measured."""
         plan = self.plan
         curves = dict.fromkeys(contestant.curve for contestant in self.contestants)
-        if plan.reference is not None and plan.reference not in curves:
-            raise ValueError(f"got the reference {plan.reference!r}; the curves are {', '.join(curves)}")
+        points = [contestant.name for contestant in self.contestants if contestant.name not in curves]
+        if plan.reference is not None and plan.reference not in {*curves, *points}:
+            known = f"the curves are {', '.join(curves)}" + (f"; the points {', '.join(points)}" if points else "")
+            raise ValueError(f"got the reference {plan.reference!r}; {known}")
         if plan.dataset is not None and plan.dataset not in datasets():
             raise ValueError(f"got the data set {plan.dataset!r}; numbers are published for {', '.join(datasets())}")
         known_names(plan.metrics, plan.weights)
         check_device(plan.device)
-        without = {name for setting in plan.settings for name in setting.without}
-        rate = max((setting.rate or 1 for setting in plan.settings), default=1)
-        for codec in (codec for curve in plan.curves for codec in curve.codecs):
+        for codec, settings in self._settings():
             metadata(locate(codec))  # raises for weights that are missing or cut short
+            without = {name for setting in settings for name in setting.without}
+            rate = max(setting.rate or 1 for setting in settings)
             if without or rate > 1:
                 _check_coding(load(codec, encoder_only=True, trust=plan.trust), codec, without, rate)
+
+    def _settings(self) -> list[tuple[str, tuple[Setting, ...]]]:
+        """Return every codec with its settings; ValueError for settings of a codec that there is none of."""
+        codecs = [(curve, codec) for curve in self.plan.curves for codec in curve.codecs]
+        known = dict.fromkeys(name for curve, codec in codecs for name in names(curve, codec))
+        for name in self.plan.codec_settings:
+            if name not in known:
+                raise ValueError(f"got a setting of the codec {name!r}; the codecs are {', '.join(known)}")
+        return [(codec, self.plan.settings_of(curve, codec)) for curve, codec in codecs]
 
     def _contestants(self) -> list[Contestant]:
         plan, optimizer = self.plan, _optimizer(self.plan)
@@ -83,7 +94,7 @@ class Evaluation:
         found: list[Contestant] = []
         for curve in plan.curves:
             for codec in curve.codecs:
-                for setting in plan.settings:
+                for setting in plan.settings_of(curve, codec):
                     ours = CodecContestant(
                         codec=codec,
                         curve=curve.name,
@@ -98,7 +109,8 @@ class Evaluation:
 
 
 def _optimizer(plan: Plan) -> OnlineOptimizer | None:
-    if not any(setting.online for setting in plan.settings):
+    settings = [plan.settings, *plan.codec_settings.values()]
+    if not any(setting.online for some in settings for setting in some):
         return None
     perceptual = FeatureDistance(weights=plan.online_perceptual) if plan.online_perceptual else None
     return OnlineOptimizer(variables=plan.online_variables, perceptual=perceptual)

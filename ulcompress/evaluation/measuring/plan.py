@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from os.path import commonpath
 from pathlib import Path
 
-from ulcompress.evaluation.measuring.contestants import Setting
+from ulcompress.evaluation.measuring.contestants import Setting, short_name
 from ulcompress.functional.limits import MAX_PIXELS
 from ulcompress.functional.lines import printable
 
@@ -51,7 +51,9 @@ class Plan:
     captions: Mapping[str, str] = field(default_factory=dict)
     """Captions by name of the image."""
     settings: tuple[Setting, ...] = (Setting(),)
-    """Every codec is used at each of them."""
+    """Every codec that `codec_settings` does not name is used at each of them."""
+    codec_settings: Mapping[str, tuple[Setting, ...]] = field(default_factory=dict)
+    """Settings by the name of a codec or of a curve, whose codecs are used at each of them."""
     anchors: tuple[str, ...] = ()
     """Names of `ANCHORS`; each is matched to every codec at every setting."""
     metrics: tuple[str, ...] = ()
@@ -72,7 +74,7 @@ class Plan:
     batch: int = 1
     """Images of one size, at most, that go through the network of a metric together; they are coded one by one."""
     reference: str | None = None
-    """Curve against which Bjøntegaard deltas are computed; None takes the first anchor's, or else the first codec's."""
+    """Curve or contestant to which the others are compared; None takes the first anchor's curve, or else codec's."""
     dataset: str | None = None
     """Data set whose published points are shown; None recognises it."""
     keep: bool = False
@@ -86,6 +88,16 @@ class Plan:
         """Raise ValueError for a batch without images."""
         if self.batch < 1:
             raise ValueError(f"got batch={self.batch}; give 1 or more")
+
+    def settings_of(self, curve: Curve, codec: str) -> tuple[Setting, ...]:
+        """Return the settings at which a codec of a curve is used."""
+        found = [self.codec_settings[name] for name in names(curve, codec) if name in self.codec_settings]
+        return tuple(dict.fromkeys(setting for some in found for setting in some)) or self.settings
+
+
+def names(curve: Curve, codec: str) -> list[str]:
+    """Return the names by which a setting can mean a codec of a curve: as it was given, its short one, the curve's."""
+    return list(dict.fromkeys([codec, short_name(codec), curve.name]))
 
 
 def name_images(paths: Sequence[Path]) -> dict[str, Path]:

@@ -362,6 +362,23 @@ table(at("summary"), [
     best: (row) => name in metricOf && data.summary.length > 1 && valueOf(row, name) === bestOf(name),
   })),
 ], () => data.summary);
+const differences = data.comparisons.filter((row) => row.difference !== null);
+if (differences.length) {
+  at("differences-section").hidden = false;
+  at("differences-hint").textContent = `What each has more than ${differences[0].reference}, the reference, in the unit of the metric, with 95 % intervals of that difference over the images, which both have coded: where an interval holds no zero, other images of the same kind would hardly turn the sign. A metric of a whole set has no interval. Bits: how many more the codec takes.`;
+  const sign = (value) => (value > 0 ? "+" : "") + short(value);
+  const good = (row) => (row.low === null ? false : metricOf[row.metric].better === "higher" ? row.low > 0 : row.high < 0);
+  table(at("differences"), [
+    { label: "codec", text: true, value: (row) => row.name, show: (row) => row.name },
+    { label: "metric", text: true, value: (row) => metricOf[row.metric].label, show: (row) => metricOf[row.metric].label },
+    { label: "difference", value: (row) => row.difference, show: (row) => sign(row.difference), best: good },
+    { label: "95 % interval", value: (row) => row.low, show: (row) => (row.low === null ? "no interval" : `${sign(row.low)} to ${sign(row.high)}`) },
+    { label: "better on", value: (row) => row.wins, show: (row) => (row.wins === null ? "" : `${row.wins} of ${row.images}`) },
+    { label: "bits", value: (row) => row.rate_percent, show: (row) => `${row.rate_percent > 0 ? "+" : ""}${row.rate_percent.toFixed(1)} %` },
+    { label: "compared", text: true, value: (row) => row.kind, show: (row) => row.kind },
+  ], () => differences);
+  for (const kind of new Set(differences.map((row) => row.kind))) at("kinds").append(make("dt", {}, kind), make("dd", {}, data.kinds[kind]));
+}
 const deltas = data.bjontegaard.filter((row) => row.rate_percent !== null);
 const refused = new Map();
 for (const row of data.bjontegaard.filter((row) => row.rate_percent === null)) {

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,8 +22,10 @@ from ulcompress.evaluation.metrics import Metric, Missing, SetMetric
 from ulcompress.evaluation.page import write_page
 from ulcompress.evaluation.results.bjontegaard import METHOD, rate_delta
 from ulcompress.evaluation.results.bootstrap import interval, mean_interval
+from ulcompress.evaluation.results.comparison import KINDS, Comparison, Point, compare
 from ulcompress.evaluation.results.published import published, recognise
 from ulcompress.evaluation.results.store import Store
+from ulcompress.evaluation.results.summary import differences, means, summary_latex, summary_markdown
 from ulcompress.files import write_whole
 from ulcompress.functional.cores import cores
 from ulcompress.functional.lines import printable
@@ -42,11 +43,13 @@ DELTA_RESAMPLES = 100
 
 
 def write_results(results: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Write `results.json`, `summary.csv`, `summary.md` and `index.html`; return their paths."""
+    """Write `results.json`, the tables as CSV, Markdown and LaTeX, and `index.html`; return their paths."""
     texts = {
         "results.json": json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False) + "\n",
-        "summary.csv": summary_csv(results),
+        "summary.csv": means(results).csv,
+        "differences.csv": differences(results).csv,
         "summary.md": summary_markdown(results),
+        "summary.tex": summary_latex(results),
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
@@ -91,6 +94,7 @@ class _Gathering:
         if not self.records or not self.images:
             raise ValueError("no image was coded by all contestants, so there is nothing to compare")
         self.defined = {metric.name: self._defined(metric) for metric in self.metrics if metric.scope == "image"}
+        self.values = {(c.name, m.name): self._value(c, m) for c in self.contestants for m in self.metrics}
         self.sizes = {image: (record.width, record.height) for (_, image), record in self.records.items()}
 
     def content(self, command: str) -> dict[str, Any]:
@@ -116,6 +120,8 @@ class _Gathering:
                 for f in sorted(self.failures, key=lambda f: (f.contestant, f.image))
             ],
             "bjontegaard": self._deltas(self._reference()),
+            "comparisons": self._comparisons(self._reference()),
+            "kinds": KINDS,
             "published": published(dataset, [metric.name for metric in self.metrics]),
         }
 
@@ -167,7 +173,7 @@ class _Gathering:
 
     def _summary(self, contestant: Contestant) -> dict[str, Any]:
         means = {number: _mean(self._numbers(contestant, number)) for number in NUMBERS}
-        metrics = {metric.name: self._value(contestant, metric) for metric in self.metrics}
+        metrics = {metric.name: self.values[contestant.name, metric.name] for metric in self.metrics}
         over = sum(not self.records[contestant.name, image].fits for image in self.images)
         counts = {"contestant": contestant.name, "images": len(self.images), "over_budget": over}
         return counts | means | {"metrics": metrics}
@@ -202,11 +208,52 @@ class _Gathering:
         pairs = [metric for metric in self.metrics if metric.scope == "image"]
         return [
             {"reference": reference, "curve": curve, "metric": metric.name, "method": METHOD}
-            | self._delta(curves.get(reference, []), curves[curve], metric)
+            | self._delta(curves[reference], curves[curve], metric)
             for curve in curves
-            if curve != reference
+            if curve != reference and reference in curves
             for metric in pairs
         ]
+
+    def _comparisons(self, reference: str) -> list[dict[str, Any]]:
+        """Return the difference of every other contestant to the reference, and of every curve that can be compared."""
+        base = [c for c in self.contestants if c.curve == reference]
+        base = base or [c for c in self.contestants if c.name == reference]
+        others = [c for c in self.contestants if c not in base]
+        single = {c.name: [c] for c in others}
+        curves: dict[str, list[Contestant]] = {}
+        for contestant in others:
+            name = " ".join(word for word in (contestant.curve, self._usage(contestant), "(curve)") if word)
+            curves.setdefault(name, []).append(contestant)
+        whole = {name: points for name, points in curves.items() if len(points) > 1}
+        rows = [
+            {"name": name, "reference": reference, "metric": metric.name}
+            | asdict(self._comparison(base, points, metric))
+            for name, points in [*single.items(), *whole.items()]
+            for metric in self.metrics
+            if base
+        ]
+        return [row for row in rows if row["name"] in single or row["kind"] == "bjontegaard"]
+
+    def _comparison(self, base: Sequence[Contestant], variant: Sequence[Contestant], metric: Metric) -> Comparison:
+        """Compare points of one usage with those of the base that are used likewise, or with all where none is."""
+        base = [c for c in base if self._usage(c) == self._usage(variant[0])] or base
+        base_points, points = ([self._point(contestant, metric) for contestant in some] for some in (base, variant))
+        return compare(base_points, points, better=metric.better, scope=metric.scope)
+
+    def _usage(self, contestant: Contestant) -> str:
+        """Return the settings of a codec but for its rate, as text; of an anchor those of what it is matched to."""
+        matched = [c for c in self.contestants if c.name == contestant.matched_to]
+        settings = (matched or [contestant])[0].settings
+        return ",".join(f"{name}={value}" for name, value in settings.items() if name not in ("codec", "rate"))
+
+    def _point(self, contestant: Contestant, metric: Metric) -> Point:
+        """Return rates and values, (1, images), or those of the whole set, (1, 1)."""
+        rates = self._numbers(contestant, "bpp")
+        if metric.scope == "image":
+            defined = self.defined[metric.name]
+            return Point(rates[None, defined], self._numbers(contestant, metric.name)[None, defined])
+        found = self.values[contestant.name, metric.name]
+        return Point(np.array([[rates.mean()]]), np.array([[np.nan if found is None else found["value"]]]))
 
     def _delta(self, reference: Sequence[Contestant], curve: Sequence[Contestant], metric: Metric) -> dict[str, Any]:
         defined = self.defined[metric.name]
@@ -228,56 +275,6 @@ class _Gathering:
             ends = interval(lambda chosen: _number(of(chosen).rate_percent), count, resamples=DELTA_RESAMPLES)
         low, high = ends or (None, None)
         return {"rate_percent": delta.rate_percent, "low": low, "high": high, "refused": delta.refused}
-
-
-def summary_markdown(results: Mapping[str, Any]) -> str:
-    """Return the table of the contestants, missing metrics, and the Bjøntegaard deltas."""
-    metrics = [metric for metric in results["metrics"] if metric["missing"] is None]
-    labels = [metric["label"] for metric in metrics]
-    headings = ["codec", "bytes", "bpp", *labels, "encode (s)", "decode (s)", "working memory (MiB)"]
-    rows = [[row["contestant"], *_cells(row, metrics)] for row in results["summary"]]
-    text = f"{_count(results)}; files on the disk, means over images.\n\n{_table(headings, rows)}"
-    if remarks := _remarks(results):
-        text += "\n" + "".join(f"- {line}\n" for line in remarks)
-    deltas = [
-        [d["curve"], d["reference"], d["metric"], _percent(d)]
-        for d in results["bjontegaard"]
-        if d["rate_percent"] is not None
-    ]
-    if deltas:
-        text += "\nBjøntegaard deltas of the rate, with 95 % intervals over images:\n\n"
-        text += _table(["curve", "reference", "at equal", "rate"], deltas)
-    return text
-
-
-def _remarks(results: Mapping[str, Any]) -> list[str]:
-    """Return the remarks below the table, a line each."""
-    rows = results["summary"]
-    lines = []
-    for metric in results["metrics"]:
-        count = next((value["images"] for row in rows if (value := row["metrics"].get(metric["name"]))), None)
-        if metric["missing"] is not None:
-            lines.append(f"{metric['name']} is missing: {metric['missing']}")
-        elif count is not None and count < rows[0]["images"]:
-            lines.append(f"{metric['label']} is of {count} images, for which it is defined")
-    lines += [f"{one['name']} failed on every image: {one['error']}" for one in results["failed"]]
-    failed = {one["name"] for one in results["failed"]}
-    left_out = [failure for failure in results["failures"] if failure["contestant"] not in failed]
-    return lines + [f"left out: {f['image']} through {f['contestant']}: {f['error']}" for f in left_out]
-
-
-def summary_csv(results: Mapping[str, Any]) -> str:
-    """Return one row a contestant: means, and metrics with the ends of their intervals."""
-    metrics = [metric["name"] for metric in results["metrics"] if metric["missing"] is None]
-    ends = [f"{name}{end}" for name in metrics for end in ("", " low", " high")]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["contestant", "images", *NUMBERS, *ends])
-    for row in results["summary"]:
-        values = [row["metrics"][name] or {} for name in metrics]
-        numbers = [value.get(end) for value in values for end in ("value", "low", "high")]
-        writer.writerow([row["contestant"], row["images"], *(row[number] for number in NUMBERS), *numbers])
-    return text.getvalue()
 
 
 def versions() -> dict[str, str]:
@@ -329,41 +326,3 @@ def _processor() -> str:
 
 def _device(name: str) -> str:
     return torch.cuda.get_device_name(name) if torch.device(name).type == "cuda" else name
-
-
-def _count(results: Mapping[str, Any]) -> str:
-    images = results["summary"][0]["images"]
-    known = {image["name"] for image in results["images"]} | {failure["image"] for failure in results["failures"]}
-    left_out = len(known) - images
-    return f"{images} image{'s' * (images != 1)}{f', {left_out} left out' if left_out else ''}"
-
-
-def _cells(row: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> list[str]:
-    values = [row["metrics"][metric["name"]] for metric in metrics]
-    memory = row["working_memory"]
-    over = f" ({row['over_budget']} over budget)" if row["over_budget"] else ""
-    return [
-        f"{row['bytes']:.0f}{over}",
-        f"{row['bpp']:.4f}",
-        *("" if value is None else _short(value["value"]) for value in values),
-        f"{row['encode_seconds']:.2f}",
-        f"{row['decode_seconds']:.2f}",
-        "" if memory is None else f"{memory / 2**20:.0f}",
-    ]
-
-
-def _short(value: float) -> str:
-    """Four digits behind the point for small numbers, fewer for large ones."""
-    return f"{value:.{4 if abs(value) < 1 else 2 if abs(value) < 1000 else 0}f}"
-
-
-def _percent(delta: Mapping[str, Any]) -> str:
-    ends = "" if delta["low"] is None else f" ({delta['low']:+.1f} to {delta['high']:+.1f})"
-    return f"{delta['rate_percent']:+.1f} %{ends}"
-
-
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    rule = [":--", *("--:" for _ in headings[1:])]
-    return "".join(
-        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in [headings, rule, *rows]
-    )

@@ -1,0 +1,96 @@
+"""A table of numbers, written for readers, for papers and for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+LATEX = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+}  # fmt: skip
+"""What stands for letters that LaTeX reads as commands."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table whose rows are anything."""
+
+    value: Callable[[Any], Any]
+    """Its value in a row; None leaves the cell empty."""
+    name: str | None = None
+    """Heading of the CSV; None for a column that it does not have."""
+    heading: str | None = None
+    """Heading for readers; None for a column of the CSV alone."""
+    show: Callable[[Any], str] = str
+    """Writes a value for readers; the CSV has it as it is."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under columns."""
+
+    caption: str
+    """What the numbers are."""
+    columns: Sequence[Column]
+    """The first is of text, the others of numbers."""
+    rows: Sequence[Any]
+
+    @property
+    def csv(self) -> str:
+        """The values as they are, below the columns' names."""
+        text = io.StringIO()
+        columns = [column for column in self.columns if column.name is not None]
+        values = ([column.value(row) for column in columns] for row in self.rows)
+        csv.writer(text, lineterminator="\n").writerows([[column.name for column in columns], *values])
+        return text.getvalue()
+
+    @property
+    def markdown(self) -> str:
+        """The caption, and a table of GitHub's kind."""
+        lines = [self._headings, [":--", *("--:" for _ in self._headings[1:])], *self._cells]
+        return f"{self.caption}\n\n" + "".join(
+            f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines
+        )
+
+    @property
+    def latex(self) -> str:
+        """A float with a caption, for a document that loads the package booktabs."""
+        head, *body = [" & ".join(map(_escaped, line)) + r" \\" for line in (self._headings, *self._cells)]
+        return "\n".join(
+            [
+                r"\begin{table}",
+                r"\centering",
+                rf"\caption{{{_escaped(self.caption)}}}",
+                rf"\begin{{tabular}}{{l{'r' * (len(self._headings) - 1)}}}",
+                r"\toprule",
+                head,
+                r"\midrule",
+                *body,
+                r"\bottomrule",
+                r"\end{tabular}",
+                r"\end{table}",
+                "",
+            ]
+        )
+
+    @property
+    def _headings(self) -> list[str]:
+        return [column.heading for column in self.columns if column.heading is not None]
+
+    @property
+    def _cells(self) -> list[list[str]]:
+        columns = [column for column in self.columns if column.heading is not None]
+        return [[_cell(column, row) for column in columns] for row in self.rows]
+
+
+def _cell(column: Column, row: Any) -> str:
+    value = column.value(row)
+    return "" if value is None else column.show(value)
+
+
+def _escaped(text: str) -> str:
+    return "".join(LATEX.get(letter, letter) for letter in text)
