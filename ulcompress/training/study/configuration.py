@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningModule
 
 from ulcompress.training.cli import CodecCLI, start
+from ulcompress.training.messages import configuration_error
 from ulcompress.training.run import flat
 
 
@@ -50,9 +52,10 @@ def build(configuration: Mapping[str, Any]) -> LightningModule:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningModule, "model")
     try:
-        return parser.instantiate_classes(parser.parse_object({"model": configuration["model"]})).model
+        model = deepcopy(configuration["model"])  # parsing changes it
+        return parser.instantiate_classes(parser.parse_object({"model": model})).model
     except Exception as error:  # constructors may raise anything on odd numbers
-        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+        raise ValueError(configuration_error(error) or type(error).__name__) from error
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ulcompress.evaluation.results.store import digest, slug
+from ulcompress.evaluation.results.store import digest
 from ulcompress.files import write_whole
 from ulcompress.training.study.identity import files_digest
-from ulcompress.training.study.plan import StudyRun
+from ulcompress.training.study.plan import StudyRun, folder_name
 from ulcompress.training.study.study import BASE, Evaluation, Study, Variant
 from ulcompress.training.study.variation import vary
 
@@ -34,7 +34,7 @@ class Measurement:
     @property
     def folder(self) -> Path:
         """Folder of the results."""
-        return self.run.run.folder / "evaluation" / slug(self.variant.name)
+        return self.run.run.folder / "evaluation" / folder_name(self.variant)
 
     @property
     def codec(self) -> Path:

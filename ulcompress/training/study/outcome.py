@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 from ulcompress.evaluation.results.comparison import Comparison
 from ulcompress.evaluation.results.runs import compare_runs
+from ulcompress.training.run import Run
 from ulcompress.training.study.attempts import FAILED
 from ulcompress.training.study.measurement import Measurement, measurements
 from ulcompress.training.study.plan import DONE, StudyRun, state
@@ -48,7 +49,7 @@ class Row:
     """To the base, by metric."""
     cost: Cost
     commands: tuple[str, ...]
-    """That reproduce it with its first seed."""
+    """That reproduce it with its first seed; a codec that differs in its options alone is written by the study."""
 
 
 class Outcome:
@@ -113,10 +114,11 @@ class Outcome:
 
 
 def commands(measurement: Measurement) -> tuple[str, ...]:
-    """Return the commands that train and measure a variant with one seed, as they are typed."""
-    run = measurement.run.run
-    fit = ["fit", *measurement.run.fit_words, "--name", run.name, "--root", str(run.root)]
-    return tuple(shlex.join(["ulcompress", *words]) for words in (fit, measurement.words))
+    """Return the commands that train and measure a variant with one seed anew, in the folder `reproduced`."""
+    run = replace(measurement.run, run=Run(measurement.run.run.name, Path("reproduced")))
+    fit = ["fit", *run.fit_words, "--name", run.run.name, "--root", str(run.run.root)]
+    again = replace(measurement, run=run)
+    return tuple(shlex.join(["ulcompress", *words]) for words in (fit, again.words))
 
 
 def _codec_rows(results: Results) -> list[Mapping[str, Any]]:

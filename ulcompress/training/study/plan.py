@@ -89,7 +89,7 @@ def _plan(study: Study, root: Path, data: Sequence[str]) -> Iterator[StudyRun]:
         for seed in study.seeds:
             seeded = (*line, *_seed_words(seed))
             key = digest([same, seed])[:8]
-            run = Run(f"{study.name}/{slug(variant.name)}-s{seed}-{key}", root)
+            run = Run(f"{study.name}/{folder_name(variant)}-s{seed}-{key}", root)
             yield StudyRun(run, seed, {**same, "seed": str(seed)}, seeded, tuple(v for v, *_ in group), configuration)
 
 
@@ -124,3 +124,8 @@ def state(run: StudyRun, *, measured: bool) -> str:
 def failures(attempts: Sequence[Attempt]) -> int:
     """Return how often a run has failed."""
     return sum(attempt.state == FAILED for attempt in attempts)
+
+
+def folder_name(variant: Variant) -> str:
+    """Return the name of a variant as that of a folder."""
+    return slug(variant.name.replace(" ", "-"))

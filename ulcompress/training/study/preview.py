@@ -123,7 +123,7 @@ def _lines(preview: Preview, outcome: Outcome, seconds: float | None, hours: flo
         yield f"  cannot be built: {preview.error}"
     else:
         yield f"  builds: {preview.parameters:,} parameters, {preview.trained:,} of them trained"
-        yield from (f"  {line.strip()}" for line in preview.nominal)
+        yield from preview.nominal
         time = "" if seconds is None else f", {seconds:.3g} s a step" + ("" if hours is None else f", {hours:.2g} hours")
         yield f"  each run: {preview.disk / 2**20:.0f} MiB{time}"
     for run in preview.runs:
