@@ -6,7 +6,7 @@ from torch.optim import Optimizer
 
 
 class GradientNorm(Callback):
-    """Logs `train/gradient-norm`, the Euclidean norm of the whole gradient of an optimiser step, before it is clipped."""
+    """Logs `train/gradient-norm`, the Euclidean norm of an optimiser step's whole gradient, before it is clipped."""
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Log the norm in the steps that are logged; in the others it would cost time for nothing."""

@@ -1,7 +1,7 @@
 """The codec: its parts, their training step, and compression and decompression with them."""
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, final
 
 import torch
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+Batches = Iterable[tuple[Tensor, Sequence[str | None]]]
+"""Images, (B, 3, H, W) in [0, 1], with their captions."""
 MINIMUM = 64
 """Side in pixels to which smaller images are padded, since networks cannot normalise over too few positions. The
 padding is not coded; the decoder pads the features instead."""
@@ -110,15 +112,59 @@ class Codec(Part):
         with torch.autocast(images.device.type, enabled=False):
             quantize = self.quantizer.mixed if self.training else self.quantizer
             quantized = quantize(self.encoder(source.image, source.latent))
-        condition, bits = Condition(), {"spatial": quantized.bits}
+        condition, bits = self._condition_and_bits(source, quantized.features)
+        bits = {"spatial": quantized.bits} | bits
+        denoised = self.decoder.loss(source.latent, condition)
+        return CodecOutput(denoised.losses | quantized.losses, bits, denoised.estimate, quantized.symbols)
+
+    def _condition_and_bits(self, source: Source, features: Tensor) -> tuple[Condition, dict[str, Tensor]]:
+        """Return the decoder's condition of a training batch, and the estimated bits of its side information."""
+        condition, bits = Condition(), {}
         for name, conditioner in self.conditioners.items():
             side = conditioner.encode(source, condition)
-            condition = conditioner(side, quantized.features, condition)
+            condition = conditioner(side, features, condition)
             cost = conditioner.bits(side)
             if cost is not None:
                 bits[name] = cost
-        denoised = self.decoder.loss(source.latent, condition)
-        return CodecOutput(denoised.losses | quantized.losses, bits, denoised.estimate, quantized.symbols)
+        return condition, bits
+
+    @property
+    def loss_terms(self) -> frozenset[str]:
+        """Names of the terms that `forward` may return, without the rates."""
+        return self.quantizer.loss_terms | self.decoder.loss_terms
+
+    def preparations(self) -> dict[str, Callable[[Batches], None]]:
+        """Return, in the order of the signal, what learns from batches before the first step of a training.
+
+        By slots; each function takes the batches that its part shall see, and may change the modes of the codec. A part
+        in evaluation mode does not learn.
+        """
+        learning: dict[str, Callable[[Batches], None]] = {}
+        if self.quantizer.training:
+            learning["quantizer"] = self._prepare_quantizer
+        if self.decoder.training and not self.decoder.prepared:
+            learning["decoder"] = self._prepare_decoder
+        return learning
+
+    @torch.no_grad()
+    def _prepare_quantizer(self, batches: Batches) -> None:
+        self._fingerprint = None
+        sources = (self._source(images, captions) for images, captions in batches)
+        self.quantizer.prepare(self.encoder(source.image, source.latent) for source in sources)
+
+    @torch.no_grad()
+    def _prepare_decoder(self, batches: Batches) -> None:
+        """Let the decoder learn from targets and their conditions as they are in use."""
+
+        def conditioned() -> Iterator[tuple[Tensor, Condition]]:
+            for images, captions in batches:
+                source = self._source(images, captions)
+                features = self.quantizer(self.encoder(source.image, source.latent)).features
+                yield source.latent, self._condition_and_bits(source, features)[0]
+
+        self._fingerprint = None
+        self.eval()
+        self.decoder.prepare(conditioned())
 
     @torch.inference_mode()
     def compress(

@@ -12,9 +12,10 @@ from ulcompress.encoders import Encoder
 from ulcompress.files import read_yaml
 from ulcompress.functional.division import ceil_div
 from ulcompress.part import class_of
-from ulcompress.pretrained.upgrades import upgrade_config
+from ulcompress.pretrained.upgrades import upgrade_experiment
 from ulcompress.quantizers import Quantizer
 from ulcompress.training import CodecModule
+from ulcompress.training.experiment import files_of
 from ulcompress.training.messages import configuration_error
 
 SIZES = ((512, 512), (768, 512))
@@ -68,8 +69,8 @@ def _codec_of(paths: Sequence[Path]) -> dict[str, Any]:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(CodecModule, "model")
     merged: Namespace | None = None
-    for path in paths:
-        model = upgrade_config(read_yaml(path, kind="experiment", section="model").get("model"))
+    for path in (file for each in paths for file in files_of(each)):
+        model = upgrade_experiment(read_yaml(path, kind="experiment", section="model")).get("model")
         if model is None:
             continue
         try:

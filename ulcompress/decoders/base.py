@@ -1,6 +1,7 @@
 """The contract of a decoder: from a condition to a latent, or to an image in pixel space."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 
 from torch import Tensor
 
@@ -23,6 +24,20 @@ class Decoder(Part, ABC):
     """Expected pixels per feature position, along each side; None takes any."""
     target_stride: int | None = None
     """Expected pixels per position of the target, along each side; None takes any."""
+
+    loss_terms: frozenset[str] = frozenset()
+    """Names of the terms that `loss` returns."""
+
+    @property
+    def prepared(self) -> bool:
+        """Whether it has learnt from data all that it must before the first step of a training."""
+        return True
+
+    def prepare(self, batches: Iterable[tuple[Tensor, Condition]]) -> None:
+        """Learn from targets, (B, C, h, w), and their conditions, before the first step of a training.
+
+        Statistics must be reduced over the processes of a training, each of which sees its own batches.
+        """
 
     @abstractmethod
     def loss(self, target: Tensor, condition: Condition) -> Denoised:

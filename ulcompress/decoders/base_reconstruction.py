@@ -18,6 +18,7 @@ class BaseReconstruction(Decoder):
     accepts = requires
     channels = 3
     target_stride = 1
+    loss_terms = frozenset({"distortion"})
 
     def __init__(self):
         super().__init__()

@@ -29,6 +29,8 @@ class DiffusionDecoder(Decoder):
     estimate: DIRAC (Goose et al., arXiv 2301.05489).
     """
 
+    loss_terms = frozenset({"diffusion"})
+
     def __init__(
         self,
         *,

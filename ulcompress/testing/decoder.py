@@ -11,6 +11,7 @@ from ulcompress.testing.requirements import (
     randomize_zeros,
     rebuilt,
     require,
+    require_declared,
     require_gradients,
     require_same,
     unchanged_state,
@@ -89,6 +90,7 @@ def _loses_with_gradients(decoder: Decoder, text: bool) -> None:
     shapes = f"{tuple(denoised.estimate.shape)} of a target of {tuple(target.shape)}"
     require(denoised.estimate.shape == target.shape, decoder, f"returns an estimate of {shapes}")
     require(bool(denoised.losses), decoder, "has no loss term, so that nothing trains it")
+    require_declared(denoised.losses, decoder.loss_terms, decoder)
     for name, term in denoised.losses.items():
         require(term.shape == () and term.isfinite(), decoder, f"has a term {name} that is not one finite number")
     torch.stack(list(denoised.losses.values())).sum().backward()

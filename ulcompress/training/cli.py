@@ -25,6 +25,7 @@ from ulcompress.training.experiment import resolved, run_of
 from ulcompress.training.interruption import signals_have_a_status
 from ulcompress.training.last_checkpoint import keepers
 from ulcompress.training.messages import configuration_error
+from ulcompress.training.noise import quiet
 from ulcompress.training.nulls import set_null, split_nulls
 from ulcompress.training.observers import default_callbacks, default_loggers
 from ulcompress.training.run import Run, flat
@@ -94,8 +95,8 @@ class CodecCLI(LightningCLI):
             shown = [f"{key} is {now} and was {was}" for key, (was, now) in changed.items()]
             more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
             raise ValueError(
-                f"{self.run.folder} holds a run of another configuration: {', '.join(shown[:SHOWN])}{more}; give another "
-                "--name, go on with it by --ckpt_path last, or begin anew in its place by --overwrite"
+                f"{self.run.folder} holds a run of another configuration: {', '.join(shown[:SHOWN])}{more}; "
+                "give another --name, go on with it by --ckpt_path last, or begin anew in its place by --overwrite"
             )
 
     def instantiate_trainer(self, **kwargs: Any) -> NamedTrainer:
@@ -103,18 +104,24 @@ class CodecCLI(LightningCLI):
         return NamedTrainer(**self._get(self.config_init, "trainer", default={}), **kwargs)
 
     def after_instantiate_classes(self) -> None:
-        """Refuse another model than the checkpoint's, and take this process's part of the cores.
+        """Check the model before data and loggers start, and take this process's part of the cores.
 
         With several processes Lightning would share out all of the cores.
         """
-        path = self.resolved["ckpt_path"]
-        if path and Path(path).is_file() and isinstance(self.model, TrainingModule):
-            check_continues(read_checkpoint(path), self.model.arguments(), self.model.fixed)
+        if isinstance(self.model, TrainingModule):
+            self._check_model(self.model, self.resolved["ckpt_path"])
         processes = self.trainer.num_devices
         torch.set_num_threads(count := threads(processes))
         if processes > 1:
             os.environ.setdefault("OMP_NUM_THREADS", str(count))
         rank_zero_info(f"{processes} x {count} threads.")
+
+    @staticmethod
+    def _check_model(model: TrainingModule, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            model.check()
+        elif Path(checkpoint).is_file():
+            check_continues(read_checkpoint(checkpoint), model.arguments(), model.fixed)
 
     def fit(self, **arguments: Any) -> None:
         """Train, record it, and export the codec."""
@@ -144,7 +151,7 @@ def main(arguments: list[str]) -> None:
     Raises:
         ValueError: A key or a value of the configuration is wrong; the message names its full path.
     """
-    with signals_have_a_status():
+    with signals_have_a_status(), quiet():
         start(CodecCLI, arguments)
 
 

@@ -71,7 +71,7 @@ def check_continues(checkpoint: Mapping[str, Any], model: Mapping[str, Any], fix
             raise ValueError(
                 f"{key} is {_shown(now)} in the command and {_shown(was)} in the checkpoint, and cannot change in a "
                 "continued training; give the checkpoint's value, or start a new training from its weights: "
-                "`ulcompress export CHECKPOINT DIRECTORY`, then --model.start DIRECTORY"
+                "`ulcompress export CHECKPOINT DIRECTORY`, then --model.start.codec DIRECTORY"
             )
 
 

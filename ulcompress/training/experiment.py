@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from ulcompress.pretrained.upgrades import upgrade_config
+from ulcompress.pretrained.upgrades import upgrade_experiment
 from ulcompress.training.observers import Entries, default_callbacks, default_loggers, merged, named
 from ulcompress.training.run import Run
 
@@ -96,7 +96,7 @@ class _Words:
             content = self._placed(content)
         else:
             content = merged(self.entries[slot] or self.defaults[slot], self._named(slot, content))
-        yield from (option, yaml.safe_dump(content, default_flow_style=True, width=1 << 20).removesuffix("\n...\n").strip())
+        yield from (option, _flow(content))
 
     def _text(self, experiment: dict[str, Any]) -> str:
         trainer = experiment.get("trainer")
@@ -124,22 +124,44 @@ class _Words:
         return part
 
 
-def _contents(path: str) -> list[dict[str, Any]]:
-    """Return the files of an experiment, those over which it is laid first; empty where the parser is to report it."""
+def files_of(path: str | Path) -> list[Path]:
+    """Return the files of an experiment in the order in which they are merged: those over which it is laid first.
+
+    Raises:
+        ValueError: A file is laid over itself, or over one that does not exist.
+    """
+    return _files_of(Path(path), ())
+
+
+def _files_of(path: Path, above: tuple[Path, ...]) -> list[Path]:
+    if path.resolve() in above:
+        raise ValueError(f"{path} is its own `{BASE}`; leave one of the two out")
     experiment = _parsed_file(path)
-    if not isinstance(experiment, dict):
+    bases = experiment.get(BASE) if isinstance(experiment, dict) else None
+    files = [path.parent / base for base in ([bases] if isinstance(bases, str) else bases or [])]
+    if missing := [file for file in files if not file.is_file()]:
+        raise ValueError(f"{path} is laid over {missing[0]}, which is no file; correct its `{BASE}`")
+    return [*(below for file in files for below in _files_of(file, (*above, path.resolve()))), path]
+
+
+def _contents(path: str) -> list[dict[str, Any]]:
+    """Return the content of an experiment's files; empty where the parser is to report what is wrong with one."""
+    contents = [_parsed_file(file) for file in files_of(path)]
+    if not all(isinstance(content, dict) for content in contents):
         return []
-    bases = experiment.pop(BASE, None) or []
-    bases = [bases] if isinstance(bases, str) else bases
-    below = [content for base in bases for content in _contents(str(Path(path).parent / base))]
-    return [*below, upgrade_config(experiment)]
+    return [upgrade_experiment({key: value for key, value in content.items() if key != BASE}) for content in contents]
 
 
-def _parsed_file(path: str) -> Any:
+def _parsed_file(path: str | Path) -> Any:
     try:
         return yaml.safe_load(Path(path).read_bytes())
     except (OSError, ValueError, yaml.YAMLError):
         return None
+
+
+def _flow(content: Any) -> str:
+    """Return plain data as YAML in one line."""
+    return yaml.safe_dump(content, default_flow_style=True, width=1 << 20).removesuffix("\n...\n").strip()
 
 
 def _parsed(text: str) -> Any:

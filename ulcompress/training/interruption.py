@@ -91,11 +91,12 @@ class InterruptionCheckpoint(Callback):
     def _end(self, trainer: Trainer) -> None:
         path = save_last(trainer)
         received = self._received or signal.SIGTERM  # another process has received it
-        if self._requeue is not None and trainer.strategy.reduce_boolean_decision(received == self._requeue[0], all=False):
-            received, requeue = self._requeue
-            for each in self._signals():
-                signal.signal(each, signal.SIG_IGN)  # SLURM ends a job that is requeued
-            requeue(received, None)
+        if self._requeue is not None:
+            warning, requeue = self._requeue
+            if trainer.strategy.reduce_boolean_decision(received == warning, all=False):
+                for each in self._signals():
+                    signal.signal(each, signal.SIG_IGN)  # SLURM ends a job that is requeued
+                requeue(received := warning, None)
         if trainer.is_global_zero:
             print(
                 f"ulcompress: ended by {received.name} after step {trainer.global_step}, which is kept in {path}; "
@@ -105,9 +106,8 @@ class InterruptionCheckpoint(Callback):
         raise SystemExit(128 + received)
 
 
-
 def _requeue_handler(trainer: Trainer) -> tuple[signal.Signals, Callable[..., Any]] | None:
-    """Return SLURM's warning and what Lightning would do on it, which is to write a checkpoint and to requeue the job."""
+    """Return SLURM's warning and what Lightning does on it: it writes a checkpoint and requeues the job."""
     environment = trainer._accelerator_connector.cluster_environment
     if not (isinstance(environment, SLURMEnvironment) and environment.auto_requeue and environment.requeue_signal):
         return None

@@ -22,6 +22,7 @@ def default_callbacks(run: Run) -> Entries:
             "init_args": {
                 "dirpath": str(run.checkpoints),
                 "save_last": True,
+                "save_top_k": 0,
                 "every_n_train_steps": 500,
                 "enable_version_counter": False,
             },
@@ -63,7 +64,7 @@ def named(parts: Any, defaults: Entries) -> Entries | None:
 
 
 def merged(earlier: Entries, later: Entries | None) -> Entries | None:
-    """Return entries over which those of a later file are laid; arguments of the same class are laid over each other."""
+    """Return entries over which those of a later file are laid, argument by argument where the class is the same."""
     if later is None:
         return None
     return {name: _laid(earlier.get(name), later[name]) if name in later else earlier[name] for name in earlier | later}

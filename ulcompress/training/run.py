@@ -41,6 +41,7 @@ class Run:
 
     @property
     def folder(self) -> Path:
+        """Folder of everything."""
         return self.root / self.name
 
     @property
@@ -50,6 +51,7 @@ class Run:
 
     @property
     def last_checkpoint(self) -> Path:
+        """Checkpoint of the last step that was kept."""
         return self.checkpoints / "last.ckpt"
 
     @property
@@ -59,6 +61,7 @@ class Run:
 
     @property
     def reconstructions(self) -> Path:
+        """Folder of the pictures that callbacks write."""
         return self.folder / "reconstructions"
 
     @property
@@ -102,8 +105,8 @@ class Run:
             command: Words of the command line, without the program's name.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        kept = {key: value for key, value in configuration.items() if key not in UNCOMPARED}
-        write_whole(self.folder / "config.yaml", yaml.safe_dump(kept, sort_keys=False, allow_unicode=True).encode())
+        content = yaml.safe_dump(self._portable(configuration), sort_keys=False, allow_unicode=True)
+        write_whole(self.folder / "config.yaml", content.encode())
         self.update(
             name=self.name,
             state=RUNNING,
@@ -116,16 +119,26 @@ class Run:
         )
 
     def differences(self, configuration: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-        """Return the keys whose values differ: that of the record, and that of a configuration; None where it is absent."""
-        recorded, asked = (
-            dict(flat({key: value for key, value in each.items() if key not in UNCOMPARED}))
-            for each in (self.configuration, configuration)
-        )
+        """Return the keys whose values differ, with that of the record and the other; None where one is absent."""
+        recorded, asked = (dict(flat(self._portable(each))) for each in (self.configuration, configuration))
         return {
             key: (recorded.get(key), asked.get(key))
             for key in dict.fromkeys((*asked, *recorded))
             if recorded.get(key) != asked.get(key)
         }
+
+    def _portable(self, configuration: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what runs, without the places in this run's folder, so that another run of it has its own."""
+        kept = {key: value for key, value in configuration.items() if key not in UNCOMPARED}
+        return kept | ({"trainer": self._without_places(kept["trainer"])} if "trainer" in kept else {})
+
+    def _without_places(self, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        return {key: self._without_places(each) for key, each in value.items() if not self._is_place(each)}
+
+    def _is_place(self, value: Any) -> bool:
+        return isinstance(value, str) and self.folder in (Path(value), *Path(value).parents)
 
     @contextmanager
     def state_recorded(self) -> Iterator[None]:
@@ -142,7 +155,7 @@ class Run:
 
 
 def flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values within nested dictionaries with their dotted keys; `init_args` is left out, as on a command line."""
+    """Yield the values within nested dictionaries by their keys on a command line, where `init_args` is left out."""
     if not isinstance(value, Mapping):
         yield key, value
         return
