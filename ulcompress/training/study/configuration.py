@@ -10,6 +10,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningModule
 
+from ulcompress.training.base import TrainingModule
 from ulcompress.training.cli import CodecCLI, start
 from ulcompress.training.messages import configuration_error
 from ulcompress.training.run import flat
@@ -47,15 +48,18 @@ def build(configuration: Mapping[str, Any]) -> LightningModule:
     """Return the model of a resolved configuration, with random weights or those of the networks that it names.
 
     Raises:
-        ValueError: It cannot be built.
+        ValueError: It cannot be built, or weights that it begins with are missing.
     """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningModule, "model")
     try:
         model = deepcopy(configuration["model"])  # parsing changes it
-        return parser.instantiate_classes(parser.parse_object({"model": model})).model
+        built = parser.instantiate_classes(parser.parse_object({"model": model})).model
+        if isinstance(built, TrainingModule):
+            built.check()
     except Exception as error:  # constructors may raise anything on odd numbers
         raise ValueError(configuration_error(error) or type(error).__name__) from error
+    return built
 
 
 @dataclass(frozen=True)

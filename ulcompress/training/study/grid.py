@@ -11,7 +11,8 @@ def combinations(grid: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, dict[
     """Yield the name and the options of every combination: `learning_rate=0.001, steps=4`.
 
     Args:
-        grid: Values of each option, by its full key; names have the last part of the key alone.
+        grid: Values of each option, by its full key; names have the last part of the key alone,
+            and of `setting` its value.
 
     Raises:
         ValueError: An option has no list of values.
@@ -21,4 +22,9 @@ def combinations(grid: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, dict[
             raise ValueError(f"the grid has {key}: {values}; give a list of values")
     for values in product(*grid.values()):
         options = dict(zip(grid, values, strict=True))
-        yield ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in options.items()), options
+        yield ", ".join(map(_name, options.items())), options
+
+
+def _name(option: tuple[str, Any]) -> str:
+    key, value = option
+    return str(value) if key == "setting" else f"{key.rpartition('.')[2]}={value}"

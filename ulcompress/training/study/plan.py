@@ -96,7 +96,7 @@ def _plan(study: Study, root: Path, data: Sequence[str]) -> Iterator[StudyRun]:
 def _line(study: Study, variant: Variant, data: Sequence[str]) -> tuple[str, ...]:
     files = [word for file in (*study.base, *variant.files) for word in ("-c", str(file))]
     budget = words({f"trainer.{key}": value for key, value in study.budget.items()})
-    return (*files, *budget, *data, *words(variant.options))
+    return (*files, *words(study.options), *budget, *data, *words(variant.options))
 
 
 def _seed_words(seed: int) -> list[str]:

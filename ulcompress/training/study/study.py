@@ -14,7 +14,7 @@ from ulcompress.training.study.grid import combinations
 
 BASE = "base"
 """Name of the variant without a change."""
-_SECTIONS = ("base", "budget", "variants", "seeds", "evaluate")
+_SECTIONS = ("base", "options", "budget", "variants", "seeds", "evaluate")
 _BUDGET = ("max_steps", "max_epochs", "max_time")
 _EVALUATE = ("images", "settings", "metrics", "anchors", "weights", "options")
 
@@ -63,6 +63,8 @@ class Study:
     evaluation: Evaluation
     budget: Mapping[str, Any] = field(default_factory=dict)
     """Of each training: `max_steps`, `max_epochs`, `max_time`."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of all runs, the base among them, by their full keys."""
 
     def with_images(self, images: Sequence[str]) -> Study:
         """Return the study with other images to be measured on, unless there are none."""
@@ -90,7 +92,7 @@ def read_study(path: Path) -> Study:
         _known(budget := content.get("budget") or {}, _BUDGET, "budget")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return Study(path.stem, base, variants, seeds, evaluation, budget)
+    return Study(path.stem, base, variants, seeds, evaluation, budget, content.get("options") or {})
 
 
 def _variants(content: Mapping[str, Any], folder: Path) -> Iterator[Variant]:
