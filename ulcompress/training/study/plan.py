@@ -21,6 +21,10 @@ MOST_FAILURES = 2
 WAITING, INTERRUPTED, DONE = "waiting", "interrupted", "done"
 
 
+_PLACE = Run("run")
+"""Place of all runs while their configurations are compared."""
+
+
 @dataclass(frozen=True)
 class StudyRun:
     """One training of a study, and the variants that are measured with its codec."""
@@ -79,7 +83,8 @@ def _plan(study: Study, root: Path, data: Sequence[str]) -> Iterator[StudyRun]:
     for variant in study.variants:
         line = _line(study, variant, data)
         try:
-            configuration = resolve([*line, "--name", "run"])
+            configuration = resolve([*line, "--name", _PLACE.name, "--root", str(_PLACE.root)])
+            _refuse_shared_folders(configuration)
         except ValueError as error:
             raise ValueError(f"variant {variant.name!r}: {error}") from error
         shared.setdefault(digest(identity(configuration)), []).append((variant, line, configuration))
@@ -91,6 +96,13 @@ def _plan(study: Study, root: Path, data: Sequence[str]) -> Iterator[StudyRun]:
             key = digest([same, seed])[:8]
             run = Run(f"{study.name}/{folder_name(variant)}-s{seed}-{key}", root)
             yield StudyRun(run, seed, {**same, "seed": str(seed)}, seeded, tuple(v for v, *_ in group), configuration)
+
+
+def _refuse_shared_folders(configuration: Mapping[str, Any]) -> None:
+    for callback in (configuration["trainer"].get("callbacks") or {}).values():
+        folder = ((callback or {}).get("init_args") or {}).get("dirpath")
+        if folder is not None and _PLACE.folder not in Path(folder).parents:
+            raise ValueError(f"all runs would write their checkpoints to {folder}; leave out `dirpath`")
 
 
 def _line(study: Study, variant: Variant, data: Sequence[str]) -> tuple[str, ...]:
