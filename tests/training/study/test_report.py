@@ -85,7 +85,7 @@ def test_from_the_first_step_to_the_page(study, runs, carry_out):
     assert [row["low"] is None for row in content["comparisons"]] == [True, False]
 
     said, builds = describe(outcome)
-    assert builds and "4 runs: 2 done, 2 left" in said and "model.optimizer.learning_rate: 0.001 -> 0.01" in said
+    assert builds and "4 runs: 3 done, 1 left" in said and "model.optimizer.learning_rate: 0.001 -> 0.01" in said
     assert "base; one step (steps=1)" in said and "hours" in said
     assert "seed 1: failed (not trained, 0 of 1 measured)" in said
 
