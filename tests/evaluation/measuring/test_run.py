@@ -460,7 +460,7 @@ def test_results_are_written(plan):
     assert [path.name for path in written] == TABLES
     assert json.loads(written[0].read_text()) == results
     lines = written[1].read_text().splitlines()
-    assert len(lines) == 5 and lines[0].startswith("contestant,images,bytes,bpp")
+    assert len(lines) == 5 and lines[0].startswith("contestant,images,bytes,bpp,psnr,psnr 95 % low,")
     assert "| jpeg at tiny |" in written[3].read_text()
     assert {delta["reference"] for delta in results["bjontegaard"]} == {"tiny"}
     assert {delta["metric"]: "points" in delta["refused"] for delta in results["bjontegaard"]} == {
@@ -514,7 +514,8 @@ def test_differences_to_a_point(plan):
     assert tiny["low"] < tiny["difference"] < tiny["high"] and tiny["kind"] == "equal rate" and tiny["images"] == 3
     text = summary_markdown(results)
     assert "Differences to tiny steps=1, with 95 % intervals over images" in text
-    assert f"| {tiny['low']:+.4f} to {tiny['high']:+.4f} | {tiny['wins']} of 3 |" in text
+    digits = 4 if max(abs(tiny["low"]), abs(tiny["high"])) < 1 else 2
+    assert f"| {tiny['low']:+.{digits}f} to {tiny['high']:+.{digits}f} | {tiny['wins']} of 3 |" in text
 
 
 def test_curves(tmp_path, monkeypatch):

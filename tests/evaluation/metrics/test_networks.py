@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +16,15 @@ from torchmetrics.functional.image.dists import DISTSNetwork
 from ulcompress.evaluation.metrics import FIDELITY, METRICS, MeanIoU, Pair, SetDistance, SetMetric, build
 from ulcompress.evaluation.metrics.frechet import cut, frechet_of_points
 from ulcompress.evaluation.metrics.sets import SUBSET, kernel_distance
-from ulcompress.evaluation.metrics.weights import MissingWeights, _checked, hashes
+from ulcompress.evaluation.metrics.weights import (
+    LAYERS,
+    MissingWeights,
+    _checked,
+    _hash_of_layers,
+    convolutions,
+    hashes,
+)
+from ulcompress.losses import DISTS
 from ulcompress.losses.backbone import load_backbone
 
 
@@ -133,22 +140,34 @@ def test_the_published_file_of_torchvision_does_as_well(weights, tmp_path, trust
 
 def test_dists_is_that_of_torchmetrics(weights, monkeypatch, trusted):
     torch.manual_seed(0)
-    seen, features = [], vgg16_features()
+    features = vgg16_features()
     file = weights / "vgg16-397923af.pth"
-    torch.save({}, file)
-
-    def vgg16(weights):
-        seen.append([path.name for path in Path(torch.hub.get_dir()).rglob("*.pth")])
-        return SimpleNamespace(features=features)
-
-    monkeypatch.setattr("torchmetrics.functional.image.dists.vgg16", vgg16)
+    torch.save({f"features.{name}": value for name, value in features.state_dict().items()}, file)
     metric = METRICS["dists"](weights, "cpu")
-    assert seen == [[file.name]] and metric.files == hashes(file)
+    assert metric.files == hashes(file)
+    monkeypatch.setattr("torchmetrics.functional.image.dists.vgg16", lambda weights: SimpleNamespace(features=features))
     pair = sample()
     with torch.no_grad():
         expected = DISTSNetwork()(pair.original[None], pair.restored[None])
     assert metric(pair) == pytest.approx(float(expected), rel=1e-4) and metric(pair) > 0.01
+    assert metric(Pair(pair.original, pair.original)) == pytest.approx(0, abs=1e-5)
     assert same_in_a_batch(metric)
+
+
+def test_dists_of_constant_images_has_finite_gradients(weights, trusted):
+    file = weights / "vgg16-397923af.pth"
+    torch.save({f"features.{name}": value for name, value in vgg16_features().state_dict().items()}, file)
+    image = torch.full((1, 3, 40, 40), 0.5, requires_grad=True)
+    DISTS(weights=str(file))(image, torch.zeros(1, 3, 40, 40)).sum().backward()
+    assert image.grad.isfinite().all() and image.grad.abs().max() > 0
+
+
+def test_converted_layers_count_as_published_where_their_tensors_do(weights, monkeypatch):
+    path = weights / "squeezenet1_1.safetensors"
+    with pytest.raises(MissingWeights, match=r"squeezenet1_1-b8a52dc0\.pth is wanted"):
+        convolutions("squeezenet1_1", weights)
+    monkeypatch.setitem(LAYERS, "squeezenet1_1", _hash_of_layers(path))
+    assert convolutions("squeezenet1_1", weights) == path
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from ulcompress.evaluation.results.table import Column, Table
 TABLE = Table(
     "Means of 3 images.",
     [
-        Column(itemgetter("name"), "name", "codec"),
+        Column(itemgetter("name"), "name", "codec", text=True),
         Column(itemgetter("value"), "value", "PSNR & more", "{:.2f}".format),
         Column(itemgetter("low"), "low"),
         Column(lambda row: f"{row['low']} %", heading="at least"),
@@ -40,5 +40,5 @@ def test_latex_is_a_float_of_booktabs_with_its_letters_escaped():
     ]  # fmt: skip
     assert r"a\_b | 50 \% & 1.23 & 1 \% \\" in lines
     assert [line for line in lines if "rule" in line] == [r"\toprule", r"\midrule", r"\bottomrule"]
-    odd = Table(r"\input{~}^#$", [Column(str, "a", "{}")], [])
+    odd = Table(r"\input{~}^#$", [Column(str, "a", "{}", text=True)], [])
     assert r"\caption{\textbackslash{}input\{\textasciitilde{}\}\textasciicircum{}\#\$}" in odd.latex

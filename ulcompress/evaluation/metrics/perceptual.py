@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ulcompress.evaluation.metrics.backbones import on_backbone
 from ulcompress.evaluation.metrics.base import Pair, PairMetric, stacked
 from ulcompress.evaluation.metrics.weights import (
     SMALLEST_SIDE,
-    fetch,
+    convolutions,
     hashes,
-    only_cached,
-    published_file,
     reading,
 )
-from ulcompress.losses import LPIPS, ExportedDistance, FeatureDistance
+from ulcompress.losses import DISTS, LPIPS, ExportedDistance, FeatureDistance
 from ulcompress.losses.lpips import BACKBONES as LPIPS_BACKBONES
 
 NETS = {"alex": "AlexNet", "vgg": "VGG-16", "squeeze": "SqueezeNet 1.1"}
@@ -69,11 +66,11 @@ class Perceptual(PairMetric):
 
 
 def lpips(net: str, folder: Path | None, device: str) -> Perceptual:
-    """Return LPIPS 0.1 on one of `NETS`; MissingWeights where torchvision's own file of the network is.
+    """Return LPIPS 0.1 on one of `NETS`; MissingWeights where torchvision's own weights of the network are.
 
-    Other weights of the same network do not do: those of the channels were fitted to that file.
+    Other weights of the same network do not do: those of the channels were fitted to these.
     """
-    path = fetch(published_file(LPIPS_BACKBONES[net]), folder)
+    path = convolutions(LPIPS_BACKBONES[net], folder)
     with reading(path):
         network = LPIPS(net=net, weights=str(path))
     return Perceptual(
@@ -88,9 +85,9 @@ def lpips(net: str, folder: Path | None, device: str) -> Perceptual:
 
 def dists(folder: Path | None, device: str) -> Perceptual:
     """Return DISTS on VGG-16 (Ding et al., TPAMI 2020); MissingWeights where those of the network are."""
-    path = fetch(published_file("vgg16"), folder)
-    with only_cached(path), reading(path):
-        network = _DISTS()
+    path = convolutions("vgg16", folder)
+    with reading(path):
+        network = DISTS(weights=str(path))
     return Perceptual(
         network,
         device=device,
@@ -124,14 +121,3 @@ def feature_distance(name: str, folder: Path | None, device: str, *, trust_netwo
         "not LPIPS",
         files=hashes(path),
     )
-
-
-class _DISTS(nn.Module):
-    def __init__(self):
-        super().__init__()
-        from torchmetrics.functional.image.dists import DISTSNetwork
-
-        self.network: Any = DISTSNetwork()
-
-    def forward(self, restored: Tensor, original: Tensor) -> Tensor:
-        return self.network(original, restored).reshape(len(original))  # which makes a number of a batch of one

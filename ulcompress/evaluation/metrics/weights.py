@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from urllib.error import URLError
 
 import torch
+from safetensors.torch import load_file
 
 from ulcompress.losses.backbone import default_weights
 
@@ -22,6 +22,11 @@ TORCHVISION = "https://download.pytorch.org/models/"
 """Where all other files are."""
 BACKBONES = ("alexnet", "vgg16", "squeezenet1_1")
 """The classifiers of torchvision's that `all` metrics want."""
+LAYERS = {
+    "alexnet": "44534cd66e37ce9a6258bb5e845ef8cd47c33aa68024441c7e616d63c0c1c41a",
+    "vgg16": "02ea23240491c2589ec6c79346a0cd2cde49db15b57118399c02f252fb928f83",
+}
+"""SHA-256 of the convolutional layers of torchvision's default weights, as `_hash_of_layers` computes it."""
 SMALLEST_SIDE = 32
 """Smallest side of an image for which all backbones have a feature left, in pixels."""
 
@@ -80,24 +85,21 @@ def backbone(name: str, folder: Path | None) -> Path:
     return fetch(published_file(name), folder)
 
 
+def convolutions(name: str, folder: Path | None) -> Path:
+    """Return a file with torchvision's own convolutional layers of a classifier; MissingWeights as for `fetch`.
+
+    `<name>.safetensors` in the folder is taken where its tensors are those, else the published file.
+    """
+    converted = folder / f"{name}.safetensors" if folder is not None else None
+    if converted is not None and converted.is_file() and _hash_of_layers(converted) == LAYERS.get(name):
+        return converted
+    return fetch(published_file(name), folder)
+
+
 def hashes(*paths: Path) -> dict[str, str]:
     """Return the SHA-256 of files by their names; of a folder those of all files in it."""
     files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
     return {file.name: _sha256(file) for file in files if file.is_file()}
-
-
-@contextmanager
-def only_cached(path: Path) -> Iterator[None]:
-    """Give torch a cache that holds one file alone, under its name."""
-    before = torch.hub.get_dir()
-    with TemporaryDirectory() as folder:
-        (Path(folder) / "checkpoints").mkdir()
-        (Path(folder) / "checkpoints" / path.name).symlink_to(path.resolve())
-        torch.hub.set_dir(folder)
-        try:
-            yield
-        finally:
-            torch.hub.set_dir(before)
 
 
 def _address(file: str) -> str:
@@ -113,6 +115,17 @@ def _checked(path: Path) -> Path:
         advice = f"it is damaged or another file; get it from {_address(path.name)}"
         raise MissingWeights(f"{path} has a SHA-256 of {found}... where its name says {promised}; {advice}")
     return path
+
+
+def _hash_of_layers(path: Path) -> str:
+    """Return the SHA-256 of the tensors below `features.` as float32 in the order of their names."""
+    with reading(path):
+        state = load_file(path)
+    digest = hashlib.sha256()
+    for name in sorted(name for name in state if name.startswith("features.")):
+        digest.update(name.encode())
+        digest.update(state[name].float().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _sha256(path: Path) -> str:

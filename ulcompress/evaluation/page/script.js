@@ -365,14 +365,15 @@ table(at("summary"), [
 const differences = data.comparisons.filter((row) => row.difference !== null);
 if (differences.length) {
   at("differences-section").hidden = false;
-  at("differences-hint").textContent = `What each has more than ${differences[0].reference}, the reference, in the unit of the metric, with 95 % intervals of that difference over the images, which both have coded: where an interval holds no zero, other images of the same kind would hardly turn the sign. A metric of a whole set has no interval. Bits: how many more the codec takes.`;
-  const sign = (value) => (value > 0 ? "+" : "") + short(value);
-  const good = (row) => (row.low === null ? false : metricOf[row.metric].better === "higher" ? row.low > 0 : row.high < 0);
+  at("differences-hint").textContent = `The value of each codec minus that of the reference, ${differences[0].reference}, in the unit of the metric. The 95 % interval is of that difference over images: where it does not contain zero, other images of the same kind are unlikely to change the sign. A metric of a whole set has no interval. Bits: how many more than the reference the codec takes.`;
+  const digits = (row) => { const size = Math.max(...[row.difference, row.low, row.high].map(Math.abs)); return size < 1 ? 4 : size < 1000 ? 2 : 0; };
+  const sign = (row, end) => `${row[end] > 0 ? "+" : ""}${row[end].toFixed(digits(row))}`;
+  const good = (row) => (row.low === null || row.kind === "other rate" ? false : metricOf[row.metric].better === "higher" ? row.low > 0 : row.high < 0);
   table(at("differences"), [
     { label: "codec", text: true, value: (row) => row.name, show: (row) => row.name },
     { label: "metric", text: true, value: (row) => metricOf[row.metric].label, show: (row) => metricOf[row.metric].label },
-    { label: "difference", value: (row) => row.difference, show: (row) => sign(row.difference), best: good },
-    { label: "95 % interval", value: (row) => row.low, show: (row) => (row.low === null ? "no interval" : `${sign(row.low)} to ${sign(row.high)}`) },
+    { label: "difference", value: (row) => row.difference, show: (row) => sign(row, "difference"), best: good },
+    { label: "95 % interval", value: (row) => row.low, show: (row) => (row.low === null ? "no interval" : `${sign(row, "low")} to ${sign(row, "high")}`) },
     { label: "better on", value: (row) => row.wins, show: (row) => (row.wins === null ? "" : `${row.wins} of ${row.images}`) },
     { label: "bits", value: (row) => row.rate_percent, show: (row) => `${row.rate_percent > 0 ? "+" : ""}${row.rate_percent.toFixed(1)} %` },
     { label: "compared", text: true, value: (row) => row.kind, show: (row) => row.kind },

@@ -30,7 +30,7 @@ def means(results: Results) -> Table:
     """Return the table of contestants; the ends of the intervals of their means are in the CSV alone."""
     metrics = [metric for metric in results["metrics"] if metric["missing"] is None]
     columns = [
-        Column(itemgetter("contestant"), "contestant", "codec"),
+        Column(itemgetter("contestant"), "contestant", "codec", text=True),
         Column(itemgetter("images"), "images"),
         Column(itemgetter("bytes"), "bytes"),
         Column(_bytes, heading="bytes"),
@@ -49,10 +49,11 @@ def differences(results: Results) -> Table:
     rows = [row for row in results["comparisons"] if row["difference"] is not None]
     labels = {metric["name"]: metric["label"] for metric in results["metrics"]}
     columns = [
-        Column(itemgetter("name"), "contestant", "codec"),
+        Column(itemgetter("name"), "contestant", "codec", text=True),
         Column(itemgetter("reference"), "reference"),
-        Column(itemgetter("metric"), "metric", "metric", labels.__getitem__),
-        Column(itemgetter("difference"), "difference", "difference", signed),
+        Column(itemgetter("metric"), "metric", "metric", labels.__getitem__, text=True),
+        Column(itemgetter("difference"), "difference"),
+        Column(difference_text, heading="difference"),
         Column(itemgetter("low"), "95 % low"),
         Column(itemgetter("high"), "95 % high"),
         Column(interval_text, heading="95 % interval"),
@@ -61,7 +62,7 @@ def differences(results: Results) -> Table:
         Column(itemgetter("wins"), "wins"),
         Column(_wins, heading="better on"),
         Column(itemgetter("rate_percent"), "rate_percent", "bits", "{:+.1f} %".format),
-        Column(itemgetter("kind"), "kind", "compared"),
+        Column(itemgetter("kind"), "kind", "compared", text=True),
     ]
     return Table(_caption(rows, results["kinds"]), columns, rows)
 
@@ -69,9 +70,9 @@ def differences(results: Results) -> Table:
 def rate_deltas(results: Results) -> Table:
     """Return the table of Bjøntegaard deltas that are defined."""
     columns = [
-        Column(itemgetter("curve"), "curve", "curve"),
-        Column(itemgetter("reference"), "reference", "reference"),
-        Column(itemgetter("metric"), "metric", "at equal"),
+        Column(itemgetter("curve"), "curve", "curve", text=True),
+        Column(itemgetter("reference"), "reference", "reference", text=True),
+        Column(itemgetter("metric"), "metric", "at equal", text=True),
         Column(itemgetter("rate_percent"), "rate_percent"),
         Column(itemgetter("low"), "95 % low"),
         Column(itemgetter("high"), "95 % high"),
@@ -86,14 +87,16 @@ def short(value: float) -> str:
     return f"{value:.{_digits(value)}f}"
 
 
-def signed(value: float) -> str:
-    """Write a difference as `short` does, with its sign."""
-    return f"{value:+.{_digits(value)}f}"
+def difference_text(row: Mapping[str, Any]) -> str:
+    """Write a difference with its sign, with as many digits as its interval."""
+    return f"{row['difference']:+.{_row_digits(row)}f}"
 
 
 def interval_text(row: Mapping[str, Any]) -> str:
     """Write the ends of the interval of a difference, or that there is none."""
-    return "no interval" if row["low"] is None else f"{signed(row['low'])} to {signed(row['high'])}"
+    if row["low"] is None:
+        return "no interval"
+    return " to ".join(f"{row[end]:+.{_row_digits(row)}f}" for end in ("low", "high"))
 
 
 def _tables(results: Results) -> list[Table]:
@@ -158,6 +161,10 @@ def _wins(row: Mapping[str, Any]) -> str | None:
 def _percent(delta: Mapping[str, Any]) -> str:
     ends = "" if delta["low"] is None else f" ({delta['low']:+.1f} to {delta['high']:+.1f})"
     return f"{delta['rate_percent']:+.1f} %{ends}"
+
+
+def _row_digits(row: Mapping[str, Any]) -> int:
+    return min(_digits(row[name]) for name in ("difference", "low", "high") if row[name] is not None)
 
 
 def _digits(value: float) -> int:

@@ -27,6 +27,8 @@ class Column:
     """Heading for readers; None for a column of the CSV alone."""
     show: Callable[[Any], str] = str
     """Writes a value for readers; the CSV has it as it is."""
+    text: bool = False
+    """Whether its cells start on one line; those of numbers end on one."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Table:
     caption: str
     """What the numbers are."""
     columns: Sequence[Column]
-    """The first is of text, the others of numbers."""
+    """From left to right."""
     rows: Sequence[Any]
 
     @property
@@ -51,7 +53,7 @@ class Table:
     @property
     def markdown(self) -> str:
         """The caption, and a table of GitHub's kind."""
-        lines = [self._headings, [":--", *("--:" for _ in self._headings[1:])], *self._cells]
+        lines = [self._headings, [":--" if column.text else "--:" for column in self._shown], *self._cells]
         return f"{self.caption}\n\n" + "".join(
             f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines
         )
@@ -65,7 +67,7 @@ class Table:
                 r"\begin{table}",
                 r"\centering",
                 rf"\caption{{{_escaped(self.caption)}}}",
-                rf"\begin{{tabular}}{{l{'r' * (len(self._headings) - 1)}}}",
+                rf"\begin{{tabular}}{{{''.join('l' if column.text else 'r' for column in self._shown)}}}",
                 r"\toprule",
                 head,
                 r"\midrule",
@@ -78,13 +80,16 @@ class Table:
         )
 
     @property
+    def _shown(self) -> list[Column]:
+        return [column for column in self.columns if column.heading is not None]
+
+    @property
     def _headings(self) -> list[str]:
-        return [column.heading for column in self.columns if column.heading is not None]
+        return [column.heading or "" for column in self._shown]
 
     @property
     def _cells(self) -> list[list[str]]:
-        columns = [column for column in self.columns if column.heading is not None]
-        return [[_cell(column, row) for column in columns] for row in self.rows]
+        return [[_cell(column, row) for column in self._shown] for row in self.rows]
 
 
 def _cell(column: Column, row: Any) -> str:
