@@ -22,7 +22,7 @@ def fitted(images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def fit(*options):
-        assert run(["fit", "-c", TINY, "--data.train", images, "--trainer.max_steps", "2", *options]) == 0
+        assert run(["fit", "-c", TINY, "--data.train", images, "--trainer.max_steps", "2", "--overwrite", *options]) == 0
         return "run/last.ckpt"
 
     return fit
@@ -151,17 +151,6 @@ def test_the_decoder_of_the_autoencoder_can_be_trained_alone(fitted):
 def test_an_unknown_trained_part_is_refused(tiny_codec):
     with pytest.raises(ValueError, match=r"no part 'autoencoder\.nothing'"):
         CodecModule(codec=tiny_codec, freezing=Freezing(trained=["autoencoder.nothing"]))
-
-
-def test_arguments_that_a_checkpoint_replaces_are_told(fitted, capsys):
-    checkpoint = fitted()
-    fitted("--trainer.max_steps", "3", "--ckpt_path", checkpoint)
-    assert "as in the checkpoint" not in capsys.readouterr().err
-    more = ["--model.loss.weights", "{'diffusion': 3.0}", "--model.optimizer.learning_rate", "0.5"]
-    fitted("--trainer.max_steps", "4", "--ckpt_path", checkpoint, *more)
-    told = [line for line in capsys.readouterr().err.splitlines() if "as in the checkpoint" in line]
-    assert len(told) == 2
-    assert "model.init_args.optimizer.learning_rate is 0.001, as in the checkpoint, not 0.5" in told[1]
 
 
 def test_what_is_frozen_works_as_in_use(fitted):

@@ -116,6 +116,29 @@ def test_last_before_the_first_training(images, tmp_path, monkeypatch):
     assert checkpoint("run/last.ckpt")["global_step"] == 1
 
 
+def test_what_a_validation_leaves_at_the_step_of_a_checkpoint_is_in_it(images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    more = ["--trainer.val_check_interval", "2", "--trainer.callbacks.metrics", "MetricLogger"]
+    more += ["--trainer.callbacks.metrics.images", "1", "--trainer.callbacks.metrics.metrics", "[psnr]"]
+
+    def rows(path):
+        (state,) = [state for key, state in checkpoint(path)["callbacks"].items() if key.startswith("MetricLogger")]
+        return [row[0] for row in state["rows"]], state["epoch"]
+
+    assert run(arguments(images, "--trainer.max_steps", "2", *more)) == 0
+    assert rows("run/last.ckpt") == rows("run/step=2.ckpt") == ([2], 0)
+    assert run(arguments(images, "--trainer.max_steps", "4", "--ckpt_path", "last", *more)) == 0
+    assert rows("run/last.ckpt") == ([2, 4], 1)
+
+
+def test_changed_accumulation_is_warned_of(images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments(images, "--trainer.max_steps", "1")) == 0
+    with pytest.warns(UserWarning, match="accumulate_grad_batches 2, it began with 1"):
+        more = ["--trainer.accumulate_grad_batches", "2", "--ckpt_path", "last"]
+        assert run(arguments(images, "--trainer.max_steps", "2", *more)) == 0
+
+
 def test_weights_of_another_model_are_one_clear_line(images, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run(arguments(images, "--trainer.max_steps", "1")) == 0

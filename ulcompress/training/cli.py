@@ -20,7 +20,7 @@ from ulcompress.functional.cores import threads
 from ulcompress.pretrained import export, read_checkpoint
 from ulcompress.training.base import TrainingModule
 from ulcompress.training.codec import CodecModule
-from ulcompress.training.continuation import check_continues, find_checkpoint
+from ulcompress.training.continuation import check_continues, find_checkpoint, is_own
 from ulcompress.training.experiment import resolved, run_of
 from ulcompress.training.interruption import signals_have_a_status
 from ulcompress.training.last_checkpoint import keepers
@@ -73,21 +73,19 @@ class CodecCLI(LightningCLI):
             if callback is not None and callback.get("init_args", {}).get("dirpath", "") is None:
                 callback.init_args.dirpath = str(self.run.checkpoints)
         options.ckpt_path = find_checkpoint(options, self.run)
+        self.continues = is_own(options.ckpt_path, options, self.run)
 
     def _parse_ckpt_path(self) -> None:
         """Leave the model as the command has it, where Lightning would build what the checkpoint records."""
 
     def before_instantiate_classes(self) -> None:
         """Refuse to overwrite a run of another configuration."""
+        assert self.subcommand is not None
         self.resolved = yaml.safe_load(
             self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False, skip_link_targets=False)
         )
-        if self.subcommand == "fit" and not (self._continues() or self.resolved["overwrite"] or rank_zero_only.rank):
+        if self.subcommand == "fit" and not (self.continues or self.resolved["overwrite"] or rank_zero_only.rank):
             self._refuse_another()
-
-    def _continues(self) -> bool:
-        path = self.resolved["ckpt_path"]
-        return path is not None and self.run.folder.resolve() in Path(path).resolve().parents
 
     def _refuse_another(self) -> None:
         changed = self.run.differences(self.resolved) if self.run.configuration else {}
@@ -128,9 +126,9 @@ class CodecCLI(LightningCLI):
         if not self.trainer.is_global_zero or self.resolved["trainer"].get("fast_dev_run"):
             self.trainer.fit(**arguments)
             return
-        if self.resolved["overwrite"] and not self._continues():
+        if self.resolved["overwrite"] and not self.continues:
             self.run.clear()
-        self.run.begin(self.resolved, command=self.command)
+        self.run.begin(self.resolved, command=self.command, continues=self.continues)
         with self.run.state_recorded():
             try:
                 self.trainer.fit(**arguments)

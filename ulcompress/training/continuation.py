@@ -33,6 +33,12 @@ def find_checkpoint(options: Namespace, run: Run) -> str | None:
     return path
 
 
+def is_own(path: str | None, options: Namespace, run: Run) -> bool:
+    """Return whether a checkpoint is one of the run itself, not of another that it begins from."""
+    folders = {folder.resolve() for folder in (run.folder, *_folders(options.trainer.callbacks))}
+    return path is not None and not folders.isdisjoint(Path(path).resolve().parents)
+
+
 def _folders(callbacks: Mapping[str, Namespace | None] | None) -> Iterator[Path]:
     """Yield the folders of the callbacks that write checkpoints."""
     for callback in (callbacks or {}).values():

@@ -118,7 +118,7 @@ class _Words:
         """Give a logger the run's folder, where none is named, so that it does not write where the command is typed."""
         if logger is None:
             return None
-        part = {"class_path": logger} if isinstance(logger, str) else dict(logger)
+        part: dict[str, Any] = {"class_path": logger} if isinstance(logger, str) else dict(logger)
         if "class_path" in part:
             part["init_args"] = {"save_dir": str(self.run.logs), **(part.get("init_args") or {})}
         return part

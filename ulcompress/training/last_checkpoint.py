@@ -38,9 +38,10 @@ class LastCheckpoint(Callback):
             if Path(path).exists():
                 trainer.save_checkpoint(path)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the last step of a training that epochs or hours have ended."""
-        self._complete(trainer)
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the last step of a training that epochs or hours end, before a moving average replaces the weights."""
+        if trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs:
+            self._complete(trainer)
 
     def _complete(self, trainer: Trainer) -> None:
         if self._saved != trainer.global_step and trainer.global_step and keepers(trainer):

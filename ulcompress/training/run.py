@@ -97,14 +97,17 @@ class Run:
         for file in ("config.yaml", "run.json"):
             (self.folder / file).unlink(missing_ok=True)
 
-    def begin(self, configuration: Mapping[str, Any], *, command: list[str]) -> None:
-        """Record what runs from now on, over an earlier record.
+    def begin(self, configuration: Mapping[str, Any], *, command: list[str], continues: bool = False) -> None:
+        """Record what runs from now on, in place of an earlier record.
 
         Args:
             configuration: Resolved, as plain data, from which the run can be built again.
             command: Words of the command line, without the program's name.
+            continues: Whether the run goes on, so that what others have recorded of it stays.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        if not continues:
+            (self.folder / "run.json").unlink(missing_ok=True)
         content = yaml.safe_dump(self._portable(configuration), sort_keys=False, allow_unicode=True)
         write_whole(self.folder / "config.yaml", content.encode())
         self.update(
@@ -112,6 +115,7 @@ class Run:
             state=RUNNING,
             started=_now(),
             ended=None,
+            error=None,
             seed=configuration.get("seed_everything"),
             command=command,
             **commit(),

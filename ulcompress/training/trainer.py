@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor
 from lightning.pytorch.loggers import Logger
 
 from ulcompress.training.checkpoint_io import WholeCheckpointIO
+from ulcompress.training.interruption import InterruptionCheckpoint
 from ulcompress.training.last_checkpoint import LastCheckpoint
 
 
@@ -31,7 +32,9 @@ class NamedTrainer(Trainer):
             logger: By any names; None leaves one out.
             options: Those of Lightning's Trainer.
         """
-        observers, loggers = [LastCheckpoint(), *_present(callbacks)], _present(logger)
+        # Those that write checkpoints come last, when the others have seen the step.
+        observers = [*sorted(_present(callbacks), key=_writes_checkpoints), LastCheckpoint()]
+        loggers = _present(logger)
         if not loggers:  # which is refused
             observers = [callback for callback in observers if not isinstance(callback, LearningRateMonitor)]
         if not any(isinstance(callback, Checkpoint) for callback in observers):
@@ -40,6 +43,10 @@ class NamedTrainer(Trainer):
         # Unless the configuration names another way.
         if type(self.strategy.checkpoint_io) is TorchCheckpointIO:
             self.strategy.checkpoint_io = WholeCheckpointIO()
+
+
+def _writes_checkpoints(callback: Callback) -> bool:
+    return isinstance(callback, InterruptionCheckpoint)
 
 
 def _present(parts: Mapping[str, Any] | None) -> list[Any]:
