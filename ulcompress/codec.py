@@ -61,7 +61,7 @@ class Codec(Part):
             encoder: Transform from the image or the latent to features.
             quantizer: Transform from features to symbols, and back.
             conditioning: Conditioners of the decoder, by the names of their streams. The order matters: each uses the
-                fields that the earlier ones provide. None leaves one out, as an option can do with one of an experiment.
+                fields that the earlier ones provide. None leaves one out, as an option does with one of a file.
             decoder: Sampler of the latent from the condition; None for a codec that only encodes.
 
         Raises:

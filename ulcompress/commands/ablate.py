@@ -21,7 +21,9 @@ def add_parser(verbs: Verbs) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("study", type=Path, metavar="STUDY", help="YAML: base, budget, variants, seeds, evaluate")
-    parser.add_argument("--images", nargs="+", default=[], metavar="INPUT", help="images to measure on, not the study's")
+    parser.add_argument(
+        "--images", nargs="+", default=[], metavar="INPUT", help="images to measure on, not the study's"
+    )
     parser.add_argument("--root", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--dry-run", action="store_true", help="show what would run, and whether it builds")
@@ -31,7 +33,9 @@ def add_parser(verbs: Verbs) -> None:
     failing.add_argument("--keep-going", action="store_true", default=True, help="go on after a failed run (default)")
     failing.add_argument("--fail-fast", action="store_true", help="end the study when a run has failed twice")
     parser.add_argument("--retry", action="store_true", help="try runs again that have failed twice")
-    parser.add_argument("--jobs", type=positive, metavar="N", help="runs at a time, here or on the cluster (default: 1)")
+    parser.add_argument(
+        "--jobs", type=positive, metavar="N", help="runs at a time, here or on the cluster (default: 1)"
+    )
     parser.add_argument("--shard", type=shard, default=(0, 1), metavar="I/N", help="every N-th run, from the I-th on")
     parser.add_argument("--launcher", choices=("slurm", "local", "debug"), help="submit the runs by submitit")
     parser.add_argument(

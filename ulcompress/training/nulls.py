@@ -40,7 +40,9 @@ def set_null(model: Any, key: str) -> None:
         inner = node.get("init_args", node) if hasattr(node, "get") else {}
         if name not in inner:
             above = ".".join(["model", *names[:depth]])
-            raise ValueError(f"--model.{key} is null, but {above} has no {name}; it has {', '.join(inner) or 'nothing'}")
+            raise ValueError(
+                f"--model.{key} is null, but {above} has no {name}; it has {', '.join(inner) or 'nothing'}"
+            )
         if depth == len(names) - 1:
             inner[name] = None
         node = inner[name]

@@ -67,7 +67,7 @@ def test_where_a_run_lies_and_what_it_shows_is_no_part_of_its_identity(tiny, ima
 
 def test_a_wrong_option_names_its_variant(study_file, images):
     text = "base: tiny.yaml\nvariants: { odd: { model.codec.encoder.breadth: 3 } }\n"
-    with pytest.raises(ValueError, match="variant 'odd': .*breadth"):
+    with pytest.raises(ValueError, match=r"variant 'odd': .*breadth"):
         plan(read_study(study_file(text)), data=["--data.train", images])
 
 

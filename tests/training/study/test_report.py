@@ -69,10 +69,12 @@ def test_from_the_first_step_to_the_page(study, runs, carry_out):
     assert row.cost.parameters == outcome.rows[0].cost.parameters > 1000
 
     for command in outcome.rows[1].commands:
-        assert command in text and "reproduced/trial/fast-s0" in command or "--root reproduced" in command
+        assert (command in text and "reproduced/trial/fast-s0" in command) or "--root reproduced" in command
     assert "0.01" in outcome.rows[1].commands[0]
     header, *lines = differences(outcome).csv.splitlines()
-    assert header.startswith("variant,seeds,bytes,bpp,psnr,psnr difference,psnr difference 95 % low") and len(lines) == 3
+    assert (
+        header.startswith("variant,seeds,bytes,bpp,psnr,psnr difference,psnr difference 95 % low") and len(lines) == 3
+    )
     assert r"\begin{tabular}" in (folder / "table.tex").read_text()
 
     page = (folder / "index.html").read_text()
@@ -106,7 +108,7 @@ def test_a_codec_that_is_used_otherwise_keeps_its_weights(study, runs, carry_out
     assert all(value.equal(now.state_dict()[name]) for name, value in was.state_dict().items())
     with pytest.raises(ValueError, match=r"no option decoder.stepz; beside 'stepz' there are .*steps"):
         vary(codec, Path("other"), {"decoder.stepz": 3})
-    with pytest.raises(ValueError, match="encoder.width change the codec's weights"):
+    with pytest.raises(ValueError, match=r"encoder\.width change the codec's weights"):
         vary(codec, Path("other"), {"encoder.width": 16})
 
 

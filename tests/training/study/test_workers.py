@@ -3,24 +3,25 @@
 import os
 import signal
 import threading
+from typing import ClassVar
 
 import pytest
 
+from ulcompress.training.run import Run
 from ulcompress.training.study import execution
 from ulcompress.training.study.launchers import Job, launch, parameters
 from ulcompress.training.study.plan import StudyRun
 from ulcompress.training.study.process import Ending
 from ulcompress.training.study.study import Evaluation, Study, Variant
 from ulcompress.training.study.workers import Workers, complete
-from ulcompress.training.run import Run
 
 
 class Quick:
     """Ends as the test says, run by run."""
 
     pid = os.getpid()
-    statuses: dict = {}
-    started: list = []
+    statuses: ClassVar[dict] = {}
+    started: ClassVar[list] = []
 
     def __init__(self, words, log, *, environment):
         self.name = words[words.index("--name") + 1]
@@ -178,5 +179,3 @@ def test_parameters_of_a_cluster_are_keys_and_values():
     assert parameters(["timeout_min=5", "slurm_partition=gpu"]) == {"timeout_min": 5, "slurm_partition": "gpu"}
     with pytest.raises(ValueError, match="got 'timeout_min' for the cluster; write KEY=VALUE"):
         parameters(["timeout_min"])
-
-

@@ -54,7 +54,7 @@ def build(configuration: Mapping[str, Any]) -> LightningModule:
     parser.add_subclass_arguments(LightningModule, "model")
     try:
         model = deepcopy(configuration["model"])  # parsing changes it
-        built = parser.instantiate_classes(parser.parse_object({"model": model})).model
+        built = parser.instantiate_classes(parser.parse_object({"model": model}))["model"]
         if isinstance(built, TrainingModule):
             built.check()
     except Exception as error:  # constructors may raise anything on odd numbers

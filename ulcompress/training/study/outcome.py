@@ -51,6 +51,11 @@ class Row:
     commands: tuple[str, ...]
     """That reproduce it with its first seed; a codec that differs in its options alone is written by the study."""
 
+    def difference(self, metric: str) -> dict[str, Any]:
+        """Return the comparison to the base as plain data; one seed has no interval that tells of other trainings."""
+        ends = {"low": None, "high": None} if self.seeds < 2 else {}
+        return {**vars(self.comparisons[metric]), **ends}
+
 
 class Outcome:
     """The runs of a study as they are now."""

@@ -36,10 +36,11 @@ def write_study_page(outcome: Outcome, folder: Path) -> Path:
 def _comparisons(outcome: Outcome) -> Iterator[dict[str, Any]]:
     """Yield the differences of all seeds, as `results.json` has those of an evaluation."""
     for row in outcome.rows:
-        for metric, comparison in row.comparisons.items():
-            if row.name != BASE:
-                ends = {} if row.seeds > 1 else {"low": None, "high": None}
-                yield {"name": row.name, "reference": BASE, "metric": metric, **vars(comparison), **ends}
+        if row.name != BASE:
+            yield from (
+                {"name": row.name, "reference": BASE, "metric": metric, **row.difference(metric)}
+                for metric in row.comparisons
+            )
 
 
 def _renamed(measurement: Measurement, name: str, folder: Path) -> dict[str, Any]:
@@ -63,7 +64,14 @@ def _renamed(measurement: Measurement, name: str, folder: Path) -> dict[str, Any
     rows = [_moved(row, path, ("file", "restored")) for row in of_contestants["results"]]
     images = [_moved(row, path, ("original",)) for row in results["images"]]
     failed = [{**row, "name": name, "curve": name} for row in results["failed"]]
-    return {**results, **of_contestants, "contestants": contestants, "results": rows, "images": images, "failed": failed}
+    return {
+        **results,
+        **of_contestants,
+        "contestants": contestants,
+        "results": rows,
+        "images": images,
+        "failed": failed,
+    }
 
 
 def _name(contestant: str, variant: str) -> str:

@@ -68,7 +68,7 @@ def _preview(runs: Sequence[StudyRun], base: Mapping[str, Any]) -> Preview:
         model = build(configuration)
     except ValueError as error:
         return Preview(titles, tuple(runs), changed, str(error))
-    parameters = [parameter for parameter in model.parameters()]
+    parameters = list(model.parameters())
     codec = configuration["model"].get("init_args", {}).get("codec")
     return Preview(
         titles=titles,
@@ -124,7 +124,9 @@ def _lines(preview: Preview, outcome: Outcome, seconds: float | None, hours: flo
     else:
         yield f"  builds: {preview.parameters:,} parameters, {preview.trained:,} of them trained"
         yield from preview.nominal
-        time = "" if seconds is None else f", {seconds:.3g} s a step" + ("" if hours is None else f", {hours:.2g} hours")
+        time = (
+            "" if seconds is None else f", {seconds:.3g} s a step" + ("" if hours is None else f", {hours:.2g} hours")
+        )
         yield f"  each run: {preview.disk / 2**20:.0f} MiB{time}"
     for run in preview.runs:
         wanted = measurements(outcome.study, run)
@@ -147,16 +149,29 @@ def _measured(run: StudyRun) -> float | None:
 
 def _timed(run: StudyRun) -> float | None:
     """Train for some steps in a folder of its own."""
-    preparation = [key for key, _ in flat(run.configuration) if key.endswith(("preparation.batches", "codebook_batches"))]
+    preparation = [
+        key for key, _ in flat(run.configuration) if key.endswith(("preparation.batches", "codebook_batches"))
+    ]
     few = [word for key in preparation for word in (f"--{key}", "0")]
-    few += ["--trainer.max_steps", str(TIMED_STEPS), "--trainer.log_every_n_steps", "1", "--trainer.limit_val_batches", "0"]
+    few += [
+        "--trainer.max_steps",
+        str(TIMED_STEPS),
+        "--trainer.log_every_n_steps",
+        "1",
+        "--trainer.limit_val_batches",
+        "0",
+    ]
     with TemporaryDirectory() as folder:
         place = ["--name", "timed", "--root", folder, "--trainer.enable_progress_bar", "false"]
         ending = Process(["fit", *run.fit_words, *few, *place], Path(folder) / "log", environment={}).wait(lambda: True)
         if ending.status:
             raise ValueError(f"{run.title}: a step could not be measured: {ending.reason}")
-        rates = [float(row["train/images-per-second"]) for row in _logged(Path(folder)) if row.get("train/images-per-second")]
-    images = run.configuration["data"]["batch_size"] * (run.configuration["trainer"].get("accumulate_grad_batches") or 1)
+        rates = [
+            float(row["train/images-per-second"]) for row in _logged(Path(folder)) if row.get("train/images-per-second")
+        ]
+    images = run.configuration["data"]["batch_size"] * (
+        run.configuration["trainer"].get("accumulate_grad_batches") or 1
+    )
     return images / (sum(rates[1:]) / len(rates[1:])) if rates[1:] else None
 
 
@@ -168,5 +183,3 @@ def _logged(folder: Path) -> Iterator[dict[str, str]]:
 
 def _existing(folder: Path) -> Path:
     return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-
-

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ulcompress.evaluation.results.comparison import KINDS, Comparison
-from ulcompress.evaluation.results.summary import short, signed
+from ulcompress.evaluation.results.comparison import KINDS
+from ulcompress.evaluation.results.summary import difference_text, interval_text, short
 from ulcompress.evaluation.results.table import Column, Table
 from ulcompress.files import write_whole
 from ulcompress.training.study.outcome import Outcome, Row
@@ -70,28 +70,19 @@ def _metric_columns(metric: Mapping[str, Any]) -> list[Column]:
 
 def _field(row: Row, metric: str, field: str) -> Any:
     hidden = row.name == BASE and field not in ("mean", "images")
-    unsure = row.seeds < 2 and field in ("low", "high")
-    return None if hidden or unsure else getattr(row.comparisons[metric], field)
+    return None if hidden else row.difference(metric)[field]
 
 
 def _described(row: Row, metric: str) -> str | None:
     """Write a difference with its interval, on how many images it is better, and how it was found."""
-    comparison = row.comparisons[metric]
+    found = row.difference(metric)
     if row.name == BASE:
         return None
-    if comparison.difference is None:
-        return comparison.refused
-    wins = "" if comparison.wins is None else f", {comparison.wins} of {comparison.images}"
-    rate = "" if comparison.rate_percent is None else f", bits {comparison.rate_percent:+.1f} %"
-    ends = interval(row, comparison)
-    return f"{signed(comparison.difference)} ({ends}){wins}{rate}, {comparison.kind}"
-
-
-def interval(row: Row, comparison: Comparison) -> str:
-    """Write the ends of an interval over seeds and images; with one seed there is none that tells of trainings."""
-    if row.seeds < 2 or comparison.low is None or comparison.high is None:
-        return "no interval"
-    return f"{signed(comparison.low)} to {signed(comparison.high)}"
+    if found["difference"] is None:
+        return found["refused"]
+    wins = "" if found["wins"] is None else f", {found['wins']} of {found['images']}"
+    rate = "" if found["rate_percent"] is None else f", bits {found['rate_percent']:+.1f} %"
+    return f"{difference_text(found)} ({interval_text(found)}){wins}{rate}, {found['kind']}"
 
 
 def _caption(outcome: Outcome) -> str:

@@ -28,7 +28,7 @@ class Variant:
     """Experiments that are laid over the base."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of `ulcompress fit` by their full keys, `model.codec.conditioning.text` for instance."""
-    setting: Setting = Setting()
+    setting: Setting = field(default_factory=Setting)
     """How its codec is used. A variant that has nothing else needs no training of its own."""
     codec: Mapping[str, Any] = field(default_factory=dict)
     """Options of the exported codec that leave its weights as they are, `decoder.boundary.patch` for instance."""
@@ -112,7 +112,9 @@ def _variant(name: str, change: Mapping[str, Any], options: Mapping[str, Any], f
     files, setting, codec = (change.pop(key, None) for key in ("files", "setting", "codec"))
     for key in change:
         if "." not in key:
-            raise ValueError(f"variant {name!r} has {key!r}; give options such as model.codec.decoder.steps, or {_KEYS}")
+            raise ValueError(
+                f"variant {name!r} has {key!r}; give options such as model.codec.decoder.steps, or {_KEYS}"
+            )
     return Variant(name, _files(files, folder), change, Setting.parse(setting) if setting else Setting(), codec or {})
 
 

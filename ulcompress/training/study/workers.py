@@ -82,7 +82,11 @@ class Workers:
 
     def _claim(self, tried: set[str]) -> tuple[StudyRun, Attempt] | None:
         for run in self.runs:
-            if run.run.name not in tried and left(self.study, run, retry=self.retry) and (attempt := run.attempts.claim()):
+            if (
+                run.run.name not in tried
+                and left(self.study, run, retry=self.retry)
+                and (attempt := run.attempts.claim())
+            ):
                 if not complete(self.study, run):
                     return run, attempt
                 run.attempts.update(attempt, state=DONE)  # another one has done it in the meantime
