@@ -51,7 +51,7 @@ class Codec(Part):
         autoencoder: Autoencoder,
         encoder: Encoder,
         quantizer: Quantizer,
-        conditioning: dict[str, Conditioner],
+        conditioning: dict[str, Conditioner | None],
         decoder: Decoder | None,
     ):
         """Take the parts and refuse those that do not fit together.
@@ -61,20 +61,27 @@ class Codec(Part):
             encoder: Transform from the image or the latent to features.
             quantizer: Transform from features to symbols, and back.
             conditioning: Conditioners of the decoder, by the names of their streams. The order matters: each uses the
-                fields that the earlier ones provide.
+                fields that the earlier ones provide. None leaves one out, as an option does with one of a file.
             decoder: Sampler of the latent from the condition; None for a codec that only encodes.
 
         Raises:
             ValueError: Two parts do not fit; the message names both.
         """
         super().__init__()
-        check_parts(autoencoder, encoder, quantizer, conditioning, decoder)
+        present = {name: conditioner for name, conditioner in conditioning.items() if conditioner is not None}
+        check_parts(autoencoder, encoder, quantizer, present, decoder)
         self.autoencoder = autoencoder
         self.encoder = encoder
         self.quantizer = quantizer
-        self.conditioning = nn.ModuleDict(conditioning)
+        self.conditioning = nn.ModuleDict(present)
         self.decoder: Decoder = decoder if decoder is not None else AbsentDecoder()
         self._fingerprint: tuple[bytes, list[int]] | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the constructor's arguments as plain data, without conditioners that are left out."""
+        arguments = super().arguments()
+        present = {name: config for name, config in arguments["conditioning"].items() if config is not None}
+        return arguments | {"conditioning": present}
 
     @property
     def conditioners(self) -> dict[str, Conditioner]:
