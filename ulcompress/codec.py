@@ -1,7 +1,7 @@
 """The codec: its parts, their training step, and compression and decompression with them."""
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, final
 
 import torch
@@ -19,7 +19,7 @@ from ulcompress.functional.limits import MAX_PIXELS
 from ulcompress.functional.padding import pad_to_minimum, pad_to_multiple
 from ulcompress.part import Part, loadable
 from ulcompress.quantizers import Quantizer
-from ulcompress.records import Code, CodecOutput, Condition, Sampling, Source
+from ulcompress.records import Code, CodecOutput, Condition, Quantized, Sampling, Source
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -108,14 +108,24 @@ class Codec(Part):
         if self.training:  # the weights will change, by fused optimisers in a way that `_changes` does not detect
             self._fingerprint = None
         source = self._source(images, captions)
-        # Half precision would round away the small differences between features that decide the symbols.
-        with torch.autocast(images.device.type, enabled=False):
-            quantize = self.quantizer.mixed if self.training else self.quantizer
-            quantized = quantize(self.encoder(source.image, source.latent))
+        quantized = self._quantized(source)
         condition, bits = self._condition_and_bits(source, quantized.features)
         bits = {"spatial": quantized.bits} | bits
         denoised = self.decoder.loss(source.latent, condition)
         return CodecOutput(denoised.losses | quantized.losses, bits, denoised.estimate, quantized.symbols)
+
+    def target_and_condition(
+        self, images: Tensor, captions: Sequence[str | None] | None = None
+    ) -> tuple[Tensor, Condition]:
+        """Return what the decoder shall restore, (B, C, h, w), and what it knows, of images as `forward` takes them."""
+        source = self._source(images, captions)
+        return source.latent, self._condition_and_bits(source, self._quantized(source).features)[0]
+
+    def _quantized(self, source: Source) -> Quantized:
+        # Half precision would round away the small differences between features that decide the symbols.
+        with torch.autocast(source.image.device.type, enabled=False):
+            quantize = self.quantizer.mixed if self.training else self.quantizer
+            return quantize(self.encoder(source.image, source.latent))
 
     def _condition_and_bits(self, source: Source, features: Tensor) -> tuple[Condition, dict[str, Tensor]]:
         """Return the decoder's condition of a training batch, and the estimated bits of its side information."""
@@ -155,16 +165,9 @@ class Codec(Part):
     @torch.no_grad()
     def _prepare_decoder(self, batches: Batches) -> None:
         """Let the decoder learn from targets and their conditions as they are in use."""
-
-        def conditioned() -> Iterator[tuple[Tensor, Condition]]:
-            for images, captions in batches:
-                source = self._source(images, captions)
-                features = self.quantizer(self.encoder(source.image, source.latent)).features
-                yield source.latent, self._condition_and_bits(source, features)[0]
-
         self._fingerprint = None
         self.eval()
-        self.decoder.prepare(conditioned())
+        self.decoder.prepare(self.target_and_condition(images, captions) for images, captions in batches)
 
     @torch.inference_mode()
     def compress(
