@@ -71,21 +71,26 @@ def test_a_student_reads_and_writes_the_files_of_its_teacher(distil, images):
 
 
 def test_a_continued_distillation_is_the_same(distil):
-    assert distil("--trainer.max_steps", "4", "--name", "whole") == 0
-    assert distil("--trainer.max_steps", "2", "--name", "halves") == 0
-    Path("teacher").rename("elsewhere")  # the checkpoint holds the teacher
-    assert distil("--trainer.max_steps", "4", "--name", "halves", "--ckpt_path", "last") == 0
-    whole, halves = (
-        torch.load(f"runs/{name}/checkpoints/last.ckpt", weights_only=True) for name in ("whole", "halves")
-    )
-    assert halves["global_step"] == 4 and whole["fingerprint"] == halves["fingerprint"] == "c0ffee"
+    """From a checkpoint in the middle, which holds the teacher."""
+    each = {"every_n_train_steps": 1, "save_top_k": -1, "filename": "{step}"}
+    options = ["--trainer.max_steps", "3", "--trainer.callbacks", str({"checkpoint": {"init_args": each}})]
+    checkpoints = Path("runs/few-steps/checkpoints")
+    assert distil(*options) == 0
+    whole = torch.load(checkpoints / "step=3.ckpt", weights_only=True)
+    (checkpoints / "step=3.ckpt").unlink()
+    Path("teacher").rename("elsewhere")
+    assert distil(*options, "--ckpt_path", str(checkpoints / "step=1.ckpt")) == 0
+    continued = torch.load(checkpoints / "step=3.ckpt", weights_only=True)
+    assert whole["fingerprint"] == continued["fingerprint"] == "c0ffee"
     for key in ("state_dict", "current_model_state"):
-        assert all(torch.equal(value, halves[key][name]) for name, value in whole[key].items())
+        assert all(torch.equal(value, continued[key][name]) for name, value in whole[key].items())
 
 
 def test_a_validation_logs_the_student(distil, images):
-    assert distil("--trainer.max_steps", "1", "--data.validation", images, "--data.validation_images", "2") == 0
-    logged = (Path("runs/few-steps/logs/version_0/metrics.csv")).read_text().splitlines()[0].split(",")
+    validation = ["--data.validation", images, "--data.validation_images", "2", "--trainer.val_check_interval", "1"]
+    assert distil("--trainer.max_steps", "1", *validation) == 0
+    (log,) = Path("runs/few-steps/logs").rglob("metrics.csv")
+    logged = log.read_text().splitlines()[0].split(",")
     assert {"val/trajectory", "val/psnr", "bpp/file"} <= set(logged)
 
 

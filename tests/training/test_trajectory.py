@@ -80,7 +80,7 @@ def distilled(trajectory, teacher, steps):
         return total
 
     optimizer.step(error)
-    return student, float(error())
+    return student, error().item()
 
 
 def samples_of(decoder, **options):
