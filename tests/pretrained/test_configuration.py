@@ -23,6 +23,7 @@ UNDECLARED = {
     "BlipCaptioner",
     "OnlineOptimizer",
     "LPIPS",
+    "DISTS",
     "FeatureDistance",
     "ExportedDistance",
 }
