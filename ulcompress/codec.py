@@ -362,17 +362,23 @@ class Codec(Part):
     def fingerprint(self) -> bytes:
         """Three bytes by which a file names its codec: those that a saved codec states, whatever the code does.
 
-        Only a codec that was not saved yet computes them: of the encoder's stride, and of the names of the weights and
-        their values in half precision. Other arguments are left out: another number of steps orphans no file.
+        Only a codec that was not saved yet computes them, as `digest`.
         """
         if self._fingerprint is None or self._fingerprint[1] != self._changes():
-            digest = hashlib.sha256(str(self.encoder.stride).encode())
-            for name, tensor in sorted(self.state_dict().items()):
-                value = tensor.detach().cpu()
-                value = value.half() if value.is_floating_point() else value
-                digest.update(name.encode() + value.contiguous().numpy().tobytes())
-            self._fingerprint = digest.digest()[:3], self._changes()
+            self._fingerprint = self.digest(), self._changes()
         return self._fingerprint[0]
+
+    def digest(self) -> bytes:
+        """Return three bytes of the encoder's stride, and of the weights: their names and values in half precision.
+
+        Other arguments are left out: another number of steps orphans no file.
+        """
+        digest = hashlib.sha256(str(self.encoder.stride).encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            value = tensor.detach().cpu()
+            value = value.half() if value.is_floating_point() else value
+            digest.update(name.encode() + value.contiguous().numpy().tobytes())
+        return digest.digest()[:3]
 
     def named(self, fingerprint: str) -> "Codec":
         """Set the fingerprint, in hexadecimal, which is valid until the weights change; return the codec.

@@ -78,7 +78,7 @@ class Trajectory(Part):
             target: What is noised, (B, C, h, w).
             condition: Of these targets.
         """
-        objective, size = teacher.objective, (target.shape[-2], target.shape[-1])
+        schedule, size = teacher.objective.schedule, (target.shape[-2], target.shape[-1])
         segments = self.levels(student)
         number = int(torch.randint(len(segments), ()))
         levels, is_last = segments[number], number == len(segments) - 1
@@ -86,17 +86,19 @@ class Trajectory(Part):
             condition = teacher.on_grid(condition, size)
             noisy = teacher.noisy_target(target, condition, levels[0])
             end = self._end(teacher, noisy, condition, levels, is_last=is_last)
-        begin, following = (objective.schedule.at(levels[place], noisy) for place in (0, -1))
+        begin, following = (schedule.at(levels[place], noisy) for place in (0, -1))
         clean = _denoise(student, condition, 1.0)(noisy, begin)
-        if is_last:
-            arrived, reference = clean, end
-        else:
-            arrived = objective.schedule.step(noisy, clean, begin, following)
-            reference = objective.schedule.origin(noisy, end, begin, following)
-        estimates = (
-            objective.to_target(each, condition.estimate)[..., : size[0], : size[1]] for each in (clean, reference)
+        arrived = clean if is_last else schedule.step(noisy, clean, begin, following)
+        origin = end if is_last else schedule.origin(noisy, end, begin, following)
+
+        def cropped(values: Tensor) -> Tensor:
+            return values[..., : size[0], : size[1]]
+
+        return Arrival(
+            cropped(arrived - end).square().mean(),
+            cropped(teacher.objective.to_target(clean, condition.estimate)),
+            cropped(teacher.objective.to_target(origin, condition.estimate)),
         )
-        return Arrival((arrived - end).square()[..., : size[0], : size[1]].mean(), *estimates)
 
     def _end(
         self, teacher: DiffusionDecoder, noisy: Tensor, condition: Condition, levels: list[float], *, is_last: bool
