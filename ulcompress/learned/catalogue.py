@@ -1,0 +1,59 @@
+"""Published codecs that can be imported: what is known of each, as data. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ulcompress.foundation.published_file import PublishedFile
+
+
+@dataclass(frozen=True)
+class PublishedCodec:
+    """A codec whose weights its authors have published."""
+
+    name: str
+    """Name for `ulcompress import` and `ulcompress.load`."""
+    method: str
+    """Method and publication."""
+    bpp: float
+    """Rate for which it was trained, in bits per pixel."""
+    megabytes: int
+    """Size of the files to fetch."""
+    licence: str
+    """Licences of code and weights."""
+    address: str
+    """Where the files are."""
+    files: tuple[PublishedFile, ...] = ()
+    """Files that can be fetched by address; none where they have to be fetched by hand."""
+    base: str = "none"
+    """Model on which the weights stand, and its licence."""
+
+
+ILLM = "https://dl.fbaipublicfiles.com/NeuralCompression/2023-muckley-msillm/"
+ILLM_TARGETS = {"1": 0.035, "2": 0.07, "3": 0.14, "4": 0.3, "5": 0.45, "6": 0.9}
+ILLM_LOW_TARGETS = {"vlo1": 0.00218, "vlo2": 0.00438}
+"""Rates in bits per pixel by the authors' names of the qualities; the low ones were trained with the GAN alone."""
+
+
+def _illm(family: str, quality: str, bpp: float) -> PublishedCodec:
+    file = f"{family}_target_{bpp}bpp.ckpt"
+    stage = "" if family == "msillm" else ", before the adversarial stage"
+    return PublishedCodec(
+        name=f"{family}-{quality}",
+        method=f"MS-ILLM (Muckley et al., ICML 2023){stage}",
+        bpp=bpp,
+        megabytes=726,
+        licence="code MIT, weights CC-BY-NC 4.0: not for commercial use",
+        address=ILLM + file,
+        files=(PublishedFile(ILLM + file),),
+    )
+
+
+PUBLISHED = {
+    codec.name: codec
+    for codec in (
+        *(_illm("msillm", quality, bpp) for quality, bpp in (ILLM_LOW_TARGETS | ILLM_TARGETS).items()),
+        *(_illm("noganms", quality, bpp) for quality, bpp in ILLM_TARGETS.items()),
+    )
+}
+"""All published codecs by name."""
