@@ -19,6 +19,7 @@ from ulcompress.pretrained.configuration import Checker
 UNDECLARED = {
     "AbsentDecoder",
     "StableDiffusion",
+    "PretrainedNetwork",
     "BlipCaptioner",
     "OnlineOptimizer",
     "LPIPS",

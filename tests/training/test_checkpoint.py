@@ -97,8 +97,8 @@ def test_the_command_line_checks_what_it_continues(fit, squeezenet, tmp_path, mo
     assert fit(2, *distance, "--ckpt_path", "run/last.ckpt") is None
     content = torch.load("run/last.ckpt", weights_only=True)
     content["hyper_parameters"]["codec"]["encoder"]["class_path"] = "stranger.Part"
-    torch.save(content, "changed.ckpt")
-    told = fit(3, *distance, "--ckpt_path", "changed.ckpt")
+    torch.save(content, "run/changed.ckpt")
+    told = fit(3, *distance, "--ckpt_path", "run/changed.ckpt")
     line = told.splitlines()[-1]
     assert line.startswith("ulcompress: model.codec.encoder is HyperEncoder in the command and Part in")
 

@@ -1,5 +1,6 @@
 """What a checkpoint holds, and that a quantiser is swapped from the command line."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,12 +8,13 @@ import torch
 
 import ulcompress
 from ulcompress.commands.main import run
+from ulcompress.diffusion import Whitening
 from ulcompress.entropy import ContextModel
 from ulcompress.images import read_image
 from ulcompress.losses import AdversarialLoss, PatchDiscriminator
 from ulcompress.pretrained import save
 from ulcompress.quantizers import FiniteScalarQuantizer, ResidualQuantizer
-from ulcompress.training import CodecLoss, CodecModule, Freezing
+from ulcompress.training import CodecLoss, CodecModule, Freezing, Preparation
 
 TINY = str(Path(__file__).parent / "tiny.yaml")
 
@@ -240,6 +242,27 @@ def test_codebooks_see_batches_before_a_new_training_begins(fitted):
     again = fitted("--model.preparation.batches", "3", *steps, "2", "--ckpt_path", checkpoint)
     moved = torch.load(again, weights_only=True)["state_dict"]["codec.quantizer.sums"] - sums[1]
     assert moved.abs().max() < (sums[1] - sums[0]).abs().max() / 3, "a continued training shows none again"
+
+
+WHITENED = {"init_args": {"objective": {"whitening": {"channels": 4, "covariance": "channel"}}}}
+
+
+def test_the_whitening_is_learnt_before_a_new_training_begins(fitted, tmp_path, capsys):
+    (tmp_path / "whitened.yaml").write_text(json.dumps({"model": {"init_args": {"codec": {"decoder": WHITENED}}}}))
+    options = ["-c", str(tmp_path / "whitened.yaml"), "--model.preparation.batches", "2", "--trainer.max_steps"]
+    checkpoint = fitted(*options, "1")
+    state = torch.load(checkpoint, weights_only=True)
+    prefix = "codec.decoder.objective.whitening."
+    for each in (state["state_dict"], state["current_model_state"]):
+        assert each[f"{prefix}prepared"] and not torch.equal(each[f"{prefix}matrix"], torch.eye(4))
+    again = torch.load(fitted(*options, "2", "--ckpt_path", checkpoint), weights_only=True)
+    assert torch.equal(again["current_model_state"][f"{prefix}matrix"], state["current_model_state"][f"{prefix}matrix"])
+
+
+def test_a_whitening_that_could_learn_nothing_is_refused(tiny_codec):
+    tiny_codec.decoder.objective.whitening = Whitening(channels=4)
+    with pytest.raises(ValueError, match=r"set `preparation.batches`, to 100 for instance"):
+        Preparation(batches=0).run(tiny_codec.train(), list)
 
 
 @pytest.mark.parametrize("delays", [{}, {"diffusion": 2}])

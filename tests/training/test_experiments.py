@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ulcompress.autoencoders import TinyAutoencoder
 from ulcompress.commands.main import run
 from ulcompress.training.run import Run
 
@@ -13,8 +14,10 @@ RATES = sorted(ROOT.glob("*/rates/*.yaml"))
 ABLATIONS = sorted(ROOT.glob("*/ablations/*.yaml"))
 BASES = sorted(ROOT.glob("*/bases/*.yaml"))
 SWEEPS = sorted(ROOT.glob("sweeps/*.yaml"))
+STUDIES = sorted(ROOT.glob("ablations/*.yaml"))
 SHARED = [ROOT / "small.yaml", ROOT / "large.yaml"]
-EXPERIMENTS = sorted(set(ROOT.rglob("*.yaml")) - set(RATES) - set(ABLATIONS) - set(BASES) - {*SHARED, *SWEEPS})
+OTHERS = {*RATES, *ABLATIONS, *BASES, *SHARED, *SWEEPS, *STUDIES}
+EXPERIMENTS = sorted(set(ROOT.rglob("*.yaml")) - OTHERS)
 LARGE = ROOT / "cgdm/illm.yaml"
 STAND_IN = """
 model:
@@ -39,11 +42,20 @@ STEP = [
 ]
 
 
+@pytest.fixture(scope="module")
+def tiny_autoencoder(tmp_path_factory):
+    """Return the directory of a network of TAESD's shape, with random weights."""
+    directory = tmp_path_factory.mktemp("tiny-autoencoder")
+    TinyAutoencoder(width=8, blocks=(1, 1, 1, 1)).network.save_pretrained(directory)
+    return str(directory)
+
+
 @pytest.fixture
-def here(tmp_path, monkeypatch, stable_diffusion, two_maps, save_layers):
-    """Run in a folder with nothing but networks for distances, with a tiny Stable Diffusion."""
+def here(tmp_path, monkeypatch, stable_diffusion, tiny_autoencoder, two_maps, save_layers):
+    """Run in a folder with nothing but networks for distances, with tiny ones in place of those of the hub."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STABLE_DIFFUSION", stable_diffusion)
+    monkeypatch.setenv("TAESD", tiny_autoencoder)
     for name in ("resnet50-thin", "mobilenet-v2"):
         save_layers(two_maps, f"{name}.safetensors")
     return tmp_path
@@ -129,6 +141,18 @@ def test_perco_continues_from_a_named_checkpoint(images, here):
 def test_steps_follow_the_rate():
     for path in RATES:
         assert ("steps: 5" in path.read_text()) == ("LPIPS" in path.read_text()) == (float(path.stem) > 0.05), path
+
+
+@pytest.mark.parametrize("name", ["cgdm", "perco-sd"])
+def test_every_variant_of_a_study_can_be_built(name, images, squeezenet, here, capsys):
+    text = (ROOT / f"ablations/{name}.yaml").read_text().replace("../", f"{ROOT}/")
+    lpips = f"{{ class_path: LPIPS, init_args: {{ net: squeeze, weights: {squeezenet} }} }}"  # VGG would be downloaded
+    (here / f"{name}.yaml").write_text(text.replace("model.loss.perceptual: LPIPS", f"model.loss.perceptual: {lpips}"))
+    weights = ["--model.loss.perceptual.weights", squeezenet] if name == "cgdm" else []
+    command = ["ablate", f"{name}.yaml", "--dry-run", "--images", images, "--data.train", images, *weights]
+    assert run(command) == 0
+    said = capsys.readouterr().out
+    assert "cannot be built" not in said and f"{said.count('  seed ')} left" in said
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS + SWEEPS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -37,8 +37,8 @@ def add_parser(verbs: Verbs) -> None:
         action="append",
         default=[],
         metavar="[CODEC:]KEY=VALUE,...",
-        help="steps, guidance, rate, online, without; repeat for more points of every codec's curve, or of that of one "
-        "codec or curve that is named",
+        help="steps, guidance, noise_scale, start, sampler, rate, online, without; repeat for more points of every "
+        "codec's curve, or of that of one codec or curve that is named",
     )
     parser.add_argument("--anchor", action="append", default=[], metavar="NAME", help="jpeg, webp, avif, jxl, ...")
     parser.add_argument(
@@ -109,6 +109,9 @@ def _plan(options: argparse.Namespace, out: Path):
     common = Setting(
         steps=options.steps,
         guidance=options.guidance,
+        noise_scale=options.noise_scale,
+        start=options.start,
+        sampler=options.sampler,
         rate=options.rate,
         online=options.online,
         without=tuple(options.without),

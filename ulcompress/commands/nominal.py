@@ -1,7 +1,7 @@
 """The nominal rate of an experiment, before anything is trained: symbols of fixed length."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +31,22 @@ def describe_experiment(paths: Sequence[Path]) -> str:
     Raises:
         ValueError: A file is no experiment with a codec.
     """
-    codec = _codec_of(paths)
-    lines = [" + ".join(map(str, paths)), *_spatial_lines(codec)]
+    return "\n".join([" + ".join(map(str, paths)), *describe_codec(_codec_of(paths))])
+
+
+def describe_codec(codec: Mapping[str, Any]) -> list[str]:
+    """Return the lines of `describe_experiment` for the resolved configuration of a codec."""
+    lines = _spatial_lines(codec)
     for name, conditioner in codec["conditioning"].items():
+        if conditioner is None:
+            continue
         kind = class_of(conditioner["class_path"])
         if issubclass(kind, Conditioner) and (cost := kind.nominal_cost(conditioner.get("init_args", {}))):
             lines.append(f"  {name:<7}  {cost}")
-    return "\n".join(lines)
+    return lines
 
 
-def _spatial_lines(codec: dict[str, Any]) -> list[str]:
+def _spatial_lines(codec: Mapping[str, Any]) -> list[str]:
     encoder, quantizer = _build(Encoder, codec["encoder"]), _build(Quantizer, codec["quantizer"])
     stride, name = encoder.stride, type(quantizer).__name__
     totals = [quantizer.fixed_length_bits(ceil_div(height, stride), ceil_div(width, stride)) for width, height in SIZES]

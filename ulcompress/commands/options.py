@@ -82,6 +82,13 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     """Add the options of a sampler."""
     parser.add_argument("--steps", type=int, help="sampling steps; 0: the base alone (default: the codec's)")
     parser.add_argument("--guidance", type=finite, help="guidance scale of the text (default: the codec's)")
+    parser.add_argument(
+        "--noise-scale", type=finite, metavar="S", help="deviation of the initial noise; 0: none (default: the codec's)"
+    )
+    parser.add_argument(
+        "--start", type=finite, metavar="T", help="share of the process at which sampling starts (default: the codec's)"
+    )
+    parser.add_argument("--sampler", metavar="NAME", help="ddim, heun or dpm-solver (default: the codec's)")
 
 
 def add_limit(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from ulcompress.part import Part
-from ulcompress.records import Condition, Denoised
+from ulcompress.records import Condition, Denoised, Sampling
 
 
 class Decoder(Part, ABC):
@@ -44,16 +44,9 @@ class Decoder(Part, ABC):
         """Return the training terms for targets, (B, C, h, w)."""
 
     @abstractmethod
-    def sample(
-        self,
-        condition: Condition,
-        shape: tuple[int, int],
-        *,
-        seed: int,
-        steps: int | None = None,
-        guidance: float | None = None,
-    ) -> Tensor:
+    def sample(self, condition: Condition, shape: tuple[int, int], sampling: Sampling) -> Tensor:
         """Sample a target of h by w positions, (1, C, h, w), for one image's condition.
 
-        The same seed gives the same noise on every device. None takes the decoder's default.
+        The same seed, 0 if it is None, gives the same noise on every device. Raises ValueError where the decoder cannot
+        sample in this way.
         """

@@ -27,6 +27,7 @@ from ulcompress.training.interruption import signals_have_a_status
 from ulcompress.training.last_checkpoint import keepers
 from ulcompress.training.messages import configuration_error
 from ulcompress.training.noise import quiet
+from ulcompress.training.nulls import set_null, split_nulls
 from ulcompress.training.observers import default_callbacks, default_loggers
 from ulcompress.training.run import Run, flat
 from ulcompress.training.run_logger import closed_loggers, load_logger_states, logger_states, run_loggers
@@ -63,8 +64,11 @@ class CodecCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Find the checkpoint to go on from, and give checkpoints a place that have none."""
-        super().parse_arguments(parser, args)
+        words, nulls = split_nulls(sys.argv[1:] if args is None else args)
+        self.config = parser.parse_args(words)
         options = self.config[self.config.subcommand]
+        for key in nulls:
+            set_null(options.model, key)
         # Without it Lightning unpickles what it downloads.
         options.weights_only = options.get("weights_only") is not False
         for callback in (options.trainer.callbacks or {}).values():
@@ -160,26 +164,30 @@ def main(arguments: list[str]) -> None:
     Raises:
         ValueError: A key or a value of the configuration is wrong; the message names its full path.
     """
+    with signals_have_a_status(), quiet():
+        start(CodecCLI, arguments)
+
+
+def start(kind: type[CodecCLI], arguments: list[str]) -> CodecCLI:
+    """Return a command line after it has done what its kind does; raises ValueError as `main` does."""
     options = {"exit_on_error": False, "parser_mode": "omegaconf", "allow_abbrev": False}
     run, command, from_shell = run_of(arguments), list(arguments), arguments == sys.argv[1:]
     arguments = [*resolved(arguments, run), "--name", run.name, "--root", str(run.root)]
     if from_shell:
         sys.argv[1:] = arguments  # processes that Lightning starts have the same
     try:
-        with signals_have_a_status(), quiet():
-            CodecCLI(
-                run,
-                command,
-                model_class=pl.LightningModule,
-                datamodule_class=ImageDataModule,
-                subclass_mode_model=True,
-                trainer_class=NamedTrainer,
-                # Lightning warns when it gets as arguments what it would read from the shell.
-                args=None if from_shell else arguments,
-                auto_configure_optimizers=False,
-                save_config_callback=None,
-                parser_kwargs=options | dict.fromkeys(VERBS, options),
-            )
+        return kind(
+            run,
+            command,
+            model_class=pl.LightningModule,
+            datamodule_class=ImageDataModule,
+            subclass_mode_model=True,
+            trainer_class=NamedTrainer,
+            args=None if from_shell else arguments,
+            auto_configure_optimizers=False,
+            save_config_callback=None,
+            parser_kwargs=options | dict.fromkeys(VERBS, options),
+        )
     except (ArgumentError, ValueError, MisconfigurationException) as error:
         raise ValueError(configuration_error(error)) from error
     except RuntimeError as error:
