@@ -13,6 +13,8 @@ class PublishedCodec:
 
     name: str
     """Name for `ulcompress import` and `ulcompress.load`."""
+    system: str
+    """Name of the system, which decides how its files are read."""
     method: str
     """Method and publication."""
     bpp: float
@@ -32,7 +34,7 @@ class PublishedCodec:
 ILLM = "https://dl.fbaipublicfiles.com/NeuralCompression/2023-muckley-msillm/"
 ILLM_TARGETS = {"1": 0.035, "2": 0.07, "3": 0.14, "4": 0.3, "5": 0.45, "6": 0.9}
 ILLM_LOW_TARGETS = {"vlo1": 0.00218, "vlo2": 0.00438}
-"""Rates in bits per pixel by the authors' names of the qualities; the low ones were trained with the GAN alone."""
+"""Rates in bits per pixel by the authors' names of the qualities."""
 
 
 def _illm(family: str, quality: str, bpp: float) -> PublishedCodec:
@@ -40,6 +42,7 @@ def _illm(family: str, quality: str, bpp: float) -> PublishedCodec:
     stage = "" if family == "msillm" else ", before the adversarial stage"
     return PublishedCodec(
         name=f"{family}-{quality}",
+        system="MS-ILLM",
         method=f"MS-ILLM (Muckley et al., ICML 2023){stage}",
         bpp=bpp,
         megabytes=726,
@@ -57,3 +60,17 @@ PUBLISHED = {
     )
 }
 """All published codecs by name."""
+
+ZOO = {
+    "bmshj2018-factorized": 8,
+    "bmshj2018-hyperprior": 8,
+    "mbt2018-mean": 8,
+    "mbt2018": 8,
+    "cheng2020-anchor": 6,
+    "cheng2020-attn": 6,
+}
+"""Models of CompressAI's zoo whose weights are published, and the highest quality of each."""
+ZOO_ADDRESS = "https://compressai.s3.amazonaws.com/models/v1/"
+ZOO_LICENCE = "BSD-3-Clause-Clear"
+BUNDLED_BPP = {"mini": "0.008, 0.027, 0.058", "mini-cgdm": "0.064"}
+"""Rates of the bundled codecs on Kodak, as their model cards state them."""

@@ -1,6 +1,7 @@
 """MS-ILLM, the base codec of CGDM."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ NETWORKS = (
     "latent_bottleneck",
 )
 """Parts of the published model; the last has no parameters, only tables, which are computed anew."""
-_OLD_NAMES = {"_matrix": "matrices.", "_bias": "biases.", "_factor": "factors."}
+_OLDER_NAMES = {"matrices.": "_matrix", "biases.": "_bias", "factors.": "_factor"}
 
 
 @loadable(sources=["quality", "weights"], plain=["name", "origin"])
@@ -32,7 +33,8 @@ class MSILLM(HyperpriorModel):
     Source: Muckley et al., Improving Statistical Fidelity for Neural Image Compression with Implicit Local Likelihood
     Models, ICML 2023; the networks are those of Mentzer et al., High-Fidelity Generative Image Compression, NeurIPS
     2020, appendix A. The authors' code is under the MIT licence, their weights under CC-BY-NC 4.0, which also applies
-    to a codec that is saved with them. The layers are built here, and none of the authors' code is run. In a configuration it is `class_path: ulcompress.learned.illm.MSILLM`.
+    to a codec that is saved with them. The layers are built here, and none of the authors' code is run. In a
+    configuration it is `class_path: ulcompress.learned.illm.MSILLM`.
     """
 
     stride = 16
@@ -139,8 +141,14 @@ class MSILLM(HyperpriorModel):
         for name, network in networks.items():
             part = {key: value for key, value in state.items() if key.startswith(f"{name}.")}
             part |= {key: torch.IntTensor() for key in part if key.endswith(TABLES)}
-            fill(network, part, names={key: _renamed(key.removeprefix(f"{name}.")) for key in part}, source=str(file))
+            spelling = _older if f"{name}._matrix0" in part else str
+            fill(network, part, name=partial(_joined, name, spelling), source=str(file))
         return networks
+
+
+def _joined(part: str, spelling: Callable[[str], str], key: str) -> str:
+    """Return the published name of a weight in a part of the model."""
+    return f"{part}.{spelling(key)}"
 
 
 class UnbiasedChannelNorm(nn.Module):
@@ -223,8 +231,8 @@ def _hyper_synthesis(hyper: int, latent: int) -> nn.Module:
     )
 
 
-def _renamed(key: str) -> str:
-    """Return the name that newer versions of CompressAI have for a weight of the prior."""
-    for old, new in _OLD_NAMES.items():
-        key = key.replace(old, new)
+def _older(key: str) -> str:
+    """Return the name that CompressAI up to 1.2.6 had for a weight of the prior."""
+    for new, old in _OLDER_NAMES.items():
+        key = key.replace(new, old)
     return key

@@ -1,6 +1,6 @@
 """Published weights: read without executing anything, and loaded into networks that must fit exactly."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
@@ -21,31 +21,29 @@ def read_state(path: str) -> dict[str, Tensor]:
     return state
 
 
-def fill(network: nn.Module, state: Mapping[str, Tensor], *, names: Mapping[str, str], source: str) -> None:
+def fill(network: nn.Module, state: Mapping[str, Tensor], *, name: Callable[[str], str], source: str) -> None:
     """Load published weights into a network, of which none may be missing, left over or of another shape.
 
     Args:
         network: The network.
         state: Weights by their names in the file.
-        names: For each name in the file that of the network's weight.
+        name: Returns the name in the file of one of the network's weights.
         source: The file, for errors.
 
     Raises:
-        ValueError: The weights do not fit; the message says which is the first that does not.
+        ValueError: The weights do not fit; the message names the first that does not.
     """
-    wanted = network.state_dict()
-    published = {ours: theirs for theirs, ours in names.items()}
-    for ours, value in wanted.items():
-        theirs = published.get(ours, ours)
+    wanted = {ours: (name(ours), value.shape) for ours, value in network.state_dict().items()}
+    for theirs, shape in wanted.values():
         if theirs not in state:
             raise ValueError(f"{source} does not fit: {theirs} is missing")
-        if state[theirs].shape != value.shape:
-            found, expected = tuple(state[theirs].shape), tuple(value.shape)
-            raise ValueError(f"{source} does not fit: {theirs} has the shape {found}, not {expected}")
-    for theirs in state:
-        if names.get(theirs) not in wanted:
-            raise ValueError(f"{source} does not fit: {theirs} has no place in the network")
-    network.load_state_dict({names[theirs]: value for theirs, value in state.items()})
+        if state[theirs].shape != shape:
+            found = tuple(state[theirs].shape)
+            raise ValueError(f"{source} does not fit: {theirs} has the shape {found}, not {tuple(shape)}")
+    taken = {theirs for theirs, _ in wanted.values()}
+    if left := next((theirs for theirs in state if theirs not in taken), None):
+        raise ValueError(f"{source} does not fit: {left} has no place in the network")
+    network.load_state_dict({ours: state[theirs] for ours, (theirs, _) in wanted.items()})
 
 
 def reason_of(error: Exception) -> str:

@@ -30,8 +30,8 @@ def locate(name: str | Path) -> Path:
         bundled = ", ".join(path.name for path in bundled_codecs()) or "none"
         raise ValueError(
             f"no codec {text!r}: {directory / missing[0]} does not exist; give a bundled codec ({bundled}), "
-            "one that `ulcompress models` lists, a directory with config.yaml and model.safetensors, hub:organisation/name or "
-            "wandb:entity/project/name:version"
+            "one that `ulcompress models` lists, a directory with config.yaml and model.safetensors, "
+            "hub:organisation/name or wandb:entity/project/name:version"
         )
     return directory
 
@@ -85,6 +85,8 @@ def _by_name(name: str) -> Path | None:
     if not file_of(directory, CONFIGURATION).is_file():
         from ulcompress.learned.importing import import_codec
 
+        if directory.is_symlink():  # to an import that is no longer there
+            directory.unlink()
         import_codec(name, [], directory)
     return directory
 
