@@ -20,7 +20,7 @@ class PublishedCodec:
     bpp: float
     """Rate for which it was trained, in bits per pixel."""
     megabytes: int
-    """Size of the files to fetch."""
+    """Size of the files to fetch, about."""
     licence: str
     """Licences of code and weights."""
     address: str
@@ -52,9 +52,28 @@ def _illm(family: str, quality: str, bpp: float) -> PublishedCodec:
     )
 
 
+PERCO = "https://drive.google.com/drive/folders/11xHN61L7GqrJqEQbdtagbKBwMj1KZMf5"
+PERCO_GRIDS = {"0.0019": (8, 256), "0.0313": (32, 256), "0.1250": (64, 256)}
+"""Positions along a side of 512 pixels, and entries of the codebook, by rate in bits per pixel."""
+
+
+def _perco(rate: str) -> PublishedCodec:
+    return PublishedCodec(
+        name=f"perco-sd-{rate}",
+        system="PerCo (SD)",
+        method="PerCo (SD) (Körber et al., arXiv 2409.20255)",
+        bpp=float(rate),
+        megabytes=5200,
+        licence="code Apache-2.0, weights as their base model's",
+        address=PERCO,
+        base="Stable Diffusion 2.1, CreativeML Open RAIL++-M",
+    )
+
+
 PUBLISHED = {
     codec.name: codec
     for codec in (
+        *map(_perco, PERCO_GRIDS),
         *(_illm("msillm", quality, bpp) for quality, bpp in (ILLM_LOW_TARGETS | ILLM_TARGETS).items()),
         *(_illm("noganms", quality, bpp) for quality, bpp in ILLM_TARGETS.items()),
     )

@@ -16,6 +16,7 @@ from ulcompress.encoders import AnalysisTransform
 from ulcompress.foundation.published_file import sha256_of
 from ulcompress.learned.catalogue import PUBLISHED, PublishedCodec
 from ulcompress.learned.illm import MSILLM
+from ulcompress.learned.perco_sd import perco_sd
 from ulcompress.pretrained import load, remember, save
 from ulcompress.quantizers import HyperpriorQuantizer
 
@@ -89,7 +90,7 @@ def _illm(published: PublishedCodec, source: Path) -> Codec:
     )
 
 
-IMPORTERS: dict[str, Importer] = {"MS-ILLM": _illm}
+IMPORTERS: dict[str, Importer] = {"MS-ILLM": _illm, "PerCo (SD)": perco_sd}
 """Importers by the name of the system."""
 
 
@@ -102,8 +103,8 @@ def _card(published: PublishedCodec, hashes: dict[str, str]) -> str:
 - Origin: {published.address}
 - Licence: {published.licence}. It also applies to this directory.
 - Base model: {published.base}.
-- Checked: every weight of the networks was in the files, by name and shape, and no other was; the file of a test image
-  was written and read back. Not checked: rates and distances that the authors state.
+- Checked: every weight of the networks was in the files, by name and shape, and what else they hold is known to be of
+  no use; the file of a test image was written and read back. Not checked: rates and distances that the authors state.
 - The weights are stored in half precision. Files are those of ulcompress, not of the authors' program.
 
 | file | SHA-256 |

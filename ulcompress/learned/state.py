@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Mapping
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ulcompress.files import read_torch
 
 
 def read_state(path: str) -> dict[str, Tensor]:
-    """Read a file of weights without executing anything in it; ValueError where it holds none."""
+    """Read a file of weights, of torch or safetensors, without executing anything; ValueError where it holds none."""
     try:
-        state = read_torch(path)
-    except ValueError as error:
+        state = load_file(path) if path.endswith(".safetensors") else read_torch(path)
+    except (ValueError, OSError, SafetensorError) as error:
         raise ValueError(
             f"cannot read the weights {path!r}: {reason_of(error)}; give the file as it was published"
         ) from error
