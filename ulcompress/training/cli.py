@@ -81,23 +81,26 @@ class CodecCLI(LightningCLI):
         """Leave the model as the command has it, where Lightning would build what the checkpoint records."""
 
     def before_instantiate_classes(self) -> None:
-        """Refuse to overwrite a run of another configuration."""
+        """Refuse to overwrite a run of another configuration, or the checkpoint of this one."""
         assert self.subcommand is not None
         self.resolved = yaml.safe_load(
             self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False, skip_link_targets=False)
         )
         if self.subcommand == "fit" and not (self.continues or self.resolved["overwrite"] or rank_zero_only.rank):
-            self._refuse_another()
+            self._refuse_to_overwrite()
 
-    def _refuse_another(self) -> None:
+    def _refuse_to_overwrite(self) -> None:
+        advice = "go on with it by --ckpt_path last, or begin anew in its place by --overwrite"
         changed = self.run.differences(self.resolved) if self.run.configuration else {}
         if changed:
             shown = [f"{key} is {now} and was {was}" for key, (was, now) in changed.items()]
             more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
             raise ValueError(
                 f"{self.run.folder} holds a run of another configuration: {', '.join(shown[:SHOWN])}{more}; "
-                "give another --name, go on with it by --ckpt_path last, or begin anew in its place by --overwrite"
+                f"give another --name, {advice}"
             )
+        if self.run.last_checkpoint.exists():
+            raise ValueError(f"{self.run.folder} holds this run already, with a checkpoint; {advice}")
 
     def instantiate_trainer(self, **kwargs: Any) -> NamedTrainer:
         """Build the trainer from the named callbacks and loggers; the run's configuration is recorded here."""

@@ -109,9 +109,6 @@ class CodecModule(TrainingModule):
         super().on_train_start()
         if self.global_step > 0:
             return
-        learns = not self.codec.decoder.prepared and "decoder" not in self.frozen
-        if learns and not self.codebook_batches:
-            raise ValueError("the decoder's whitening is learnt from data; set `codebook_batches`, to 100 for instance")
         self._seed_step(2, 0, 0)
         self.train()
         self.preparation.run(self.codec, self._train_batches)
