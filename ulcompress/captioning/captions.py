@@ -236,6 +236,39 @@ def parse_captions(text: bytes, name: str) -> dict[str, list[str]]:
     return captions
 
 
+def captions_in_field(text: bytes, field: str) -> list[str]:
+    """Return the captions in a field of a JSON object, a text or a list of texts; none where it is no such object."""
+    try:
+        texts = json.loads(decode_text(text))[field]
+    except (ValueError, KeyError, TypeError):
+        return []
+    texts = texts if isinstance(texts, list) else [texts]
+    return [one.strip() for one in texts if isinstance(one, str) and one.strip()]
+
+
+def read_caption_file(text: bytes, name: str) -> dict[str, list[str]]:
+    """Return the captions of a file for many images, by image: our JSON lines, or COCO's `captions_*.json`.
+
+    ValueError says what is not valid.
+    """
+    if not text.lstrip().startswith(b"{") or b'"annotations"' not in text:
+        return parse_captions(text, name)
+    try:
+        return _parse_coco(json.loads(decode_text(text)))
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, json.JSONDecodeError):  # lines, one of which has the word
+            return parse_captions(text, name)
+        raise ValueError(f"{name}: neither captions in COCO's format nor JSON lines ({error!r})") from error
+
+
+def _parse_coco(content: dict) -> dict[str, list[str]]:
+    names = {image["id"]: image["file_name"] for image in content["images"]}
+    captions: dict[str, list[str]] = {}
+    for annotation in content["annotations"]:
+        captions.setdefault(names[annotation["image_id"]], []).append(annotation["caption"].strip())
+    return {name: [caption for caption in found if caption] for name, found in captions.items()}
+
+
 def _is_cut(line: bytes) -> bool:
     """Say whether a line is the beginning of one that this module writes, and not a whole one."""
     opening = b'{"image": '
