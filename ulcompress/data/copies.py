@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,7 +25,9 @@ from ulcompress.data.storage import PIPE, has_ranges, is_local, is_pipe, open_fi
 from ulcompress.files import whole_file
 
 GIGABYTES = 50.0
-"""Most space that copies take, unless `ULCOMPRESS_CACHE_GB` says otherwise; the newest one stays whatever its size."""
+"""Space that copies take, unless `ULCOMPRESS_CACHE_GB` says otherwise."""
+RECENT = 60
+"""Seconds for which a copy stays after it was used, whatever the space."""
 _GZIP = b"\x1f\x8b"
 
 
@@ -52,7 +55,7 @@ def local_copy(location: str, properties: str, caption_field: str | None = None)
     with locked(path):
         if not path.exists():
             patiently(lambda: _unpack(location, path, caption_field), location)
-            _make_place(path)
+            _make_place(path.parent)
     return path
 
 
@@ -95,11 +98,11 @@ def _begins_with(content: IO[bytes], mark: bytes) -> bool:
     return peek is not None and peek(len(mark))[: len(mark)] == mark
 
 
-def _make_place(newest: Path) -> None:
-    """Remove the copies that were not used for the longest time; who reads one has it open."""
-    files = sorted(newest.parent.glob("*.tar"), key=lambda path: path.stat().st_mtime, reverse=True)
+def _make_place(folder: Path) -> None:
+    """Remove the copies that were not used for the longest time."""
     left = float(os.environ.get("ULCOMPRESS_CACHE_GB") or GIGABYTES) * 1e9
-    for path in files:
-        left -= path.stat().st_size
-        if left < 0 and path != newest:
+    used = {path: path.stat() for path in folder.glob("*.tar")}
+    for path in sorted(used, key=lambda path: -used[path].st_mtime):
+        left -= used[path].st_size
+        if left < 0 and used[path].st_mtime < time.time() - RECENT:
             path.unlink(missing_ok=True)

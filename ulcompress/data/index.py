@@ -88,9 +88,12 @@ class Table:
 class Index:
     """A sequence of the places of samples; what is mapped from a folder is opened anew in another process."""
 
-    def __init__(self, parts: list[Part], samples: np.ndarray, names: bytes, listed: bytes):
-        """Take what is in memory; `listed` has the captions of kind LISTED."""
+    def __init__(
+        self, parts: list[Part], samples: np.ndarray, names: bytes, listed: bytes = b"", failures: Sequence[str] = ()
+    ):
+        """Take what is in memory; `listed` has the captions of kind LISTED, `failures` a line for each shard left out."""
         self.parts = parts
+        self.failures = list(failures)
         self.samples = samples
         self.starts = np.cumsum([0, *(part.count for part in parts)]).tolist()
         """Index of the first sample of each part, and the number of all samples."""
@@ -126,7 +129,7 @@ class Index:
                 samples["text"][index], samples["text_size"][index] = place, len(listed[-1])
                 place += len(listed[-1])
         names = self._names if isinstance(self._names, bytes) else self._names.read_bytes()
-        return Index(self.parts, samples, names, b"".join(listed))
+        return Index(self.parts, samples, names, b"".join(listed), self.failures)
 
     def table(self, number: int) -> Table:
         """Return what a part consists of."""
@@ -142,17 +145,18 @@ class Index:
         for name, content in (("names", self._names), ("listed", self._listed)):
             (staged / name).write_bytes(content if isinstance(content, bytes) else content.read_bytes())
         about = {"identity": secrets.token_hex(8), **about}
-        (staged / "index.json").write_text(json.dumps({**about, "parts": [asdict(part) for part in self.parts]}))
+        content = {"about": about, "failures": self.failures, "parts": [asdict(part) for part in self.parts]}
+        (staged / "index.json").write_text(json.dumps(content))
         shutil.rmtree(folder, ignore_errors=True)
         staged.rename(folder)
 
     @classmethod
     def load(cls, folder: Path) -> Index:
         """Map an index from its folder; raises OSError or ValueError."""
-        about = json.loads((folder / "index.json").read_text())
-        parts = [Part(**part) for part in about.pop("parts")]
-        index = cls(parts, np.load(folder / "samples.npy", mmap_mode="r"), b"", b"")
-        index.about = about
+        content = json.loads((folder / "index.json").read_text())
+        parts = [Part(**part) for part in content["parts"]]
+        index = cls(parts, np.load(folder / "samples.npy", mmap_mode="r"), b"", failures=content["failures"])
+        index.about = content["about"]
         index._names, index._listed = folder / "names", folder / "listed"
         for path in (index._names, index._listed):  # before another process replaces the index
             index._descriptors[path] = os.open(path, os.O_RDONLY)
@@ -168,7 +172,7 @@ class Index:
         """Let another process map the same files."""
         if isinstance(self._names, Path):
             return _load, (self._names.parent,)
-        return Index, (self.parts, np.array(self.samples), self._names, self._listed)
+        return Index, (self.parts, np.array(self.samples), self._names, self._listed, self.failures)
 
     def __del__(self):
         for descriptor in self._descriptors.values():
@@ -179,7 +183,7 @@ def _load(folder: Path) -> Index:
     return Index.load(folder)
 
 
-def joined(tables: Sequence[Table], listed: bytes = b"") -> Index:
+def joined(tables: Sequence[Table], failures: Sequence[str] = ()) -> Index:
     """Return the index of several parts in order."""
     names = 0
     for number, table in enumerate(tables):
@@ -187,7 +191,7 @@ def joined(tables: Sequence[Table], listed: bytes = b"") -> Index:
         table.part.count, table.part.names, table.part.names_size = len(table.samples), names, len(table.names)
         names += len(table.names)
     samples = np.concatenate([table.samples for table in tables]) if tables else np.zeros(0, SAMPLE)
-    return Index([table.part for table in tables], samples, b"".join(table.names for table in tables), listed)
+    return Index([table.part for table in tables], samples, b"".join(table.names for table in tables), b"", failures)
 
 
 def span_beside(name: str, text: int) -> Span:

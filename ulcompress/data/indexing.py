@@ -101,7 +101,8 @@ class _Making:
     @property
     def is_kept(self) -> bool:
         """Whether the index that is kept is the one that was made."""
-        return self._kept is not None and self.parts == list(range(len(self._kept.parts)))
+        kept = self._kept
+        return kept is not None and self.parts == list(range(len(kept.parts))) and self._failures == kept.failures
 
     def run(self, patterns: Sequence[str]) -> None:
         """Find all parts."""
@@ -119,7 +120,8 @@ class _Making:
 
     def joined(self) -> Index:
         """Return the index of all parts."""
-        return joined([part if isinstance(part, Table) else self._old.table(part) for part in self.parts])
+        tables = [part if isinstance(part, Table) else self._old.table(part) for part in self.parts]
+        return joined(tables, self._failures)
 
     def report(self) -> None:
         """Warn once of shards that cannot be read, of images and captions in shards, and of shards that may be cut.

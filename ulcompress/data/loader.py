@@ -55,14 +55,6 @@ class ResumableLoader(DataLoader):
             self._position["images"] += self._plan()["global_batch_size"]
             yield batch
 
-    def __len__(self) -> int:
-        """Return the number of batches of an epoch, at least those of one that continues with other batches."""
-        if self._resumed is None:
-            return super().__len__()
-        plan = self._plan()
-        left = (plan["images"] - self._resumed["images"]) // plan["global_batch_size"]
-        return max(super().__len__(), self._resumed["batches"] + left)
-
     def state_dict(self) -> dict[str, Any]:
         """Return the epoch, the number of its batches that were handed out, and the `plan` that determines them."""
         return {**self._position, "plan": self._plan()}
@@ -75,7 +67,8 @@ class ResumableLoader(DataLoader):
         if was != now:
             message = f"training continues with {now}, it began with {was}: the batches will differ"
             if was | {"global_batch_size": 0} == now | {"global_batch_size": 0}:
-                message += f"; the epoch goes on behind its first {images} images, none of which comes again in it"
+                message += f"; the epoch goes on behind its first {images} images, none of which comes again in it,"
+                message += f" and ends with its batch {len(self)} at the latest"
             warnings.warn(message, stacklevel=2)
         self._resumed = {"epoch": state_dict["epoch"], "batches": state_dict["batches"], "images": images}
         self._position = dict(self._resumed)

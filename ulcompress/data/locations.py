@@ -60,7 +60,9 @@ def _found(location: str, pattern: str) -> list[str]:
     known = image_suffixes() | set(SHARDS)
     matches = set(map(Path, glob.glob(location, recursive=True)))
     if not matches:
-        raise ValueError(f"got {pattern!r}: no such file or folder, and as a pattern it matches nothing; check the path")
+        raise ValueError(
+            f"got {pattern!r}: no such file or folder, and as a pattern it matches nothing; check the path"
+        )
     # What lies in a folder that matches too is found there.
     outer = sorted(match for match in matches if not any(parent in matches for parent in match.parents))
     return [str(match) for match in outer if match.is_dir() or suffix(str(match)) in known]
@@ -98,7 +100,9 @@ def _listed(location: str) -> list[str]:
         place
         for line in lines
         if line and not line.startswith("#")
-        for place in expand(f"{folder}/{line}" if folder and is_local(line) and not line.startswith(("/", "~")) else line)
+        for place in expand(
+            f"{folder}/{line}" if folder and is_local(line) and not line.startswith(("/", "~")) else line
+        )
     ]
 
 
@@ -130,5 +134,3 @@ def _woven(texts: Collection[str], words: Collection[str]) -> list[str]:
 
 def _names(suffixes: Collection[str]) -> str:
     return ", ".join(suffixes)
-
-

@@ -161,7 +161,11 @@ class ImageDataModule(LightningDataModule):
 
     def _check_processes(self, images: int) -> None:
         """Raise ValueError where the first process sees another number of images than this one."""
-        if self.trainer and self.trainer.world_size > 1 and (all_see := self.trainer.strategy.broadcast(images)) != images:
+        if (
+            self.trainer
+            and self.trainer.world_size > 1
+            and (all_see := self.trainer.strategy.broadcast(images)) != images
+        ):
             raise ValueError(f"this process sees {images} training images, the first one {all_see}; check data.train")
 
     @cached_property

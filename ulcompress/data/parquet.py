@@ -39,7 +39,9 @@ def write_tar(content: IO[bytes], target: IO[bytes], caption_field: str | None, 
     file = ParquetFile(content)
     column = _image_column(file.schema_arrow, location)
     if caption_field is not None and caption_field not in file.schema_arrow.names:
-        raise ValueError(f"{location} has no column {caption_field!r}; its columns are {_listed(file.schema_arrow.names)}")
+        raise ValueError(
+            f"{location} has no column {caption_field!r}; its columns are {_listed(file.schema_arrow.names)}"
+        )
     with tarfile.open(fileobj=target, mode="w") as tar:
         for row, image, captions in _rows(file, column, caption_field):
             _add(tar, f"{row:08d}{_suffix(image)}", image["bytes"])

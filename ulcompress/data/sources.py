@@ -102,8 +102,9 @@ class ImageSource:
 
     @property
     def left_out(self) -> dict[str, int]:
-        """Number of files that are no samples, by their kind."""
-        return dict(sum((Counter(part.left_out) for part in self.index.parts), Counter()))
+        """Number of files that are no samples, and of shards that cannot be read, by their kind."""
+        failures = Counter({"shards": len(self.index.failures)})
+        return dict(sum((Counter(part.left_out) for part in self.index.parts), +failures))
 
     def origin(self) -> str:
         """Describe in a few words where the images are from."""
@@ -113,9 +114,9 @@ class ImageSource:
         return " and ".join(
             text
             for text in (
-                _some("folders", folders),
-                _some("shards", shards),
-                f"{files} files that were named" if files else "",
+                _some("folder", folders),
+                _some("shard", shards),
+                f"{files} named file{'s' * (files > 1)}" if files else "",
             )
             if text
         )
@@ -212,7 +213,9 @@ class ImageSource:
 
 
 def _some(kind: str, places: Sequence[str]) -> str:
-    return f"{len(places)} {kind} ({places[0]}{', ...' if len(places) > 1 else ''})" if places else ""
+    if len(places) > 1:
+        return f"{len(places)} {kind}s, the first one {places[0]}"
+    return f"{kind} {places[0]}" if places else ""
 
 
 def open_source(

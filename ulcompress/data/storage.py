@@ -19,7 +19,17 @@ BLOCK = 8 << 20
 """Bytes of one request while a remote file is read from its beginning to its end."""
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 # What storages call the properties that change with a file; others, the time of access for one, change without it.
-_PROPERTIES = ("size", "mtime", "ETag", "Last-Modified", "Content-MD5", "LastModified", "generation", "md5Hash", "blob_id")
+_PROPERTIES = (
+    "size",
+    "mtime",
+    "ETag",
+    "Last-Modified",
+    "Content-MD5",
+    "LastModified",
+    "generation",
+    "md5Hash",
+    "blob_id",
+)
 
 T = TypeVar("T")
 
@@ -45,7 +55,9 @@ def filesystem(location: str) -> tuple[Any, str]:
         extra = f"ulcompress[{_EXTRAS[scheme]}]" if scheme in _EXTRAS else "the package that it names"
         raise ValueError(f"{location}: {one_line(error)}; pip install '{extra}'") from error
     except ValueError as error:
-        raise ValueError(f"got {location!r}: {one_line(error)}; give a path, https://, s3://, gs:// or hf://") from error
+        raise ValueError(
+            f"got {location!r}: {one_line(error)}; give a path, https://, s3://, gs:// or hf://"
+        ) from error
 
 
 def patiently(action: Callable[[], T], location: str, but: type[Exception] = ValueError) -> T:

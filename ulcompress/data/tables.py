@@ -49,7 +49,9 @@ def images_table(files: Sequence[str], caption_field: str | None) -> Table:
     beside: set[str] = set()
     for folder in {os.path.dirname(file) for file in files}:
         beside.update(os.path.join(folder, name) for name in os.listdir(folder or ".") if name.endswith(BESIDE))
-    return _files_table(Part("", shard=False), files, files, {text for text in beside if os.path.isfile(text)}, caption_field)
+    return _files_table(
+        Part("", shard=False), files, files, {text for text in beside if os.path.isfile(text)}, caption_field
+    )
 
 
 def folder_stamp(folders: dict[str, int]) -> dict[str, int] | None:
