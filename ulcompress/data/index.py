@@ -91,7 +91,15 @@ class Index:
     def __init__(
         self, parts: list[Part], samples: np.ndarray, names: bytes, listed: bytes = b"", failures: Sequence[str] = ()
     ):
-        """Take what is in memory; `listed` has the captions of kind LISTED, `failures` a line for each shard left out."""
+        """Take what is in memory.
+
+        Args:
+            parts: The parts in order.
+            samples: Their samples, of type SAMPLE.
+            names: The names of all samples, each with a NUL at its end.
+            listed: The captions of kind LISTED.
+            failures: A line for each shard that is left out.
+        """
         self.parts = parts
         self.failures = list(failures)
         self.samples = samples

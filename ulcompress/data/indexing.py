@@ -76,7 +76,7 @@ def load_index(folder: Path) -> Index | None:
 
 
 def keep(index: Index, folder: Path, **about: str) -> Index:
-    """Write an index to its folder and map it from there, if it is large or if making it took reading shards elsewhere."""
+    """Write an index to its folder and map it from there, if it is large, or if it is of shards elsewhere or copied."""
     if len(index) < LARGE and not any(part.copied or not is_local(part.location) for part in index.parts):
         return index
     try:

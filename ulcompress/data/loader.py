@@ -29,8 +29,8 @@ class ResumableLoader(DataLoader):
     """A loader whose position can be saved and loaded, in the sense of Lightning's stateful data loaders.
 
     The position counts the batches that were handed out, not those that workers prepared in advance. The batches before
-    it are skipped without being loaded. It also counts their images, of all processes together, so that an epoch goes on
-    where it was with another number of processes too. It takes `dataset` and `sampler` and the options of DataLoader.
+    it are skipped without being loaded. It also counts their images, of all processes together, so that an epoch goes
+    on where it was with another number of processes too. It takes `dataset` and `sampler` and the options of DataLoader.
     """
 
     def __init__(self, dataset: Any, *, sampler: Any, **options: Any):

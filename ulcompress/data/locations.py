@@ -24,8 +24,8 @@ def expand(pattern: str) -> list[str]:
     """Return the folders, image files and shards that a pattern names.
 
     Args:
-        pattern: A path, a URL, or `pipe:` and a shell command that writes a tar file. `{000..099}` and `{a,b}` stand for
-            each number and each choice, `*`, `?`, `[]` and `**` match what exists. A `.txt` or `.list` file lists
+        pattern: A path, a URL, or `pipe:` and a shell command that writes a tar file. `{000..099}` and `{a,b}` stand
+            for each number and each choice, `*`, `?`, `[]` and `**` match what exists. A `.txt` or `.list` file lists
             further patterns, one a line, relative to its own folder.
 
     Raises:
@@ -95,15 +95,15 @@ def _remote(location: str) -> list[str]:
 
 def _listed(location: str) -> list[str]:
     lines = [line.strip() for line in read_all(location).decode().splitlines()]
-    folder = location.rpartition("/")[0]
-    return [
-        place
-        for line in lines
-        if line and not line.startswith("#")
-        for place in expand(
-            f"{folder}/{line}" if folder and is_local(line) and not line.startswith(("/", "~")) else line
-        )
-    ]
+    named = [_beside(line, location) for line in lines if line and not line.startswith("#")]
+    return [place for pattern in named for place in expand(pattern)]
+
+
+def _beside(line: str, location: str) -> str:
+    """Return what a line of a list means, relative to the folder of the list."""
+    if not is_local(line) or line.startswith(("/", "~")) or "/" not in location:
+        return line
+    return f"{location.rpartition('/')[0]}/{line}"
 
 
 def _braced(pattern: str) -> list[str]:

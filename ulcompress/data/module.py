@@ -23,8 +23,8 @@ class ImageDataModule(LightningDataModule):
     """Batches of square crops and captions; training continues after an interruption with the very next batch.
 
     Args:
-        train: Folder, image files, shards (`.tar`, `.tar.gz`, `.parquet`) by path or URL, `train-{000..099}.tar`, another
-            pattern, or a list of these (see `locations.expand`).
+        train: Folder, image files, shards (`.tar`, `.tar.gz`, `.parquet`) by path or URL, `train-{000..099}.tar`,
+            another pattern, or a list of these (see `locations.expand`).
         validation: Validation images by the same kinds of path; each is a central crop with its first caption.
         crop: Side of the crops in pixels, or a list of sides from which every batch draws one. Validation takes the
             first.
@@ -161,12 +161,9 @@ class ImageDataModule(LightningDataModule):
 
     def _check_processes(self, images: int) -> None:
         """Raise ValueError where the first process sees another number of images than this one."""
-        if (
-            self.trainer
-            and self.trainer.world_size > 1
-            and (all_see := self.trainer.strategy.broadcast(images)) != images
-        ):
-            raise ValueError(f"this process sees {images} training images, the first one {all_see}; check data.train")
+        first = self.trainer.strategy.broadcast(images) if self.trainer and self.trainer.world_size > 1 else images
+        if first != images:
+            raise ValueError(f"this process sees {images} training images, the first one {first}; check data.train")
 
     @cached_property
     def _survey(self) -> Survey:

@@ -20,8 +20,8 @@ _ROWS = 64
 def write_tar(content: IO[bytes], target: IO[bytes], caption_field: str | None, location: str) -> None:
     """Write the images of a Parquet file, and their captions, as members of a tar file.
 
-    Images are in a column of `{bytes, path}`, the hub's type for images, or in a column of bytes with a usual name. Rows
-    without an image are left out.
+    Images are in a column of `{bytes, path}`, the hub's type for images, or in a column of bytes with a usual name.
+    Rows without an image are left out.
 
     Args:
         content: The Parquet file, which can be searched.
@@ -33,15 +33,14 @@ def write_tar(content: IO[bytes], target: IO[bytes], caption_field: str | None, 
         ValueError: A column is missing, or pyarrow is.
     """
     try:
-        from pyarrow.parquet import ParquetFile
+        from pyarrow.parquet import ParquetFile  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ValueError(f"{location}: Parquet needs pyarrow; pip install 'ulcompress[parquet]'") from error
     file = ParquetFile(content)
     column = _image_column(file.schema_arrow, location)
     if caption_field is not None and caption_field not in file.schema_arrow.names:
-        raise ValueError(
-            f"{location} has no column {caption_field!r}; its columns are {_listed(file.schema_arrow.names)}"
-        )
+        columns = ", ".join(file.schema_arrow.names)
+        raise ValueError(f"{location} has no column {caption_field!r}; its columns are {columns}")
     with tarfile.open(fileobj=target, mode="w") as tar:
         for row, image, captions in _rows(file, column, caption_field):
             _add(tar, f"{row:08d}{_suffix(image)}", image["bytes"])
@@ -63,7 +62,7 @@ def _rows(file: Any, column: str, caption_field: str | None) -> Iterator[tuple[i
 
 def _image_column(schema: Any, location: str) -> str:
     """Return the name of the first column of the hub's type for images, else of a usual one of bytes."""
-    import pyarrow.types as types
+    import pyarrow.types as types  # pyright: ignore[reportMissingImports]
 
     for field in schema:
         if types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
@@ -71,7 +70,7 @@ def _image_column(schema: Any, location: str) -> str:
     for name in _NAMES:
         if name in schema.names and types.is_binary(schema.field(name).type):
             return name
-    raise ValueError(f"{location} has no column of images; its columns are {_listed(schema.names)}")
+    raise ValueError(f"{location} has no column of images; its columns are {', '.join(schema.names)}")
 
 
 def _suffix(image: dict[str, Any]) -> str:
@@ -90,7 +89,3 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     member = tarfile.TarInfo(name)
     member.size = len(content)
     tar.addfile(member, io.BytesIO(content))
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names)
