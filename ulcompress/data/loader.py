@@ -30,7 +30,9 @@ class ResumableLoader(DataLoader):
 
     The position counts the batches that were handed out, not those that workers prepared in advance. The batches before
     it are skipped without being loaded. It also counts their images, of all processes together, so that an epoch goes
-    on where it was with another number of processes too. It takes `dataset` and `sampler` and the options of DataLoader.
+    on where it was with another number of processes too.
+
+    It takes `dataset` and `sampler` and the options of DataLoader.
     """
 
     def __init__(self, dataset: Any, *, sampler: Any, **options: Any):
