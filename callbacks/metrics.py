@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.seed import isolate_rng
 
+from callbacks.display import show_table
+from callbacks.weights_and_biases import WeightsAndBiases
 from ulcompress.evaluation.measuring.contestants import rounded
 from ulcompress.evaluation.measuring.measuring import apply
 from ulcompress.evaluation.metrics import FIDELITY, Pair, PairMetric, SetMetric, build, known_names
@@ -26,9 +27,9 @@ class MetricLogger(Callback):
     """Codes validation images to bytes and back every few validation epochs, and logs what `evaluate` would measure.
 
     `metric/bpp` is that of the bytes, `metric/<name>` that of a metric of the evaluation, FID and KID among them, over
-    the images of all processes, the same in each, so that other callbacks can monitor them. W&B gets a table
-    `rate-distortion-realism` too, with a row for every time, also those before a training continued. The random numbers
-    of the run stay as they are.
+    the images of all processes, the same in each, so that other callbacks can monitor them. All loggers get a table
+    `rate-distortion-realism` too, with a row for every time, also those before a training continued, and W&B its plots.
+    The random numbers of the run stay as they are.
     """
 
     def __init__(
@@ -72,6 +73,10 @@ class MetricLogger(Callback):
         )
         if missing:
             raise ValueError(f"MetricLogger: {missing[0].name}: {missing[0].reason}")
+        for logger in trainer.loggers:
+            if isinstance(logger, WeightsAndBiases):
+                for metric in self._metrics:
+                    logger.describe_metric(f"metric/{metric.name}", metric.label, metric.better)
 
     @property
     def state_key(self) -> str:
@@ -120,9 +125,8 @@ class MetricLogger(Callback):
         known = {f"metric/{name}": value for name, value in values.items() if math.isfinite(value)}
         pl_module.log_dict(known, sync_dist=True)  # of equal numbers; others may monitor them in every process
         self._rows.append([trainer.global_step, *values.values()])
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger) and trainer.is_global_zero:
-                logger.log_table(TABLE, columns=["step", *values], data=self._rows)
+        for logger in trainer.loggers if trainer.is_global_zero else ():
+            show_table(logger, TABLE, ["step", *values], self._rows, trainer.global_step, over="bpp")
 
     def _values(self, found: Sequence[tuple[float, dict[str, float], Points]]) -> dict[str, float]:
         values = {}

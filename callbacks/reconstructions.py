@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
-from torchvision.utils import make_grid
 
-from ulcompress.images import to_pil, write_image
-from ulcompress.training import AutoencoderModule, CodecModule
+from callbacks.display import PADDING, show_images
+from ulcompress.training import AutoencoderModule, CodecModule, CodedImage
 
 NAME = "reconstructions"
 
@@ -21,9 +18,8 @@ NAME = "reconstructions"
 class ReconstructionGrid(Callback):
     """Shows validation images above what is restored of them, in every validation epoch, to all loggers.
 
-    A codec's images go through the bytes of a file. W&B and TensorBoard get the grid as the image `reconstructions`;
-    other loggers that have a directory get `reconstructions/step-<step>.png` in it. The random numbers of the run
-    stay as they are.
+    A codec's images go through the bytes of a file; under each is how many, their rate, and the caption. Their name is
+    `reconstructions`. The random numbers of the run stay as they are.
     """
 
     def __init__(self, *, images: int = 4):
@@ -32,6 +28,7 @@ class ReconstructionGrid(Callback):
             raise ValueError(f"got images={images}; give at least 1")
         self.images = images
         self._pairs: list[Tensor] = []
+        self._captions: list[str] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Raise ValueError for a module that restores no images."""
@@ -41,7 +38,7 @@ class ReconstructionGrid(Callback):
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the images of the last validation."""
-        self._pairs = []
+        self._pairs, self._captions = [], []
 
     def on_validation_batch_end(
         self,
@@ -58,18 +55,17 @@ class ReconstructionGrid(Callback):
         with isolate_rng():
             restored = _restored(pl_module, batch.images[:wanted])
             originals = batch.images[:wanted].float().cpu()
-            self._pairs += [torch.stack(pair) for pair in zip(originals, restored, strict=True)]
+            self._pairs += [_above(*pair) for pair in zip(originals, restored, strict=True)]
+            self._captions += _captions(pl_module, batch.captions[:wanted])
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Hand the grid to the loggers."""
+        """Hand the images to the loggers."""
         if not self._pairs or trainer.sanity_checking or not trainer.is_global_zero:
             return
-        originals_then_restored = torch.stack(self._pairs, 1).flatten(0, 1)
-        grid = make_grid(originals_then_restored, nrow=len(self._pairs), pad_value=1.0)
-        self._pairs = []
         with isolate_rng():
             for logger in trainer.loggers:
-                _show(logger, grid, trainer.global_step)
+                show_images(logger, NAME, self._pairs, self._captions, trainer.global_step)
+        self._pairs, self._captions = [], []
 
 
 def _restored(module: LightningModule, images: Tensor) -> list[Tensor]:
@@ -83,12 +79,17 @@ def _restored(module: LightningModule, images: Tensor) -> list[Tensor]:
     return [image.clamp(0, 1).float().cpu() for image in restored]
 
 
-def _show(logger: Logger, grid: Tensor, step: int) -> None:
-    if isinstance(logger, WandbLogger):
-        logger.log_image(NAME, [to_pil(grid)], step)
-    elif isinstance(logger, TensorBoardLogger):
-        logger.experiment.add_image(NAME, grid, step)
-    elif isinstance(directory := getattr(logger, "log_dir", logger.save_dir), str):
-        folder = Path(directory) / NAME
-        folder.mkdir(parents=True, exist_ok=True)
-        write_image(grid, folder / f"step-{step:08d}.png")
+def _above(original: Tensor, restored: Tensor) -> Tensor:
+    return torch.cat([original, torch.ones(3, PADDING, original.shape[2]), restored], 1)
+
+
+def _captions(module: LightningModule, captions: list[str | None]) -> list[str]:
+    """Return what is told about each of a validation batch's first images."""
+    if not isinstance(module, CodecModule):
+        return [caption or "" for caption in captions]
+    return [_cost(coded) for coded in module.coded_images[: len(captions)]]
+
+
+def _cost(coded: CodedImage) -> str:
+    size = len(coded.data)
+    return f"{size} bytes, {8 * size / coded.pixels:.4f} bpp" + (f": {coded.caption}" if coded.caption else "")

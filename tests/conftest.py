@@ -46,6 +46,21 @@ def signals_of_a_terminal():
 
 
 @pytest.fixture
+def offline(tmp_path, monkeypatch):
+    """W&B as for somebody who never logged in; its files are in the test's folder."""
+    import wandb
+
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_RUN_ID", "WANDB_SWEEP_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
+    wandb.teardown()  # it reads its environment once
+    yield
+    wandb.teardown()
+
+
+@pytest.fixture
 def one_thread():
     """Tiny networks lose more than they gain by a second thread."""
     threads = torch.get_num_threads()

@@ -17,6 +17,7 @@ from ulcompress.diffusion import LinearEstimate
 from ulcompress.encoders import HyperEncoder
 from ulcompress.pretrained import save
 from ulcompress.quantizers import FiniteScalarQuantizer, VectorQuantizer
+from ulcompress.records import Sampling
 
 SIZES = [(1, 1), (1, 40), (17, 33), (64, 48)]
 CAPTION = "a red cup on a chair"
@@ -93,9 +94,17 @@ def test_the_same_file_gives_the_same_image(tiny_codec):
 def test_seed_steps_and_guidance_reach_the_decoder(tiny_codec):
     data = tiny_codec.compress(image_of(), CAPTION)
     restored = tiny_codec.decompress(data, seed=1)
-    for other in ({"seed": 2}, {"seed": 1, "steps": 1}, {"seed": 1, "guidance": 4.0}):
+    for other in ({"seed": 2}, {"seed": 1, "steps": 1}, {"seed": 1, "guidance": 4.0}, {"seed": 1, "noise_scale": 0.5}):
         assert not torch.equal(tiny_codec.decompress(data, **other), restored), other
-    assert torch.equal(tiny_codec.decompress(data, seed=1, steps=2, guidance=1.0), restored)
+    assert torch.equal(tiny_codec.decompress(data, seed=1, steps=2, guidance=1.0, noise_scale=1.0), restored)
+    assert torch.equal(tiny_codec.decompress(data, sampling=Sampling(seed=1, sampler="ddim", start=1.0)), restored)
+    with pytest.raises(ValueError, match="the sampler must be one of ddim, heun, dpm-solver, got 'euler'"):
+        tiny_codec.decompress(data, sampler="euler")
+
+
+def test_a_code_is_decoded_as_its_file(tiny_codec):
+    code = tiny_codec.encode(image_of(), CAPTION)
+    assert torch.equal(tiny_codec.decode(code), tiny_codec.decompress(tiny_codec.write(code)))
 
 
 def test_symbols_do_not_depend_on_the_number_of_threads(tiny_codec):
@@ -316,8 +325,8 @@ def test_a_small_image_is_padded_for_the_networks_alone(tiny_codec):
     assert code.symbols.shape == (1, 1, 2)
     seen = []
     sample = tiny_codec.decoder.sample
-    tiny_codec.decoder.sample = lambda condition, shape, **options: (
-        seen.append(shape) or sample(condition, shape, **options)
+    tiny_codec.decoder.sample = lambda condition, shape, sampling: (
+        seen.append(shape) or sample(condition, shape, sampling)
     )
     assert tiny_codec.decode(code, seed=0).shape == (3, 1, 20)
     assert seen == [(8, 8)]

@@ -27,7 +27,7 @@ from ulcompress.evaluation import CodecContestant, Setting
 from ulcompress.losses import LPIPS
 from ulcompress.pretrained import save
 from ulcompress.quantizers import VectorQuantizer
-from ulcompress.training import CodecModule, WarmupAdamW
+from ulcompress.training import CodecLoss, CodecModule, WarmupAdamW
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*ROOT.glob("ulcompress/**/*.py"), *ROOT.glob("callbacks/*.py")])
@@ -190,12 +190,12 @@ def test_lpips_has_a_gradient_at_the_encoder(tiny_codec, tmp_path):
 
     weights = tmp_path / "squeezenet.safetensors"
     save_file(torchvision.models.squeezenet1_1().state_dict(), weights)
-    module = CodecModule(codec=tiny_codec, perceptual=LPIPS(net="squeeze", weights=str(weights)))
+    module = CodecModule(codec=tiny_codec, loss=CodecLoss(perceptual=LPIPS(net="squeeze", weights=str(weights))))
     images = torch.rand(2, 3, 64, 64)
     output = module.codec(images, [None, None])
     restored = module.codec.autoencoder.decode(output.estimate)
-    assert module.perceptual is not None
-    module.perceptual(restored, images).mean().backward()
+    assert module.loss.perceptual is not None
+    module.loss.perceptual(restored, images).mean().backward()
     gradients = [p.grad for p in tiny_codec.encoder.parameters()]
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
     assert max(float(gradient.abs().max()) for gradient in gradients) > 0

@@ -27,7 +27,7 @@ from ulcompress.learned.compressai import CompressAIModel
 from ulcompress.part import Part
 from ulcompress.pretrained import save
 from ulcompress.quantizers import FiniteScalarQuantizer, HyperpriorQuantizer, VectorQuantizer
-from ulcompress.training import CodecModule
+from ulcompress.training import CodecLoss, CodecModule
 
 CAPTIONS = ["a red cup on a table", "a cat"]
 MODEL = CompressAIModel(sizes=(8, 8))
@@ -115,7 +115,8 @@ def trained(parts):
     for parameter in codec.parameters():
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.1)
-    module = CodecModule(codec=codec, weights={"rate/syntax": 0.1, "rate/spatial": 0.1, "commitment": 0.1})
+    loss = CodecLoss(weights={"rate/syntax": 0.1, "rate/spatial": 0.1, "commitment": 0.1})
+    module = CodecModule(codec=codec, loss=loss)
     gradients = {}
     module.on_after_backward = lambda: gradients.update(
         {name: None if p.grad is None else p.grad.clone() for name, p in codec.named_parameters() if p.requires_grad}

@@ -1,7 +1,7 @@
 """The codec: its parts, their training step, and compression and decompression with them."""
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, final
 
 import torch
@@ -19,12 +19,14 @@ from ulcompress.functional.limits import MAX_PIXELS
 from ulcompress.functional.padding import pad_to_minimum, pad_to_multiple
 from ulcompress.part import Part, loadable
 from ulcompress.quantizers import Quantizer
-from ulcompress.records import Code, CodecOutput, Condition, Source
+from ulcompress.records import Code, CodecOutput, Condition, Sampling, Source
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
+Batches = Iterable[tuple[Tensor, Sequence[str | None]]]
+"""Images, (B, 3, H, W) in [0, 1], with their captions."""
 MINIMUM = 64
 """Side in pixels to which smaller images are padded, since networks cannot normalise over too few positions. The
 padding is not coded; the decoder pads the features instead."""
@@ -49,7 +51,7 @@ class Codec(Part):
         autoencoder: Autoencoder,
         encoder: Encoder,
         quantizer: Quantizer,
-        conditioning: dict[str, Conditioner],
+        conditioning: dict[str, Conditioner | None],
         decoder: Decoder | None,
     ):
         """Take the parts and refuse those that do not fit together.
@@ -59,20 +61,27 @@ class Codec(Part):
             encoder: Transform from the image or the latent to features.
             quantizer: Transform from features to symbols, and back.
             conditioning: Conditioners of the decoder, by the names of their streams. The order matters: each uses the
-                fields that the earlier ones provide.
+                fields that the earlier ones provide. None leaves one out, as an option does with one of a file.
             decoder: Sampler of the latent from the condition; None for a codec that only encodes.
 
         Raises:
             ValueError: Two parts do not fit; the message names both.
         """
         super().__init__()
-        check_parts(autoencoder, encoder, quantizer, conditioning, decoder)
+        present = {name: conditioner for name, conditioner in conditioning.items() if conditioner is not None}
+        check_parts(autoencoder, encoder, quantizer, present, decoder)
         self.autoencoder = autoencoder
         self.encoder = encoder
         self.quantizer = quantizer
-        self.conditioning = nn.ModuleDict(conditioning)
+        self.conditioning = nn.ModuleDict(present)
         self.decoder: Decoder = decoder if decoder is not None else AbsentDecoder()
         self._fingerprint: tuple[bytes, list[int]] | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the constructor's arguments as plain data, without conditioners that are left out."""
+        arguments = super().arguments()
+        present = {name: config for name, config in arguments["conditioning"].items() if config is not None}
+        return arguments | {"conditioning": present}
 
     @property
     def conditioners(self) -> dict[str, Conditioner]:
@@ -103,15 +112,59 @@ class Codec(Part):
         with torch.autocast(images.device.type, enabled=False):
             quantize = self.quantizer.mixed if self.training else self.quantizer
             quantized = quantize(self.encoder(source.image, source.latent))
-        condition, bits = Condition(), {"spatial": quantized.bits}
+        condition, bits = self._condition_and_bits(source, quantized.features)
+        bits = {"spatial": quantized.bits} | bits
+        denoised = self.decoder.loss(source.latent, condition)
+        return CodecOutput(denoised.losses | quantized.losses, bits, denoised.estimate, quantized.symbols)
+
+    def _condition_and_bits(self, source: Source, features: Tensor) -> tuple[Condition, dict[str, Tensor]]:
+        """Return the decoder's condition of a training batch, and the estimated bits of its side information."""
+        condition, bits = Condition(), {}
         for name, conditioner in self.conditioners.items():
             side = conditioner.encode(source, condition)
-            condition = conditioner(side, quantized.features, condition)
+            condition = conditioner(side, features, condition)
             cost = conditioner.bits(side)
             if cost is not None:
                 bits[name] = cost
-        denoised = self.decoder.loss(source.latent, condition)
-        return CodecOutput(denoised.losses | quantized.losses, bits, denoised.estimate, quantized.symbols)
+        return condition, bits
+
+    @property
+    def loss_terms(self) -> frozenset[str]:
+        """Names of the terms that `forward` may return, without the rates."""
+        return self.quantizer.loss_terms | self.decoder.loss_terms
+
+    def preparations(self) -> dict[str, Callable[[Batches], None]]:
+        """Return, in the order of the signal, what learns from batches before the first step of a training.
+
+        By slots; each function takes the batches that its part shall see, and may change the modes of the codec. A part
+        in evaluation mode does not learn.
+        """
+        learning: dict[str, Callable[[Batches], None]] = {}
+        if self.quantizer.training:
+            learning["quantizer"] = self._prepare_quantizer
+        if self.decoder.training and not self.decoder.prepared:
+            learning["decoder"] = self._prepare_decoder
+        return learning
+
+    @torch.no_grad()
+    def _prepare_quantizer(self, batches: Batches) -> None:
+        self._fingerprint = None
+        sources = (self._source(images, captions) for images, captions in batches)
+        self.quantizer.prepare(self.encoder(source.image, source.latent) for source in sources)
+
+    @torch.no_grad()
+    def _prepare_decoder(self, batches: Batches) -> None:
+        """Let the decoder learn from targets and their conditions as they are in use."""
+
+        def conditioned() -> Iterator[tuple[Tensor, Condition]]:
+            for images, captions in batches:
+                source = self._source(images, captions)
+                features = self.quantizer(self.encoder(source.image, source.latent)).features
+                yield source.latent, self._condition_and_bits(source, features)[0]
+
+        self._fingerprint = None
+        self.eval()
+        self.decoder.prepare(conditioned())
 
     @torch.inference_mode()
     def compress(
@@ -222,25 +275,25 @@ class Codec(Part):
         self,
         data: bytes,
         *,
-        seed: int | None = None,
-        steps: int | None = None,
-        guidance: float | None = None,
+        sampling: Sampling | None = None,
         size: tuple[int, int] | None = None,
         max_pixels: int = MAX_PIXELS,
+        **options: Any,
     ) -> Tensor:
         """Restore the image of a file, RGB in [0, 1], (3, H, W), on the CPU.
 
         Args:
             data: The bytes of the file.
-            seed: Seed of the decoder's noise; None takes it from the payload.
-            steps: Steps of the sampler; None takes the decoder's default.
-            guidance: Guidance scale of the text; None takes the decoder's default.
+            sampling: How the decoder samples; None takes its defaults.
             size: Height and width, for data without a header.
             max_pixels: The most pixels that the image may have, which a file of a few bytes could make very many.
+            options: Fields of `Sampling` by their names, `steps` or `seed` for instance.
 
         Raises:
             BitstreamError: The data is no file of this codec, is damaged, or its image is too large.
+            ValueError: The decoder cannot sample in this way.
         """
+        sampling = (sampling or Sampling()).with_(**options)
         code = bitstream.read(
             data,
             conditioning=self.conditioners,
@@ -250,30 +303,27 @@ class Codec(Part):
             size=size,
             max_pixels=max_pixels,
         )
-        if seed is None:
-            seed = bitstream.seed_of(bitstream.payload_of(data, header=size is None))
-        return self.decode(code, seed=seed, steps=steps, guidance=guidance)
+        if sampling.seed is None:
+            sampling = sampling.with_(seed=bitstream.seed_of(bitstream.payload_of(data, header=size is None)))
+        return self.decode(code, sampling)
 
     @torch.inference_mode()
-    def decode(self, code: Code, *, seed: int, steps: int | None = None, guidance: float | None = None) -> Tensor:
-        """Restore the image of a code, RGB in [0, 1], (3, H, W), on the CPU."""
+    def decode(self, code: Code, sampling: Sampling | None = None, **options: Any) -> Tensor:
+        """Restore the image of a code, RGB in [0, 1], (3, H, W), on the CPU; the arguments are those of `decompress`.
+
+        Without a seed it is that of the file of this code.
+        """
+        sampling = (sampling or Sampling()).with_(**options)
+        if sampling.seed is None:
+            sampling = sampling.with_(seed=bitstream.seed_of(bitstream.payload_of(self.write(code))))
         features = self.quantizer.dequantize(code.symbols.to(self.device))
         size = code.height, code.width
-        image = self.restore(features, code.sides, size, seed=seed, steps=steps, guidance=guidance)
+        image = self.restore(features, code.sides, size, sampling)
         if not image.isfinite().all():
             raise bitstream.BitstreamError("the restored image is not finite; the codec or the file is damaged")
         return image[0].clamp(0, 1).float().cpu()
 
-    def restore(
-        self,
-        features: Tensor,
-        sides: Mapping[str, Any],
-        size: tuple[int, int],
-        *,
-        seed: int,
-        steps: int | None = None,
-        guidance: float | None = None,
-    ) -> Tensor:
+    def restore(self, features: Tensor, sides: Mapping[str, Any], size: tuple[int, int], sampling: Sampling) -> Tensor:
         """Restore one image of `size` from quantised features and side information, with their gradients.
 
         Features are (1, C, H / stride, W / stride); the image is RGB, (1, 3, H, W), not clamped.
@@ -281,7 +331,7 @@ class Codec(Part):
         rows, columns = (ceil_div(max(side, MINIMUM), self.stride) for side in size)
         scale = self.stride // self.autoencoder.stride
         shape = rows * scale, columns * scale
-        latent = self.decoder.sample(self.condition(features, sides), shape, seed=seed, steps=steps, guidance=guidance)
+        latent = self.decoder.sample(self.condition(features, sides), shape, sampling)
         return self.autoencoder.decode(latent)[..., : size[0], : size[1]]
 
     def _source(self, images: Tensor, captions: Sequence[str | None] | None) -> Source:

@@ -5,6 +5,7 @@ Letters: B images, H and W pixels, C channels, h and w a grid that is coarser by
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -150,6 +151,44 @@ class Code:
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """How a decoder samples; None takes the decoder's default."""
+
+    steps: int | None = None
+    """Number of sampling steps."""
+    guidance: float | None = None
+    """Guidance scale of the text; 1 is no guidance."""
+    noise_scale: float | None = None
+    """Standard deviation of the initial noise: less than 1 gives samples closer to the mean, 0 takes no noise."""
+    start: float | None = None
+    """Share of the process at which sampling starts, more than 0 to 1."""
+    sampler: str | None = None
+    """Name of the solver: `ddim`, `heun` or `dpm-solver`."""
+    seed: int | None = None
+    """Seed of the noise; None takes that of the file."""
+
+    def __post_init__(self):
+        """Raise ValueError for numbers that no decoder takes."""
+        if self.steps is not None and self.steps < 0:
+            raise ValueError(f"steps must be 0 or 1 or more, got {self.steps}")
+        if self.guidance is not None and not math.isfinite(self.guidance):
+            raise ValueError(f"guidance must be finite, got {self.guidance}")
+        if self.noise_scale is not None and not 0 <= self.noise_scale < math.inf:
+            raise ValueError(f"noise_scale must be at least 0 and finite, got {self.noise_scale}")
+        if self.start is not None and not 0 < self.start <= 1:
+            raise ValueError(f"start must be more than 0 and at most 1, got {self.start}")
+
+    @classmethod
+    def of(cls, options: Any) -> Sampling:
+        """Take what an object has of these fields: the options of a command, for instance."""
+        return cls(**{f.name: getattr(options, f.name, None) for f in fields(cls)})
+
+    def with_(self, **changes: Any) -> Sampling:
+        """Return a copy in which the options that are not None take the place of its own."""
+        return replace(self, **{name: value for name, value in changes.items() if value is not None})
+
+
+@dataclass(frozen=True)
 class Denoised:
     """One training step of a decoder."""
 
@@ -164,7 +203,7 @@ class CodecOutput:
     """One training step of a codec."""
 
     losses: dict[str, Tensor]
-    """Named scalar terms; `training.CodecModule` weighs them."""
+    """Named scalar terms; `training.CodecLoss` weighs them."""
     bits: dict[str, Tensor]
     """Estimated bits by stream, each (B,)."""
     estimate: Tensor

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ulcompress import autoencoders
-from ulcompress.autoencoders import Autoencoder, CosineAutoencoder, KLAutoencoder, PixelSpace, kl
+from ulcompress.autoencoders import Autoencoder, CosineAutoencoder, KLAutoencoder, PixelSpace, TinyAutoencoder, kl
 from ulcompress.testing import check_autoencoder
 
 
@@ -19,6 +19,7 @@ MAKERS = {
     CosineAutoencoder: cosine,
     KLAutoencoder: lambda: KLAutoencoder(widths=(8, 8), patch_size=4),
     PixelSpace: PixelSpace,
+    TinyAutoencoder: lambda: TinyAutoencoder(width=8, blocks=(1, 1, 1)),
 }
 
 

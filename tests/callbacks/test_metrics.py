@@ -1,4 +1,3 @@
-import math
 import shutil
 
 import pytest
@@ -72,18 +71,6 @@ def test_numbers_are_logged_by_every_process(fit, codec_module, monkeypatch):
     fit(codec_module, MetricLogger(metrics=["psnr"], images=1))
     own = [given for names, given in options if "metric/psnr" in names]
     assert own == [{"sync_dist": True}]
-
-
-def test_wandb_gets_a_table(fit, codec_module, tmp_path, monkeypatch):
-    from lightning.pytorch.loggers import WandbLogger
-
-    tables = []
-    monkeypatch.setattr(WandbLogger, "log_table", lambda self, key, columns, data: tables.append((key, columns, data)))
-    wandb = WandbLogger(save_dir=str(tmp_path), offline=True)
-    fit(codec_module, MetricLogger(metrics=["psnr"], images=1), loggers=[wandb])
-    ((key, columns, rows),) = tables
-    assert key == "rate-distortion-realism" and columns == ["step", "bpp", "psnr"]
-    assert len(rows) == 1 and all(math.isfinite(value) for value in rows[0])
 
 
 def test_missing_weights_and_wrong_names_are_one_line(fit, codec_module, autoencoder_module, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from ulcompress.diffusion import (
 )
 from ulcompress.records import Condition
 
-OBJECTIVE = {"schedule", "diffused", "prediction", "error", "min_snr", "terminal_share", "scheduled_sampling"}
+OBJECTIVE = {"schedule", "diffused", "prediction", "error", "min_snr", "terminal_share", "scheduled_sampling", "draws"}
 
 
 def decoder_of(denoiser, estimate, defaults, arguments):

@@ -13,7 +13,7 @@ from ulcompress.diffusion import (
     LinearEstimate,
     Objective,
 )
-from ulcompress.records import Condition
+from ulcompress.records import Condition, Sampling
 
 SIZE = 8, 14
 ESTIMATES = {
@@ -91,12 +91,12 @@ def test_it_trains(decoder):
 @pytest.mark.parametrize("steps", [1, 3])
 def test_it_samples_in_patches(decoder, steps):
     condition = condition_for(decoder, 1)
-    sample = decoder.sample(condition, SIZE, seed=1, steps=steps, guidance=2.0)
+    sample = decoder.sample(condition, SIZE, Sampling(seed=1, steps=steps, guidance=2.0))
     assert sample.shape == (1, 3, *SIZE) and sample.isfinite().all()
     (field,) = condition.provided - {"text", "text_null"}
     changed = condition[field].clone()
     changed[..., -1] = 1 - changed[..., -1]
-    other = decoder.sample(condition.with_(**{field: changed}), SIZE, seed=1, steps=steps, guidance=2.0)
+    other = decoder.sample(condition.with_(**{field: changed}), SIZE, Sampling(seed=1, steps=steps, guidance=2.0))
     unseen = torch.equal(sample[..., :4], other[..., :4])
     assert unseen == (steps == 1), "a change reaches another patch with the next step, through their overlap"
     assert not torch.allclose(sample[..., -1:], other[..., -1:], atol=1e-4)
@@ -107,7 +107,7 @@ def test_no_steps_are_the_estimate_or_refused(decoder):
     condition = condition_for(decoder, 1)
     if decoder.estimate is None:
         with pytest.raises(ValueError, match=r"steps must be .*1.*, got 0"):
-            decoder.sample(condition, SIZE, seed=1, steps=0)
+            decoder.sample(condition, SIZE, Sampling(seed=1, steps=0))
     else:
         estimate = decoder.estimate(condition)
-        assert torch.equal(decoder.sample(condition, SIZE, seed=1, steps=0), estimate)
+        assert torch.equal(decoder.sample(condition, SIZE, Sampling(seed=1, steps=0)), estimate)

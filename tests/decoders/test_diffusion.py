@@ -5,7 +5,7 @@ from ulcompress.decoders import DiffusionDecoder
 from ulcompress.denoisers import UNet
 from ulcompress.diffusion import BoundaryControl, DiscreteSchedule, LinearEstimate, Objective
 from ulcompress.diffusion.noise import gaussian_canvas
-from ulcompress.records import Condition
+from ulcompress.records import Condition, Sampling
 
 
 @torch.no_grad()
@@ -15,14 +15,14 @@ def test_one_step_is_the_estimate_at_the_terminal_time(latent_diffusion, conditi
     noise, times = gaussian_canvas((1, 4, 4, 6), 7), torch.tensor([999])
     prediction = decoder.denoiser(noise, times, condition)
     estimate = decoder.objective.clean(prediction, noise, times, torch.zeros_like(noise))
-    torch.testing.assert_close(decoder.sample(condition, (4, 6), seed=7, steps=1), estimate)
+    torch.testing.assert_close(decoder.sample(condition, (4, 6), Sampling(seed=7, steps=1)), estimate)
 
 
 def test_the_spatial_condition_is_repeated_to_the_grid(latent_diffusion, condition_for):
     decoder = latent_diffusion()
     coarse = condition_for(decoder, (4, 6))
     fine = coarse.with_(spatial=coarse.spatial.repeat_interleave(2, -1).repeat_interleave(2, -2))
-    assert torch.equal(decoder.sample(coarse, (4, 6), seed=1), decoder.sample(fine, (4, 6), seed=1))
+    assert torch.equal(decoder.sample(coarse, (4, 6), Sampling(seed=1)), decoder.sample(fine, (4, 6), Sampling(seed=1)))
 
 
 def test_terminal_share_trains_at_pure_noise(latent_diffusion, condition_for):
@@ -38,7 +38,7 @@ def test_terminal_share_trains_at_pure_noise(latent_diffusion, condition_for):
 @pytest.mark.parametrize("prediction", ["v_prediction", "sample", "velocity"])
 def test_the_prediction_can_be_given(latent_diffusion, condition_for, prediction):
     decoder = latent_diffusion(prediction=prediction)
-    assert decoder.sample(condition_for(decoder, (2, 2)), (2, 2), seed=0).isfinite().all()
+    assert decoder.sample(condition_for(decoder, (2, 2)), (2, 2), Sampling(seed=0)).isfinite().all()
 
 
 def test_it_accepts_a_syntax_where_its_network_takes_one(latent_diffusion):
@@ -52,13 +52,13 @@ def test_a_missing_syntax_is_a_vector_of_zeros(latent_diffusion, condition_for):
     decoder = latent_diffusion()
     condition = condition_for(decoder, (4, 4))
     zero, none = (condition.with_(syntax=syntax) for syntax in (torch.zeros(1, 5), None))
-    assert torch.equal(decoder.sample(none, (4, 4), seed=1), decoder.sample(zero, (4, 4), seed=1))
+    assert torch.equal(decoder.sample(none, (4, 4), Sampling(seed=1)), decoder.sample(zero, (4, 4), Sampling(seed=1)))
 
 
 def test_no_steps_are_refused(latent_diffusion, condition_for):
     decoder = latent_diffusion()
     with pytest.raises(ValueError, match="steps must be 1 to 1000, got 0"):
-        decoder.sample(condition_for(decoder, (2, 2)), (2, 2), seed=0, steps=0)
+        decoder.sample(condition_for(decoder, (2, 2)), (2, 2), Sampling(seed=0, steps=0))
 
 
 def test_in_training_later_steps_see_what_the_first_one_made(latent_diffusion, condition_for):
@@ -73,8 +73,8 @@ def test_in_training_later_steps_see_what_the_first_one_made(latent_diffusion, c
     later = (times < 999).nonzero()[:, 0]
     assert 0 < len(later) < 6 and len(first) == len(later)
     for row, noise in zip(later, first, strict=True):
-        decoder.boundary.noise_of = lambda shape, seed, noise=noise: noise[None]
-        decoder.sample(condition.of(row[None]), (8, 8), seed=0, steps=2)
+        decoder.boundary.noise_of = lambda *_, noise=noise: noise[None]
+        decoder.sample(condition.of(row[None]), (8, 8), Sampling(seed=0, steps=2))
         torch.testing.assert_close(seen[-1][0][0], noisy[row], atol=1e-4, rtol=1e-4)
 
 
@@ -95,9 +95,9 @@ def test_an_untrained_network_leaves_the_estimate_as_it_is(one_thread, diffused,
     assert decoder.condition_channels["spatial"] == 10
     spatial = torch.randn(1, 10, 3, 4)
     condition = Condition(spatial=spatial, text=torch.randn(1, 2, 8), text_null=torch.randn(1, 1, 8))
-    sampled = decoder.sample(condition, (6, 8), seed=0, steps=1)
+    sampled = decoder.sample(condition, (6, 8), Sampling(seed=0, steps=1))
     torch.testing.assert_close(sampled, decoder.estimate(condition))
-    assert torch.equal(decoder.sample(condition, (6, 8), seed=0, steps=0), decoder.estimate(condition))
+    assert torch.equal(decoder.sample(condition, (6, 8), Sampling(seed=0, steps=0)), decoder.estimate(condition))
     target = torch.randn(1, 4, 6, 8)
     assert decoder.loss(target, condition).estimate.shape == target.shape
 
@@ -112,7 +112,7 @@ def test_where_signal_is_left_an_untrained_network_takes_its_share_of_x_t(one_th
     condition = Condition(spatial=torch.randn(1, 10, 3, 4))
     alpha, sigma = schedule.coefficients(torch.tensor([999]))
     expected = decoder.estimate(condition) + alpha * sigma * gaussian_canvas((1, 4, 6, 8), 0)
-    sample = decoder.sample(condition, (6, 8), seed=0, steps=1)
+    sample = decoder.sample(condition, (6, 8), Sampling(seed=0, steps=1))
     torch.testing.assert_close(sample, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -150,9 +150,21 @@ def test_a_part_from_elsewhere_can_provide_a_map_of_its_own(one_thread):
     decoder = DiffusionDecoder(denoiser=unet, steps=1, boundary=BoundaryControl(patch=8, overlap=4))
     assert decoder.requires == set(maps)
     condition = Condition(spatial=torch.randn(1, 3, 4, 10), others={"edges": torch.randn(1, 1, 8, 20)})
-    sample = decoder.sample(condition, (8, 20), seed=1)
+    sample = decoder.sample(condition, (8, 20), Sampling(seed=1))
     changed = condition["edges"].clone()
     changed[..., 16:] += 1
-    other = decoder.sample(condition.with_(edges=changed), (8, 20), seed=1)
+    other = decoder.sample(condition.with_(edges=changed), (8, 20), Sampling(seed=1))
     assert torch.equal(sample[..., :12], other[..., :12]), "patches that do not see the change stay as they are"
     assert not torch.equal(sample[..., 16:], other[..., 16:])
+
+
+def test_several_noise_levels_a_target_are_a_larger_batch(latent_diffusion, condition_for):
+    """The loss is that of each target repeated, and the estimate has as many images as there are targets."""
+    once, twice = latent_diffusion(), latent_diffusion(draws=2)
+    condition, target = condition_for(once, (4, 4), count=3), torch.randn(3, 4, 4, 4)
+    torch.manual_seed(1)
+    denoised = twice.loss(target, condition)
+    torch.manual_seed(1)
+    repeated = once.loss(target.repeat(2, 1, 1, 1), condition.of(torch.arange(3).repeat(2)))
+    torch.testing.assert_close(denoised.losses["diffusion"], repeated.losses["diffusion"])
+    torch.testing.assert_close(denoised.estimate, repeated.estimate[:3])

@@ -6,7 +6,7 @@ from ulcompress.decoders import Decoder, DiffusionDecoder
 from ulcompress.denoisers import ConsistencyEncoder, GuidedUNet
 from ulcompress.diffusion import BaseEstimate, BoundaryControl, DiffusersSampler, DiscreteSchedule, Objective
 from ulcompress.diffusion.noise import gaussian_canvas
-from ulcompress.records import Condition
+from ulcompress.records import Condition, Sampling
 
 VARIANTS = {
     "all": {},
@@ -32,14 +32,14 @@ def variant(request, consistency_guided):
 def test_an_untrained_decoder_returns_the_base(consistency_guided, condition_for, steps, shape):
     decoder = consistency_guided(untrained=True)
     condition = condition_for(decoder, shape)
-    assert torch.equal(decoder.sample(condition, shape, seed=1, steps=steps), 2 * condition.base - 1)
+    assert torch.equal(decoder.sample(condition, shape, Sampling(seed=1, steps=steps)), 2 * condition.base - 1)
 
 
 def test_no_steps_return_the_base(consistency_guided, condition_for):
     for decoder in (consistency_guided(), consistency_guided(added=False), consistency_guided(steps=0)):
         condition = condition_for(decoder, (8, 8))
-        assert torch.equal(decoder.sample(condition, (8, 8), seed=1, steps=0), 2 * condition.base - 1)
-    assert torch.equal(decoder.sample(condition, (8, 8), seed=1), 2 * condition.base - 1)
+        assert torch.equal(decoder.sample(condition, (8, 8), Sampling(seed=1, steps=0)), 2 * condition.base - 1)
+    assert torch.equal(decoder.sample(condition, (8, 8), Sampling(seed=1)), 2 * condition.base - 1)
 
 
 def test_every_variant_trains_all_that_it_has(variant, condition_for):
@@ -52,7 +52,7 @@ def test_every_variant_trains_all_that_it_has(variant, condition_for):
 
 def test_every_variant_samples(variant, condition_for):
     condition = condition_for(variant, (12, 9))
-    sample = variant.sample(condition, (12, 9), seed=1)
+    sample = variant.sample(condition, (12, 9), Sampling(seed=1))
     assert sample.shape == (1, 3, 12, 9)
     assert sample.isfinite().all()
     assert not torch.allclose(sample, 2 * condition.base - 1, atol=1e-4)
@@ -68,7 +68,7 @@ def test_a_missing_syntax_is_a_vector_of_zeros(consistency_guided, condition_for
     decoder = consistency_guided()
     condition = condition_for(decoder, (8, 8))
     zero, none = (condition.with_(syntax=syntax) for syntax in (torch.zeros(1, 5), None))
-    assert torch.equal(decoder.sample(none, (8, 8), seed=1), decoder.sample(zero, (8, 8), seed=1))
+    assert torch.equal(decoder.sample(none, (8, 8), Sampling(seed=1)), decoder.sample(zero, (8, 8), Sampling(seed=1)))
 
 
 def test_training_brings_back_the_contrast_of_a_faded_base(consistency_guided):
@@ -83,7 +83,7 @@ def test_training_brings_back_the_contrast_of_a_faded_base(consistency_guided):
     one = Condition(base=condition.base[:1])
     with torch.no_grad():
         errors = [
-            (decoder.sample(one, (8, 8), seed=1, steps=steps) / 2 + 0.5 - images[:1]).square().mean()
+            (decoder.sample(one, (8, 8), Sampling(seed=1, steps=steps)) / 2 + 0.5 - images[:1]).square().mean()
             for steps in (0, 2)
         ]
     assert errors[1] < 0.5 * errors[0]
@@ -94,7 +94,7 @@ def test_features_are_computed_once_a_patch(consistency_guided, condition_for):
     seen = []
     decoder.denoiser.consistency.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
     condition = condition_for(decoder, (12, 16))
-    decoder.sample(condition, (12, 16), seed=1, steps=5, guidance=2.0)
+    decoder.sample(condition, (12, 16), Sampling(seed=1, steps=5, guidance=2.0))
     base = 2 * condition.base - 1
     parts = [base[..., top : top + 8, left : left + 8] for top in (0, 4) for left in (0, 4, 8)]
     assert len(seen) == len(parts)
@@ -115,14 +115,14 @@ def test_kept_features_do_not_change_the_sample(consistency_guided, condition_fo
         return base + PATCHES.merge(in_one, 12, 16)
 
     sample = decoder.sampler.sample(decoder.objective.schedule, denoise, noise, 3)
-    assert torch.equal(decoder.sample(condition, (12, 16), seed=1, steps=3), sample)
+    assert torch.equal(decoder.sample(condition, (12, 16), Sampling(seed=1, steps=3)), sample)
 
 
 def test_the_patches_share_one_state(consistency_guided, condition_for):
     whole, patched = consistency_guided(), consistency_guided(boundary=PATCHES)
     for shape, same in (((8, 8), True), ((5, 7), True), ((8, 12), False)):
         condition = condition_for(whole, shape)
-        one, other = (decoder.sample(condition, shape, seed=1) for decoder in (whole, patched))
+        one, other = (decoder.sample(condition, shape, Sampling(seed=1)) for decoder in (whole, patched))
         assert torch.equal(one, other) == same
 
 
@@ -130,7 +130,7 @@ def test_the_patches_share_one_state(consistency_guided, condition_for):
 def test_sides_need_not_be_multiples(consistency_guided, condition_for, shape):
     decoder = consistency_guided(boundary=PATCHES)
     condition = condition_for(decoder, shape)
-    assert decoder.sample(condition, shape, seed=1).shape == (1, 3, *shape)
+    assert decoder.sample(condition, shape, Sampling(seed=1)).shape == (1, 3, *shape)
     denoised = decoder.loss(torch.rand(1, 3, *shape), condition)
     assert denoised.estimate.shape == (1, 3, *shape)
     assert denoised.losses["diffusion"].isfinite()
@@ -152,7 +152,7 @@ def test_sampling_starts_from_the_base_under_noise(consistency_guided, condition
     noisy = decoder.objective.schedule.noisy(base, noise, times)
     seen = condition.with_(estimate=base)
     estimate = base + decoder.denoiser(noisy, times, seen, decoder.denoiser.context(seen))
-    torch.testing.assert_close(decoder.sample(condition, (8, 8), seed=7, steps=1), estimate)
+    torch.testing.assert_close(decoder.sample(condition, (8, 8), Sampling(seed=7, steps=1)), estimate)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_the_loss_is_weighed_by_the_clipped_ratio(consistency_guided, condition_
 def test_other_predictions_work_without_the_residual(consistency_guided, condition_for):
     decoder = consistency_guided(schedule=DiscreteSchedule(), prediction="v_prediction", added=False)
     condition = condition_for(decoder, (8, 8))
-    assert decoder.sample(condition, (8, 8), seed=0).isfinite().all()
+    assert decoder.sample(condition, (8, 8), Sampling(seed=0)).isfinite().all()
     assert decoder.loss(torch.rand(1, 3, 8, 8), condition).losses["diffusion"].isfinite()
 
 
@@ -235,7 +235,10 @@ def test_a_configuration_builds_an_equal_decoder(consistency_guided, condition_f
     again = parser.instantiate(parser.parse_object({"decoder": decoder.config()})).decoder
     again.load_state_dict(decoder.state_dict())
     condition = condition_for(decoder, (12, 12))
-    assert torch.equal(again.eval().sample(condition, (12, 12), seed=1), decoder.sample(condition, (12, 12), seed=1))
+    assert torch.equal(
+        again.eval().sample(condition, (12, 12), Sampling(seed=1)),
+        decoder.sample(condition, (12, 12), Sampling(seed=1)),
+    )
 
 
 @pytest.mark.parametrize("start", [1.0, 0.5])
@@ -257,8 +260,8 @@ def test_training_sees_what_sampling_will(consistency_guided, condition_for, sta
     assert len(first) == later.sum() and not later[: len(first)].all(), "those of later steps are not the first ones"
     for row in range(6):
         seen.clear()
-        decoder.boundary.noise_of = lambda shape, seed, row=row: noise[row : row + 1]
-        decoder.sample(condition.of(torch.tensor([row])), (8, 8), seed=0, steps=2)
+        decoder.boundary.noise_of = lambda *_, row=row: noise[row : row + 1]
+        decoder.sample(condition.of(torch.tensor([row])), (8, 8), Sampling(seed=0, steps=2))
         torch.testing.assert_close(seen[int(later[row])][0][0], noisy[row], atol=1e-4, rtol=1e-4)
 
 

@@ -161,6 +161,7 @@ def test_what_is_diffused_comes_back(diffused):
         ({"error": "epsilon"}, "epsilon does not determine x_0 at pure noise"),
         ({"min_snr": 5.0, "error": "sample"}, "leave min_snr or error out"),
         ({"min_snr": 0.0}, "min_snr must be above 0, got 0.0"),
+        ({"draws": 0}, "draws must be at least 1, got 0"),
         ({"terminal_share": 7.0}, "terminal_share is a share of the training samples, 0 to 1, got 7.0"),
         ({"scheduled_sampling": -1.0}, "scheduled_sampling is a share of the training samples, 0 to 1, got -1.0"),
     ],
@@ -172,10 +173,10 @@ def test_bad_options_are_refused(options, message):
 
 def test_what_does_not_fit_the_decoder_is_refused():
     with pytest.raises(ValueError, match="the residual to an estimate is diffused, but there is none"):
-        Objective(diffused="residual").check(None, 1.0)
-    Objective(diffused="residual").check(BaseEstimate(added=False), 1.0)
+        Objective(diffused="residual").check(None, 1.0, 3)
+    Objective(diffused="residual").check(BaseEstimate(added=False), 1.0, 3)
     clipped = {"min_snr": 5.0, "terminal_share": 0.1}
     with pytest.raises(ValueError, match="terminal_share to 0, min_snr to null, or start to less than 1"):
-        Objective(**clipped).check(None, 1.0)
-    Objective(**clipped).check(None, 0.5)
-    Objective(**clipped, schedule=DiscreteSchedule(zero_terminal_snr=False)).check(None, 1.0)
+        Objective(**clipped).check(None, 1.0, 3)
+    Objective(**clipped).check(None, 0.5, 3)
+    Objective(**clipped, schedule=DiscreteSchedule(zero_terminal_snr=False)).check(None, 1.0, 3)

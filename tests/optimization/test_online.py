@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from ulcompress.coding import bitstream
 from ulcompress.losses import PerceptualDistance
 from ulcompress.optimization import OnlineOptimizer
+from ulcompress.records import Sampling
 
 EVERYTHING = ["syntax", "features"]
 
@@ -238,12 +239,12 @@ def test_never_worse_by_the_decoder_that_will_be_used(tiny_guided_codec):
     code = tiny_guided_codec.encode(image)
     optimizer, told, seen = OnlineOptimizer(check_every=1, learning_rate=0.3, crop=64), [], []
     decode = tiny_guided_codec.decode
-    tiny_guided_codec.decode = lambda *args, **options: seen.append(options["steps"]) or decode(*args, **options)
+    tiny_guided_codec.decode = lambda *args, **options: seen.append(args[1].steps) or decode(*args, **options)
     refined = optimizer.refine(
-        tiny_guided_codec, image, code, steps=4, decode_steps=5, report=lambda *step: told.append(step[1])
+        tiny_guided_codec, image, code, steps=4, sampling=Sampling(steps=5), report=lambda *step: told.append(step[1])
     )
     assert set(seen) == {5}
-    measures = [optimizer.measure(tiny_guided_codec, image, each, steps=5) for each in (code, refined)]
+    measures = [optimizer.measure(tiny_guided_codec, image, each, Sampling(steps=5)) for each in (code, refined)]
     assert measures == [told[0], told[-1]] and measures[1] <= measures[0]
 
 

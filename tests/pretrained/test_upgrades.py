@@ -8,7 +8,7 @@ import torch
 from ulcompress.decoders import Decoder, DiffusionDecoder
 from ulcompress.denoisers import GuidedUNet, UNet
 from ulcompress.diffusion import BaseEstimate, LinearEstimate
-from ulcompress.pretrained.upgrades import upgrade_config, upgrade_keys
+from ulcompress.pretrained.upgrades import upgrade_checkpoint, upgrade_config, upgrade_experiment, upgrade_keys
 
 UNET = {"channels": 4, "spatial_channels": 3, "text_channels": 8, "widths": [32, 32], "head_channels": 8}
 SIZES = {"widths": [8, 12], "patch_size": 2}
@@ -267,3 +267,79 @@ def test_weights_of_the_consistency_branch_belong_to_the_denoiser():
 def test_damaged_arguments_are_one_line(name, arguments):
     with pytest.raises(ValueError, match=f"^the arguments of {name}, a part of an earlier format, are damaged$"):
         upgrade_config({"decoder": {"class_path": f"ulcompress.decoders.{name}", **arguments}})
+
+
+DISTANCE = part("ulcompress.losses.FeatureDistance", weights="a.safetensors")
+FLAT = {
+    "codec": {"encoder": part("ulcompress.encoders.HyperEncoder")},
+    "start": "mini",
+    "start_parts": ["encoder"],
+    "frozen": ["encoder"],
+    "trained": ["autoencoder.network"],
+    "autoencoder_checkpoint": "a.ckpt",
+    "perceptual": DISTANCE,
+    "perceptual_images": 4,
+    "adversarial": {"ramp_steps": 3},
+    "weights": {"perceptual": 0.5},
+    "delays": {"rate/text": 7},
+    "codebook_batches": 9,
+    "seed": 2,
+}
+"""The options of `CodecModule` in format 2."""
+PARTS = {
+    "codec": FLAT["codec"],
+    "start": {"codec": "mini", "parts": ["encoder"], "autoencoder": "a.ckpt"},
+    "freezing": {"frozen": ["encoder"], "trained": ["autoencoder.network"]},
+    "loss": {
+        "perceptual": DISTANCE,
+        "images": 4,
+        "adversarial": {"ramp_steps": 3},
+        "weights": {"perceptual": 0.5},
+        "delays": {"rate/text": 7},
+    },
+    "preparation": {"batches": 9},
+    "seed": 2,
+}
+
+
+@pytest.mark.parametrize(
+    "path", ["CodecModule", "ulcompress.training.CodecModule", "ulcompress.training.codec.CodecModule"]
+)
+def test_the_options_of_a_training_belong_to_its_parts(path):
+    experiment = {"model": part(path, **FLAT), "trainer": {"max_steps": 3}}
+    assert upgrade_experiment(experiment) == {"model": part(path, **PARTS), "trainer": {"max_steps": 3}}
+    assert upgrade_experiment({"model": part(path, **PARTS)}) == {"model": part(path, **PARTS)}
+
+
+def test_an_experiment_that_is_laid_over_another_names_no_class():
+    model = {"init_args": {"perceptual": "LPIPS", "weights": {"perceptual": 0.1}}}
+    upgraded = {"init_args": {"loss": {"perceptual": "LPIPS", "weights": {"perceptual": 0.1}}}}
+    assert upgrade_experiment({"model": model}) == {"model": upgraded}
+    for other in (None, {"model": None}, {"model": {"init_args": None}}, {"data": {"weights": 3}}):
+        assert upgrade_experiment(other) == other
+
+
+def test_the_loss_of_an_autoencoder_is_a_part():
+    upgraded = upgrade_config(part("AutoencoderModule", autoencoder="KLAutoencoder", perceptual=DISTANCE, weights=None))
+    assert upgraded == part(
+        "AutoencoderModule", autoencoder="KLAutoencoder", loss={"perceptual": DISTANCE, "weights": None}
+    )
+
+
+def test_a_training_of_somebody_else_keeps_its_options():
+    other = part("mine.CodecModule", **FLAT)
+    assert upgrade_experiment({"model": other}) == {"model": other}
+    content = {"hyper_parameters": {"_class_path": "mine.Module", "weights": 3}, "state_dict": {"perceptual.a": 1}}
+    assert upgrade_checkpoint(content) == content
+
+
+def test_a_checkpoint_has_the_parts_of_its_training_and_their_weights():
+    state = {"codec.encoder.a": 1, "perceptual.b": 2, "adversarial.discriminator.c": 3}
+    names = {"_instantiator": "x", "_class_path": "ulcompress.training.CodecModule"}
+    content = {"hyper_parameters": names | FLAT, "state_dict": state, "current_model_state": state, "global_step": 5}
+    upgraded = upgrade_checkpoint(content)
+    assert upgraded["hyper_parameters"] == names | PARTS
+    present = {"codec.encoder.a": 1, "loss.perceptual.b": 2, "loss.adversarial.discriminator.c": 3}
+    for kind in ("state_dict", "current_model_state"):
+        assert upgraded[kind] == present and list(upgraded[kind]) == list(present)
+    assert upgrade_checkpoint(upgraded) == upgraded and upgraded["global_step"] == 5

@@ -180,6 +180,12 @@ class FloatQuantizer(SignQuantizer):
         return Quantized(quantized.features, quantized.symbols.float(), quantized.bits)
 
 
+class UndeclaredQuantizer(SignQuantizer):
+    def forward(self, features):
+        quantized = super().forward(features)
+        return Quantized(quantized.features, quantized.symbols, quantized.bits, {"size": features.square().mean()})
+
+
 class ForgetfulQuantizer(SignQuantizer):
     def arguments(self):
         return {"channels": 6, "signs": 3}
@@ -309,8 +315,8 @@ class UnmaskedDenoiser(Denoising):
 
 
 class RandomDecoder(BaseReconstruction):
-    def sample(self, condition, shape, **options):
-        return super().sample(condition, shape, **options) + torch.randn(shape)
+    def sample(self, condition, shape, sampling):
+        return super().sample(condition, shape, sampling) + torch.randn(shape)
 
 
 class DeafDecoder(BaseReconstruction):
@@ -319,13 +325,13 @@ class DeafDecoder(BaseReconstruction):
 
 
 class GreyDecoder(BaseReconstruction):
-    def sample(self, condition, shape, **options):
+    def sample(self, condition, shape, sampling):
         return torch.zeros(1, 3, *shape)
 
 
 class SmallDecoder(BaseReconstruction):
-    def sample(self, condition, shape, **options):
-        return super().sample(condition, shape, **options)[..., ::2, ::2]
+    def sample(self, condition, shape, sampling):
+        return super().sample(condition, shape, sampling)[..., ::2, ::2]
 
 
 class RandomEstimate(BaseEstimate):
@@ -432,6 +438,7 @@ BROKEN = {
     AnyRateQuantizer: "takes the rate 0 though it has the rates 1 to 1",
     RestlessQuantizer: "changes its entropy.counts in evaluation mode",
     FloatQuantizer: "has floats among its symbols",
+    UndeclaredQuantizer: "returns the loss terms size, which its `loss_terms` do not name",
     ForgetfulQuantizer: r"cannot be built again from its config\(\)",
     RandomAutoencoder: "encodes one image to two latents",
     CoarseAutoencoder: r"makes a latent of \(2, 3, 2, 2\) from \(2, 3, 2, 2\)",

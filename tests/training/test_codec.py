@@ -1,5 +1,6 @@
 """What a checkpoint holds, and that a quantiser is swapped from the command line."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,13 +8,13 @@ import torch
 
 import ulcompress
 from ulcompress.commands.main import run
-from ulcompress.data import Batch
+from ulcompress.diffusion import Whitening
 from ulcompress.entropy import ContextModel
-from ulcompress.functional import distributed
 from ulcompress.images import read_image
+from ulcompress.losses import AdversarialLoss, PatchDiscriminator
 from ulcompress.pretrained import save
-from ulcompress.quantizers import FiniteScalarQuantizer, HyperpriorQuantizer, ResidualQuantizer, StringQuantizer
-from ulcompress.training import CodecModule
+from ulcompress.quantizers import FiniteScalarQuantizer, ResidualQuantizer
+from ulcompress.training import CodecLoss, CodecModule, Freezing, Preparation
 
 TINY = str(Path(__file__).parent / "tiny.yaml")
 
@@ -24,7 +25,9 @@ def fitted(images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def fit(*options):
-        assert run(["fit", "-c", TINY, "--data.train", images, "--trainer.max_steps", "2", *options]) == 0
+        assert (
+            run(["fit", "-c", TINY, "--data.train", images, "--trainer.max_steps", "2", "--overwrite", *options]) == 0
+        )
         return "run/last.ckpt"
 
     return fit
@@ -35,11 +38,6 @@ def test_checkpoint_rebuilds_its_parts(fitted):
     module = CodecModule.load_from_checkpoint(checkpoint, weights_only=True)
     state = torch.load(checkpoint, weights_only=True)["state_dict"]
     assert all(torch.equal(value, state[name]) for name, value in module.state_dict().items())
-
-
-def test_a_negative_number_of_batches_is_refused(tiny_codec):
-    with pytest.raises(ValueError, match="codebook_batches must be at least 0, got -1"):
-        CodecModule(codec=tiny_codec, codebook_batches=-1)
 
 
 def test_module_built_in_python_is_saved_the_same_way(tiny_codec):
@@ -88,7 +86,7 @@ def test_autoencoder_is_taken_from_its_own_training_and_stays(fitted):
     state = {n.removeprefix("codec."): v for n, v in before.items() if n.startswith("codec.autoencoder.")}
     torch.save({"state_dict": {name: value + 0.25 for name, value in state.items()}}, "autoencoder.ckpt")
     Path(checkpoint).unlink()
-    fitted("--model.autoencoder_checkpoint", "autoencoder.ckpt")
+    fitted("--model.start.autoencoder", "autoencoder.ckpt")
     after = torch.load(checkpoint, weights_only=True)["current_model_state"]
     assert all(torch.equal(after[f"codec.{name}"], value + 0.25) for name, value in state.items())
 
@@ -104,7 +102,7 @@ def test_training_starts_from_a_saved_codec(fitted):
     run(["export", fitted(), "saved"])
     Path("run/last.ckpt").unlink()
     module = CodecModule.load_from_checkpoint(
-        fitted("--model.start", "saved", "--trainer.max_steps", "1", "--model.optimizer.learning_rate", "0"),
+        fitted("--model.start.codec", "saved", "--trainer.max_steps", "1", "--model.optimizer.learning_rate", "0"),
         weights_only=True,
     )
     saved = ulcompress.load("saved").state_dict()
@@ -112,9 +110,9 @@ def test_training_starts_from_a_saved_codec(fitted):
     assert all(torch.equal(saved[name], value) for name, value in trained.items())
 
 
-DISCRIMINATOR = "--model.adversarial.discriminator"
+DISCRIMINATOR = "--model.loss.adversarial.discriminator"
 ADVERSARIAL = [
-    *("--model.adversarial", "AdversarialLoss"),
+    *("--model.loss.adversarial", "AdversarialLoss"),
     *(DISCRIMINATOR, "PatchDiscriminator", f"{DISCRIMINATOR}.widths", "[8]"),
 ]
 
@@ -124,7 +122,7 @@ def test_a_discriminator_is_trained_beside_the_codec(fitted, features, two_maps,
     if features:
         file = save_layers(two_maps, "two-maps.safetensors")
         network = [f"{DISCRIMINATOR}.network", "ExportedDistance", f"{DISCRIMINATOR}.network.file", file]
-        options = ["--model.adversarial", "AdversarialLoss", DISCRIMINATOR, "FeatureDiscriminator", *network]
+        options = ["--model.loss.adversarial", "AdversarialLoss", DISCRIMINATOR, "FeatureDiscriminator", *network]
     else:
         options = ADVERSARIAL
     first = torch.load(fitted(*options, "--trainer.max_steps", "1"), weights_only=True)
@@ -132,7 +130,7 @@ def test_a_discriminator_is_trained_beside_the_codec(fitted, features, two_maps,
     Path("run/last.ckpt").unlink()
     second = torch.load(fitted(*options), weights_only=True)
     assert all(torch.equal(first["state_dict"][name], value) for name, value in last["state_dict"].items())
-    weights = [name for name in first["state_dict"] if name.startswith("adversarial.") and "original" in name]
+    weights = [name for name in first["state_dict"] if name.startswith("loss.adversarial.") and "original" in name]
     states = (first["current_model_state"], second["current_model_state"])
     assert weights and all(not torch.equal(states[0][name], states[1][name]) for name in weights)
     metrics = Path("log/version_0/metrics.csv").read_text().splitlines()[0].split(",")
@@ -145,7 +143,12 @@ def test_an_exported_codec_has_no_discriminator(fitted):
 
 
 def test_the_decoder_of_the_autoencoder_can_be_trained_alone(fitted):
-    options = ["--model.trained", "[autoencoder.network.decoder]", "--model.weights", "{'squared_error': 1.0}"]
+    options = [
+        "--model.freezing.trained",
+        "[autoencoder.network.decoder]",
+        "--model.loss.weights",
+        "{'squared_error': 1.0}",
+    ]
     states = []
     for steps in ("1", "2"):
         checkpoint = fitted(*ADVERSARIAL, *options, "--trainer.max_steps", steps)
@@ -157,25 +160,14 @@ def test_the_decoder_of_the_autoencoder_can_be_trained_alone(fitted):
 
 def test_an_unknown_trained_part_is_refused(tiny_codec):
     with pytest.raises(ValueError, match=r"no part 'autoencoder\.nothing'"):
-        CodecModule(codec=tiny_codec, trained=["autoencoder.nothing"])
-
-
-def test_arguments_that_a_checkpoint_replaces_are_told(fitted, capsys):
-    checkpoint = fitted()
-    fitted("--trainer.max_steps", "3", "--ckpt_path", checkpoint)
-    assert "as in the checkpoint" not in capsys.readouterr().err
-    more = ["--model.weights", "{'diffusion': 3.0}", "--model.optimizer.learning_rate", "0.5"]
-    fitted("--trainer.max_steps", "4", "--ckpt_path", checkpoint, *more)
-    told = [line for line in capsys.readouterr().err.splitlines() if "as in the checkpoint" in line]
-    assert len(told) == 2
-    assert "model.init_args.optimizer.learning_rate is 0.001, as in the checkpoint, not 0.5" in told[1]
+        CodecModule(codec=tiny_codec, freezing=Freezing(trained=["autoencoder.nothing"]))
 
 
 def test_what_is_frozen_works_as_in_use(fitted):
     """Neither weights nor codebook, running mean or tables of a frozen part move, in the average neither."""
     states = []
     for steps in ("1", "2"):
-        checkpoint = fitted("--model.frozen", "[encoder, quantizer]", "--trainer.max_steps", steps)
+        checkpoint = fitted("--model.freezing.frozen", "[encoder, quantizer]", "--trainer.max_steps", steps)
         states.append(torch.load(checkpoint, weights_only=True))
         Path(checkpoint).unlink()
     frozen = ("codec.encoder.", "codec.quantizer.", "codec.autoencoder.")
@@ -186,7 +178,9 @@ def test_what_is_frozen_works_as_in_use(fitted):
 
 
 def test_frozen_parts_stay_in_evaluation_mode_and_parts_trained_within_them(tiny_codec):
-    module = CodecModule(codec=tiny_codec, frozen=["quantizer"], trained=["autoencoder.network.decoder"]).train()
+    module = CodecModule(
+        codec=tiny_codec, freezing=Freezing(frozen=["quantizer"], trained=["autoencoder.network.decoder"])
+    ).train()
     assert module.codec.encoder.training and not module.codec.quantizer.training
     assert all(p.requires_grad for p in module.codec.autoencoder.network.decoder.parameters())
     assert not any(p.requires_grad for p in module.codec.autoencoder.network.encoder.parameters())
@@ -201,9 +195,11 @@ def test_a_context_model_over_a_frozen_quantiser(tiny_staged_codec):
     codec.train()(torch.rand(4, 3, 64, 64))
     with pytest.raises(ValueError, match="learns from the rate alone, which has no weight; set `rate/spatial`"):
         CodecModule(codec=codec)
-    CodecModule(codec=codec, frozen=["quantizer.entropies"])
+    CodecModule(codec=codec, freezing=Freezing(frozen=["quantizer.entropies"]))
     module = CodecModule(
-        codec=codec, frozen=["encoder", "quantizer"], trained=["quantizer.entropies"], weights={"rate/spatial": 2.0}
+        codec=codec,
+        freezing=Freezing(frozen=["encoder", "quantizer"], trained=["quantizer.entropies"]),
+        loss=CodecLoss(weights={"rate/spatial": 2.0}),
     ).train()
     before = {name: value.clone() for name, value in quantizer.state_dict().items()}
     output = codec(torch.rand(2, 3, 64, 64))
@@ -216,7 +212,7 @@ def test_a_context_model_over_a_frozen_quantiser(tiny_staged_codec):
 def test_a_codebook_that_is_frozen_alone_does_not_move(tiny_staged_codec):
     codec = tiny_staged_codec
     codec.train()(torch.rand(4, 3, 64, 64))
-    CodecModule(codec=codec, frozen=["quantizer.stages"]).train()
+    CodecModule(codec=codec, freezing=Freezing(frozen=["quantizer.stages"])).train()
     before = {name: value.clone() for name, value in codec.quantizer.stages.state_dict().items()}
     codec(torch.rand(2, 3, 64, 64))
     assert all(torch.equal(value, before[name]) for name, value in codec.quantizer.stages.state_dict().items())
@@ -224,9 +220,11 @@ def test_a_codebook_that_is_frozen_alone_does_not_move(tiny_staged_codec):
 
 def test_a_continued_training_needs_no_start_any_more(fitted, tiny_codec, tmp_path):
     save(tiny_codec, tmp_path / "start")
-    checkpoint = fitted("--model.start", str(tmp_path / "start"))
+    checkpoint = fitted("--model.start.codec", str(tmp_path / "start"))
     (tmp_path / "start").rename(tmp_path / "elsewhere")
-    again = fitted("--model.start", str(tmp_path / "start"), "--trainer.max_steps", "3", "--ckpt_path", checkpoint)
+    again = fitted(
+        "--model.start.codec", str(tmp_path / "start"), "--trainer.max_steps", "3", "--ckpt_path", checkpoint
+    )
     assert torch.load(again, weights_only=True)["global_step"] == 3
 
 
@@ -234,66 +232,43 @@ def test_codebooks_see_batches_before_a_new_training_begins(fitted):
     """With the learning rate of a first warm-up step, one step moves nothing else."""
     sums, steps = [], ["--model.optimizer.warmup_steps", "1000000", "--trainer.max_steps"]
     for batches in ("0", "3"):
-        checkpoint = fitted("--model.codebook_batches", batches, *steps, "1")
+        checkpoint = fitted("--model.preparation.batches", batches, *steps, "1")
         state = torch.load(checkpoint, weights_only=True)
         assert state["global_step"] == 1
         sums.append(state["state_dict"]["codec.quantizer.sums"])
         if batches == "0":
             Path(checkpoint).unlink()
     assert not torch.allclose(*sums, atol=1e-3)
-    again = fitted("--model.codebook_batches", "3", *steps, "2", "--ckpt_path", checkpoint)
+    again = fitted("--model.preparation.batches", "3", *steps, "2", "--ckpt_path", checkpoint)
     moved = torch.load(again, weights_only=True)["state_dict"]["codec.quantizer.sums"] - sums[1]
     assert moved.abs().max() < (sums[1] - sums[0]).abs().max() / 3, "a continued training shows none again"
 
 
-def test_a_delayed_term_has_no_weight_before_its_step(tiny_codec, monkeypatch):
-    module = CodecModule(codec=tiny_codec, weights={"rate/spatial": 2.0}, delays={"rate/spatial": 5})
-    output = tiny_codec(torch.rand(1, 3, 64, 64))
-    for step, weight in ((0, 0.0), (4, 0.0), (5, 2.0), (9, 2.0)):
-        monkeypatch.setattr(CodecModule, "global_step", step)
-        assert module._weights(output)["rate/spatial"] == weight
+WHITENED = {"init_args": {"objective": {"whitening": {"channels": 4, "covariance": "channel"}}}}
 
 
-def test_squared_error_needs_no_other_term_on_images(tiny_codec):
-    module = CodecModule(codec=tiny_codec, weights={"squared_error": 25.0})
-    batch = Batch(images=torch.rand(1, 3, 64, 64), captions=[None])
-    assert "squared_error" in module._terms(batch, tiny_codec(batch.images))
-    assert "squared_error" not in CodecModule(codec=tiny_codec)._terms(batch, tiny_codec(batch.images))
+def test_the_whitening_is_learnt_before_a_new_training_begins(fitted, tmp_path, capsys):
+    (tmp_path / "whitened.yaml").write_text(json.dumps({"model": {"init_args": {"codec": {"decoder": WHITENED}}}}))
+    options = ["-c", str(tmp_path / "whitened.yaml"), "--model.preparation.batches", "2", "--trainer.max_steps"]
+    checkpoint = fitted(*options, "1")
+    state = torch.load(checkpoint, weights_only=True)
+    prefix = "codec.decoder.objective.whitening."
+    for each in (state["state_dict"], state["current_model_state"]):
+        assert each[f"{prefix}prepared"] and not torch.equal(each[f"{prefix}matrix"], torch.eye(4))
+    again = torch.load(fitted(*options, "2", "--ckpt_path", checkpoint), weights_only=True)
+    assert torch.equal(again["current_model_state"][f"{prefix}matrix"], state["current_model_state"][f"{prefix}matrix"])
 
 
-def test_a_term_of_no_weight_has_gradients_where_processes_wait_for_them(tiny_codec, monkeypatch):
-    module = CodecModule(codec=tiny_codec)
-    monkeypatch.setattr(module, "log", lambda *_, **__: None)
-    monkeypatch.setattr(module, "log_dict", lambda *_, **__: None)
-    for together in (False, True):
-        monkeypatch.setattr(distributed, "together", lambda: together)  # noqa: B023
-        used, alone = torch.ones((), requires_grad=True), torch.ones((), requires_grad=True)
-        terms = {"used": 3 * used, "alone": 2 * alone}
-        total = module.weighted_sum(terms, {"alone": 0.0}, "train", 1)
-        assert total == 3
-        total.backward()
-        assert used.grad == 3 and (alone.grad == 0 if together else alone.grad is None)
-    with pytest.raises(ValueError, match="all of the terms used, alone have no weight"):
-        module.weighted_sum(terms, {"alone": 0.0, "used": 0.0}, "train", 1)
-
-
-@pytest.mark.parametrize("quantizer", [HyperpriorQuantizer, StringQuantizer])
-def test_an_entropy_model_that_could_learn_nothing_is_refused(tiny_guided_codec, quantizer):
-    """Before any data is looked at."""
-    tiny_guided_codec.quantizer = quantizer()
-    weights = {"rate/spatial": 1.0, "rate/syntax": 0.05}
-    for stream, slot in {"spatial": "quantizer", "syntax": r"conditioning\.syntax"}.items():
-        message = f"the entropy model of `{slot}` learns from the rate alone, which has no weight; set `rate/{stream}`"
-        with pytest.raises(ValueError, match=message):
-            CodecModule(codec=tiny_guided_codec, weights=weights | {f"rate/{stream}": 0.0})
-    CodecModule(codec=tiny_guided_codec, weights=weights, delays={"rate/spatial": 100})
-    CodecModule(codec=tiny_guided_codec, frozen=["quantizer", "conditioning.syntax.prior"])
+def test_a_whitening_that_could_learn_nothing_is_refused(tiny_codec):
+    tiny_codec.decoder.objective.whitening = Whitening(channels=4)
+    with pytest.raises(ValueError, match=r"set `preparation.batches`, to 100 for instance"):
+        Preparation(batches=0).run(tiny_codec.train(), list)
 
 
 @pytest.mark.parametrize("delays", [{}, {"diffusion": 2}])
 def test_a_trained_parameter_that_nothing_teaches_is_refused(tiny_codec, monkeypatch, delays):
     monkeypatch.setattr("ulcompress.training.base.WATCHED", 3)
-    module = CodecModule(codec=tiny_codec, delays=delays, weights={"perceptual": 0.0})
+    module = CodecModule(codec=tiny_codec, loss=CodecLoss(delays=delays))
     steps = iter(range(10))
     monkeypatch.setattr(CodecModule, "global_step", property(lambda _: next(steps)))
     taught = [parameter for parameter in module.parameters() if parameter.requires_grad]
@@ -311,3 +286,58 @@ def test_a_trained_parameter_that_nothing_teaches_is_refused(tiny_codec, monkeyp
         backward(taught[1])
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     assert names[id(taught[1])] in str(error.value)
+
+
+def test_the_discriminator_s_parameters_come_after_the_codec_s(tiny_codec):
+    """In this order the state of an optimiser lies in a checkpoint, by number."""
+    loss = CodecLoss(adversarial=AdversarialLoss(discriminator=PatchDiscriminator(widths=(8,))))
+    module = CodecModule(codec=tiny_codec, loss=loss)
+    trained = module.trained_parameters()
+    expected = [*tiny_codec.parameters(), *loss.parameters()]
+    assert [id(p) for p in trained] == [id(p) for p in expected if p.requires_grad]
+
+
+def of_format_2(content):
+    """Return a checkpoint as it was written when the module had all options itself."""
+    parameters = dict(content["hyper_parameters"])
+    start, freezing, loss, preparation = (parameters.pop(n) or {} for n in ("start", "freezing", "loss", "preparation"))
+    parameters |= {"start": start.get("codec"), "start_parts": None, "autoencoder_checkpoint": None}
+    parameters |= {"frozen": freezing.get("frozen"), "trained": None, "codebook_batches": preparation.get("batches", 0)}
+    parameters |= {"perceptual_images": loss.get("images")}
+    parameters |= {name: loss.get(name) for name in ("perceptual", "adversarial", "weights", "delays")}
+    states = {
+        kind: {name.removeprefix("loss."): value for name, value in content[kind].items()}
+        for kind in ("state_dict", "current_model_state")
+    }
+    return content | states | {"hyper_parameters": parameters}
+
+
+OLD_OPTIONS = """
+model:
+  init_args:
+    adversarial: { discriminator: { class_path: PatchDiscriminator, init_args: { widths: [8] } } }
+    frozen: [encoder]
+    weights: { squared_error: 2.0 }
+"""
+
+
+def test_a_training_of_format_2_goes_on_as_if_it_had_been_started_now(fitted):
+    Path("old.yaml").write_text(OLD_OPTIONS)
+    Path("over.yaml").write_text("model: {init_args: {weights: {squared_error: 3.0}}}")
+    options = ["-c", "old.yaml", "-c", "over.yaml"]
+    content = torch.load(fitted(*options, "--trainer.max_steps", "1"), weights_only=True)
+    torch.save(content, "present.ckpt")
+    torch.save(of_format_2(content), "old.ckpt")
+    parameters = content["hyper_parameters"]
+    assert parameters["freezing"]["frozen"] == ["encoder"] and parameters["loss"]["weights"] == {"squared_error": 3.0}
+    assert parameters["loss"]["adversarial"]["discriminator"]["init_args"]["widths"] == [8], "merged, not replaced"
+    states = []
+    for checkpoint in ("present.ckpt", "old.ckpt"):
+        fitted(*options, "--ckpt_path", checkpoint)
+        states.append(torch.load("run/last.ckpt", weights_only=True))
+    for kind in ("state_dict", "current_model_state"):
+        first, second = (state[kind] for state in states)
+        assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    first, second = (state["optimizer_states"][0]["state"] for state in states)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[i][name], second[i][name]) for i in first for name in ("exp_avg", "exp_avg_sq"))

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from ulcompress.commands.main import run
 from ulcompress.pretrained import save
-from ulcompress.training.cli import _flat
 
 TINY = str(Path(__file__).parent / "tiny.yaml")
 
@@ -79,33 +79,64 @@ def test_half_a_checkpoint_is_one_clear_line(named, images, tmp_path, monkeypatc
     assert "'run/last.ckpt' is no checkpoint that can be" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("named", ["run/last.ckpt", "last", "hpc"])
-def test_what_is_recorded_is_what_ran(named, images, tmp_path, monkeypatch, capsys):
-    """A checkpoint's own arguments count, however it is named, and those that were asked for are told."""
+@pytest.fixture(params=["run/last.ckpt", "last", "hpc"])
+def begun(request, images, tmp_path, monkeypatch, capsys):
+    """Return a function that continues a training by a step, from its checkpoint under each of its names."""
     monkeypatch.chdir(tmp_path)
     assert run(arguments(images, "--trainer.max_steps", "1")) == 0
-    if named == "hpc":
-        Path("run/last.ckpt").rename("hpc_ckpt_10.ckpt")
-        Path("hpc_ckpt_9.ckpt").write_bytes(b"an older one")
-    other = ["--model.optimizer.learning_rate", "0.5", "--model.codec.quantizer.codebook_size", "32"]
-    other += ["--model.weights", "{'diffusion': 3.0}"]
+    if request.param == "hpc":
+        Path("run/last.ckpt").rename("runs/tiny/hpc_ckpt_10.ckpt")
+        Path("runs/tiny/hpc_ckpt_9.ckpt").write_bytes(b"an older one")
     capsys.readouterr()
-    assert run(arguments(images, "--trainer.max_steps", "2", "--ckpt_path", named, *other)) == 0
-    told = [line for line in capsys.readouterr().err.splitlines() if "as in the checkpoint, not" in line]
-    assert len(told) == 3 and any("learning_rate is 0.001, as in the checkpoint, not 0.5" in line for line in told)
+    return lambda *more: run(arguments(images, "--trainer.max_steps", "2", "--ckpt_path", request.param, *more))
+
+
+def test_what_is_recorded_is_what_runs(begun):
+    optimizer = ["--model.optimizer.learning_rate", "0.5", "--model.optimizer.weight_decay", "0.25"]
+    assert begun(*optimizer, "--model.loss.weights", "{'diffusion': 3.0}") == 0
     state = checkpoint("run/last.ckpt")
-    assert state["optimizer_states"][0]["param_groups"][0]["lr"] == 0.001
-    assert state["hyper_parameters"]["optimizer"]["learning_rate"] == 0.001
-    assert state["hyper_parameters"]["codec"]["quantizer"]["init_args"]["codebook_size"] == 16
-    assert state["hyper_parameters"]["weights"] is None
+    group = state["optimizer_states"][0]["param_groups"][0]
+    assert (group["lr"], group["initial_lr"], group["weight_decay"]) == (0.5, 0.5, 0.25)
+    assert state["lr_schedulers"][0]["base_lrs"] == state["lr_schedulers"][0]["_last_lr"] == [0.5]
+    recorded = yaml.safe_load(Path("runs/tiny/config.yaml").read_text())["model"]["init_args"]
+    logged = yaml.safe_load(max(Path("log").glob("*/hparams.yaml")).read_text())
+    for arguments_ in (state["hyper_parameters"], recorded, logged):
+        assert arguments_["optimizer"]["learning_rate"] == 0.5 and arguments_["loss"]["weights"] == {"diffusion": 3.0}
 
 
-def test_last_before_the_first_training_and_without_a_place(images, tmp_path, monkeypatch, capsys):
+def test_another_codebook_is_one_clear_line(begun, capsys):
+    assert begun("--model.codec.quantizer.codebook_size", "32") == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ulcompress:")]
+    assert "model.codec.quantizer.codebook_size is 32 in the command and 16 in the checkpoint" in line
+
+
+def test_last_before_the_first_training(images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run(arguments(images, "--trainer.max_steps", "1", "--ckpt_path", "last")) == 0
     assert checkpoint("run/last.ckpt")["global_step"] == 1
-    assert run(arguments(images, "--trainer.max_steps", "1", "--trainer.callbacks", "null", "--ckpt_path", "last")) == 1
-    assert "no ModelCheckpoint with a `dirpath` says where `last` is" in capsys.readouterr().err
+
+
+def test_what_a_validation_leaves_at_the_step_of_a_checkpoint_is_in_it(images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    more = ["--trainer.val_check_interval", "2", "--trainer.callbacks.metrics", "MetricLogger"]
+    more += ["--trainer.callbacks.metrics.images", "1", "--trainer.callbacks.metrics.metrics", "[psnr]"]
+
+    def rows(path):
+        (state,) = [state for key, state in checkpoint(path)["callbacks"].items() if key.startswith("MetricLogger")]
+        return [row[0] for row in state["rows"]], state["epoch"]
+
+    assert run(arguments(images, "--trainer.max_steps", "2", *more)) == 0
+    assert rows("run/last.ckpt") == rows("run/step=2.ckpt") == ([2], 0)
+    assert run(arguments(images, "--trainer.max_steps", "4", "--ckpt_path", "last", *more)) == 0
+    assert rows("run/last.ckpt") == ([2, 4], 1)
+
+
+def test_changed_accumulation_is_warned_of(images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments(images, "--trainer.max_steps", "1")) == 0
+    with pytest.warns(UserWarning, match="accumulate_grad_batches 2, it began with 1"):
+        more = ["--trainer.accumulate_grad_batches", "2", "--ckpt_path", "last"]
+        assert run(arguments(images, "--trainer.max_steps", "2", *more)) == 0
 
 
 def test_weights_of_another_model_are_one_clear_line(images, tmp_path, monkeypatch, capsys):
@@ -133,6 +164,7 @@ def test_a_training_takes_the_cores_that_there_are(images, tmp_path, one_thread,
 def test_two_processes_share_their_statistics(images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     more = ["--trainer.strategy", "ddp", "--trainer.devices", "2", "--trainer.max_steps", "3"]
+    more += ["--model.preparation.batches", "2"]
     result = subprocess.run(
         [sys.executable, "-m", "ulcompress", *arguments(images, *more)],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -142,8 +174,9 @@ def test_two_processes_share_their_statistics(images, tmp_path, monkeypatch):
     )
     assert result.returncode == 0, result.stderr[-2000:]
     state = checkpoint("run/last.ckpt")["current_model_state"]
-    # Three steps, two processes, two images of 2 x 2 positions each; every symbol starts with a count of 1.
-    assert int(state["codec.quantizer.entropy.counts"].sum()) == 16 + 3 * 2 * 2 * 4
+    # Two batches of the preparation and three steps, two processes, two images of 2 x 2 positions each; every symbol
+    # starts with a count of 1.
+    assert int(state["codec.quantizer.entropy.counts"].sum()) == 16 + (2 + 3) * 2 * 2 * 4
 
 
 @pytest.mark.parametrize(
@@ -153,12 +186,22 @@ def test_two_processes_share_their_statistics(images, tmp_path, monkeypatch):
         (["--model.codec.quantizer", "HyperEncoder"], "'HyperEncoder' is no part that fits here; choose Finite"),
         (["--model.codec.quantizer.codebook_size", "many"], "model.codec.quantizer.codebook_size: Expected a <class"),
         (["--model.codec.encoder.channels", "12"], "HyperEncoder gives 12 channels but VectorQuantizer takes 8"),
-        (["--model.autoencoder_checkpoint", "none.ckpt"], "no checkpoint 'none.ckpt'"),
-        (["--model.weights", "{difusion: 0}"], "there is no loss term 'difusion'; the terms are commitment, diffusion"),
+        (["--model.start.autoencoder", "none.ckpt"], "no checkpoint 'none.ckpt'"),
         (
-            ["--model.delays", "{perceptal: 5}"],
+            ["--model.loss.weights", "{difusion: 0}"],
+            "there is no loss term 'difusion'; the terms are commitment, diffusion",
+        ),
+        (
+            ["--model.loss.delays", "{perceptal: 5}"],
             "there is no loss term 'perceptal'; the terms are commitment, diffusion",
         ),
+        (
+            ["--model.start", "mini"],
+            "'mini' is no part that fits here; give its options: model.start.codec, model.start",
+        ),
+        (["--model.weights", "{diffusion: 2}"], "'weights' is now the option model.loss.weights"),
+        (["--model.perceptual.weights", "a"], "'perceptual' is now the option model.loss.perceptual"),
+        (["--model.codebook_batches", "3"], "'codebook_batches' is now the option model.preparation.batches"),
         (["--trainer.devices", "0"], "devices"),
     ],
 )
@@ -179,30 +222,14 @@ def test_a_misspelt_key_in_a_file(images, tmp_path, monkeypatch, capsys):
 def test_a_validation_takes_the_weights_that_are_named(images, tiny_codec, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     validate = ["validate", *arguments(images)[1:]]
-    assert run([*validate, "--model.start", "no-such-codec"]) == 1
+    assert run([*validate, "--model.start.codec", "no-such-codec"]) == 1
     assert "no codec 'no-such-codec'" in capsys.readouterr().err
-    assert run([*validate, "--model.autoencoder_checkpoint", "none.ckpt"]) == 1
+    assert run([*validate, "--model.start.autoencoder", "none.ckpt"]) == 1
     assert "no checkpoint 'none.ckpt'" in capsys.readouterr().err
     with torch.no_grad():
         tiny_codec.decoder.denoiser.network.conv_out.bias.fill_(100.0)
     save(tiny_codec, "start")
     for verb in ("validate", "test"):
-        assert run([verb, *arguments(images)[1:], "--model.start", "start"]) == 0
+        assert run([verb, *arguments(images)[1:], "--model.start.codec", "start"]) == 0
         row = next(line for line in capsys.readouterr().out.splitlines() if "val/diffusion" in line)
         assert float(row.strip("│ ").split("│")[-1].strip()) > 1000
-
-
-def test_sources_of_weights_are_those_that_classes_declare():
-    """What a checkpoint brings itself is not compared with it; an argument of the same name in another class is."""
-    model = {
-        "class_path": "ulcompress.learned.compressai.CompressAIModel",
-        "init_args": {"quality": 3, "metric": "mse"},
-    }
-    denoiser = {"class_path": "ulcompress.denoisers.UNet", "init_args": {"pretrained": {"model": "sd"}, "widths": [32]}}
-    sampler = {"class_path": "ulcompress.diffusion.DDIM", "init_args": {"quality": 3}}
-    named = dict(_flat("model", {"encoder": model, "denoiser": denoiser, "sampler": sampler}))
-    assert {name: value for name, value in named.items() if not name.endswith("class_path")} == {
-        "model.encoder.init_args.metric": "mse",
-        "model.denoiser.init_args.widths": [32],
-        "model.sampler.init_args.quality": 3,
-    }

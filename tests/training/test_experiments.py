@@ -5,13 +5,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from ulcompress.autoencoders import TinyAutoencoder
 from ulcompress.commands.main import run
+from ulcompress.training.run import Run
 
 ROOT = Path(__file__).parents[2] / "experiments"
 RATES = sorted(ROOT.glob("*/rates/*.yaml"))
 ABLATIONS = sorted(ROOT.glob("*/ablations/*.yaml"))
 BASES = sorted(ROOT.glob("*/bases/*.yaml"))
-EXPERIMENTS = sorted(set(ROOT.rglob("*.yaml")) - set(RATES) - set(ABLATIONS) - set(BASES))
+SWEEPS = sorted(ROOT.glob("sweeps/*.yaml"))
+STUDIES = sorted(ROOT.glob("ablations/*.yaml"))
+SHARED = [ROOT / "small.yaml", ROOT / "large.yaml"]
+OTHERS = {*RATES, *ABLATIONS, *BASES, *SHARED, *SWEEPS, *STUDIES}
+EXPERIMENTS = sorted(set(ROOT.rglob("*.yaml")) - OTHERS)
 LARGE = ROOT / "cgdm/illm.yaml"
 STAND_IN = """
 model:
@@ -36,42 +42,53 @@ STEP = [
 ]
 
 
+@pytest.fixture(scope="module")
+def tiny_autoencoder(tmp_path_factory):
+    """Return the directory of a network of TAESD's shape, with random weights."""
+    directory = tmp_path_factory.mktemp("tiny-autoencoder")
+    TinyAutoencoder(width=8, blocks=(1, 1, 1, 1)).network.save_pretrained(directory)
+    return str(directory)
+
+
 @pytest.fixture
-def here(tmp_path, monkeypatch, stable_diffusion, two_maps, save_layers):
-    """Run in a folder with nothing but networks for distances, with a tiny Stable Diffusion."""
+def here(tmp_path, monkeypatch, stable_diffusion, tiny_autoencoder, two_maps, save_layers):
+    """Run in a folder with nothing but networks for distances, with tiny ones in place of those of the hub."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STABLE_DIFFUSION", stable_diffusion)
+    monkeypatch.setenv("TAESD", tiny_autoencoder)
     for name in ("resnet50-thin", "mobilenet-v2"):
         save_layers(two_maps, f"{name}.safetensors")
     return tmp_path
 
 
 def fit(images, *options):
-    if any("codebook_batches" in Path(option).read_text() for option in options if option.endswith("cosines.yaml")):
-        options = (*options, "--model.codebook_batches", "2")
+    if any("preparation:" in Path(option).read_text() for option in options if option.endswith("cosines.yaml")):
+        options = (*options, "--model.preparation.batches", "2")
     assert run(["fit", *options, "--data.train", images, *STEP]) == 0
 
 
 @pytest.mark.parametrize("path", [e for e in EXPERIMENTS if e != LARGE], ids=lambda path: str(path.relative_to(ROOT)))
 def test_one_step(path, images, squeezenet, here):
-    text, weights = path.read_text(), []
+    text, weights, before = path.read_text(), [], {file.name for file in here.iterdir()}
     if "FeatureDistance" in text:
         distance = "perceptual" + ".first" * text.count("EitherDistance")
-        weights = [f"--model.{distance}.weights", squeezenet]
+        weights = [f"--model.loss.{distance}.weights", squeezenet]
     fit(images, "-c", str(path), *weights)
-    checkpoints = list(here.rglob("last.ckpt"))
-    assert not checkpoints or torch.load(checkpoints[0], weights_only=True)["global_step"] == 1
+    place = Run(str(path.relative_to(ROOT).with_suffix("")))
+    assert torch.load(place.last_checkpoint, weights_only=True)["global_step"] == 1
+    assert place.record["state"] == "done" and place.codec.exists() == ("CodecModule" in text)
+    assert {file.name for file in here.iterdir()} == before | {"runs"}
 
 
 @pytest.mark.parametrize("base", SMALL_BASES)
 def test_one_step_over_a_small_stand_in_of_a_published_base(base, images, squeezenet, here):
     (here / "base.yaml").write_text(STAND_IN.replace("BASE", SMALL_BASES[base]))
     decoder = "--model.codec.decoder"
-    small = [*("--model.perceptual.net", "squeeze", "--model.perceptual.weights", squeezenet)]
+    small = [*("--model.loss.perceptual.net", "squeeze", "--model.loss.perceptual.weights", squeezenet)]
     for part in ("denoiser", "denoiser.consistency"):
         small += [f"{decoder}.{part}.widths", "[8,8,8,8,8]", f"{decoder}.{part}.blocks", "1"]
     fit(images, "-c", str(LARGE), "-c", "base.yaml", *small)
-    assert torch.load(here / "runs/cgdm/illm/last.ckpt", weights_only=True)["global_step"] == 1
+    assert torch.load(Run("cgdm/illm+base").last_checkpoint, weights_only=True)["global_step"] == 1
 
 
 def test_quality_and_base_can_be_chosen(capsys, monkeypatch):
@@ -91,11 +108,11 @@ def test_quality_and_base_can_be_chosen(capsys, monkeypatch):
 @pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_one_step_of_an_ablation(path, images, squeezenet, here):
     base = path.parents[1] / "mini.yaml"
-    fit(images, "-c", str(base), "-c", str(path), "--model.perceptual.weights", squeezenet)
+    fit(images, "-c", str(base), "-c", str(path), "--model.loss.perceptual.weights", squeezenet)
     # In a folder of its own: an ablation must not overwrite what it is compared with.
-    saved = torch.load(here / f"runs/cgdm/{path.stem}/last.ckpt", weights_only=True)
+    saved = torch.load(Run(f"cgdm/mini+{path.stem}").last_checkpoint, weights_only=True)
     assert saved["global_step"] == 1
-    assert [folder.name for folder in (here / "runs/cgdm").iterdir()] == [path.stem]
+    assert [folder.name for folder in (here / "runs/cgdm").iterdir()] == [f"mini+{path.stem}"]
     denoiser = saved["hyper_parameters"]["codec"]["decoder"]["init_args"]["denoiser"]["init_args"]
     assert (denoiser["fusion"], denoiser["consistency"] is None) != ("syntax", False)
 
@@ -103,22 +120,20 @@ def test_one_step_of_an_ablation(path, images, squeezenet, here):
 def test_one_step_at_a_rate_with_lpips(images, squeezenet, here):
     """Above 0.05 bpp the rate files add LPIPS, and a decoder of 5 steps."""
     rate = ROOT / "perco/rates/0.1250.yaml"
-    lpips = ["--model.perceptual.net", "squeeze", "--model.perceptual.weights", squeezenet]
+    lpips = ["--model.loss.perceptual.net", "squeeze", "--model.loss.perceptual.weights", squeezenet]
     fit(images, "-c", str(ROOT / "perco/sd.yaml"), "-c", str(rate), *lpips)
-    parameters = torch.load(here / "runs/perco/sd/last.ckpt", weights_only=True)["hyper_parameters"]
-    assert parameters["perceptual"]["class_path"] == "ulcompress.losses.LPIPS"
+    parameters = torch.load(Run("perco/sd+0.1250").last_checkpoint, weights_only=True)["hyper_parameters"]
+    assert parameters["loss"]["perceptual"]["class_path"] == "ulcompress.losses.LPIPS"
     assert parameters["codec"]["decoder"]["init_args"]["steps"] == 5
     assert parameters["codec"]["encoder"]["init_args"]["stride"] == 8
 
 
-def test_perco_continues_from_a_named_checkpoint(images, here, capsys):
-    """What the YAML takes from Stable Diffusion comes from the checkpoint then."""
-    sd, last = ["-c", str(ROOT / "perco/sd.yaml")], here / "runs/perco/sd/last.ckpt"
+def test_perco_continues_from_a_named_checkpoint(images, here):
+    """Where its weights first came from does not matter then."""
+    sd, last = ["-c", str(ROOT / "perco/sd.yaml")], Run("perco/sd").last_checkpoint
     fit(images, *sd)
-    capsys.readouterr()
     assert run(["fit", *sd, "--data.train", images, *STEP, "--trainer.max_steps", "2", "--ckpt_path", str(last)]) == 0
     assert torch.load(last, weights_only=True)["global_step"] == 2
-    assert "as in the checkpoint" not in capsys.readouterr().err
 
 
 def test_steps_follow_the_rate():
@@ -126,8 +141,20 @@ def test_steps_follow_the_rate():
         assert ("steps: 5" in path.read_text()) == ("LPIPS" in path.read_text()) == (float(path.stem) > 0.05), path
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("name", ["cgdm", "perco-sd"])
+def test_every_variant_of_a_study_can_be_built(name, images, squeezenet, here, capsys):
+    text = (ROOT / f"ablations/{name}.yaml").read_text().replace("../", f"{ROOT}/")
+    lpips = f"{{ class_path: LPIPS, init_args: {{ net: squeeze, weights: {squeezenet} }} }}"  # VGG would be downloaded
+    (here / f"{name}.yaml").write_text(text.replace("model.loss.perceptual: LPIPS", f"model.loss.perceptual: {lpips}"))
+    weights = ["--model.loss.perceptual.weights", squeezenet] if name == "cgdm" else []
+    command = ["ablate", f"{name}.yaml", "--dry-run", "--images", images, "--data.train", images, *weights]
+    assert run(command) == 0
+    said = capsys.readouterr().out
+    assert "cannot be built" not in said and f"{said.count('  seed ')} left" in said
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS + SWEEPS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_head_says_method_cost_and_command(path):
-    head = path.read_text().split("\nmodel:")[0]
+    head = path.read_text().split("\nbase:")[0]
     for word in ("Method:", "Result:", "Cost:", "Command:"):
         assert word in head

@@ -167,3 +167,27 @@ def test_a_signal_before_the_first_step(images, interrupt):
     interrupt("validation_step", 1)
     assert status(fit(images, 9, "--data.validation", images)) == 143
     assert not Path("run/last.ckpt").exists()
+
+
+def test_a_warning_of_slurm_requeues_the_job_which_goes_on(images, interrupt, tmp_path, monkeypatch):
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "scontrol").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
+    (programs / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    for name, value in {"NTASKS": "1", "JOB_NAME": "training", "JOB_ID": "7", "PROCID": "0", "LOCALID": "0"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    undo = interrupt("training_step", 3, signal.SIGUSR1)
+    assert status(fit(images, 5)) == 128 + signal.SIGUSR1
+    assert Path("asked").read_text() == "requeue 7\n"
+    assert checkpoint("runs/tiny/hpc_ckpt_1.ckpt")["global_step"] == 3
+    undo()
+    assert run(fit(images, 5)) == 0, "SLURM starts the same command again"
+    assert checkpoint("run/last.ckpt")["global_step"] == 5
+    Path("whole").mkdir()
+    with contextlib.chdir("whole"):
+        for name in ("NTASKS", "JOB_NAME"):
+            monkeypatch.delenv(f"SLURM_{name}")
+        assert run(fit(images, 5)) == 0
+    first, second = (checkpoint(f"{folder}/step=5.ckpt")["state_dict"] for folder in ("run", "whole/run"))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())

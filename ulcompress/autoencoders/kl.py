@@ -10,7 +10,8 @@ from einops import rearrange
 from torch import Tensor
 
 from ulcompress.autoencoders.base import Autoencoder
-from ulcompress.foundation.stable_diffusion import StableDiffusion, architecture_of, built_again, load_or_build
+from ulcompress.foundation.network import architecture_of, built_again
+from ulcompress.foundation.stable_diffusion import StableDiffusion, load_or_build
 from ulcompress.functional import distributed
 from ulcompress.part import loadable
 

@@ -12,6 +12,7 @@ from ulcompress.commands.batch import each_file, read, write
 from ulcompress.commands.options import Verbs, add_inputs, add_limit, add_sampling, load_codec, natural
 from ulcompress.commands.targets import jobs_of
 from ulcompress.functional.folders import find_files
+from ulcompress.records import Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +33,7 @@ def add_parser(verbs: Verbs) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write an image for each .ulc file; return the exit status."""
+    sampling = Sampling.of(options)
     jobs = jobs_of(options, partial(find_files, suffixes={".ulc"}, kind=".ulc file"), ".png")
     for target in {job.target.suffix: job.target for job in jobs}.values():
         _check_format(target, options.quality)
@@ -43,9 +45,7 @@ def run(options: argparse.Namespace) -> int:
         start = time.perf_counter()
         image = codec.decompress(
             read(source),
-            seed=options.seed,
-            steps=options.steps,
-            guidance=options.guidance,
+            sampling=sampling,
             max_pixels=options.max_pixels,
         )
         seconds = time.perf_counter() - start

@@ -28,7 +28,7 @@ def add_parser(verbs: Verbs) -> None:
         "--codec",
         action="append",
         metavar="CODEC",
-        help="bundled name, directory or hub:org/name, or CURVE=CODEC,CODEC; repeat for more (default: mini)",
+        help="bundled name, directory, hub:... or wandb:..., or CURVE=CODEC,CODEC; repeat for more (default: mini)",
     )
     add_trust(parser)
     parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
@@ -37,8 +37,8 @@ def add_parser(verbs: Verbs) -> None:
         action="append",
         default=[],
         metavar="[CODEC:]KEY=VALUE,...",
-        help="steps, guidance, rate, online, without; repeat for more points of every codec's curve, or of that of one "
-        "codec or curve that is named",
+        help="steps, guidance, noise_scale, start, sampler, rate, online, without; repeat for more points of every "
+        "codec's curve, or of that of one codec or curve that is named",
     )
     parser.add_argument("--anchor", action="append", default=[], metavar="NAME", help="jpeg, webp, avif, jxl, ...")
     parser.add_argument(
@@ -109,6 +109,9 @@ def _plan(options: argparse.Namespace, out: Path):
     common = Setting(
         steps=options.steps,
         guidance=options.guidance,
+        noise_scale=options.noise_scale,
+        start=options.start,
+        sampler=options.sampler,
         rate=options.rate,
         online=options.online,
         without=tuple(options.without),

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ulcompress import __version__
-from ulcompress.commands import caption, choose_seed, compress, decompress, demo, evaluate, export, info
+from ulcompress.commands import ablate, caption, choose_seed, compress, decompress, demo, evaluate, export, info
 from ulcompress.commands.endings import complete, interruptible
 from ulcompress.commands.streams import complain, drop_unprinted, prepare
 from ulcompress.functional.allocation import allocating
@@ -56,12 +56,19 @@ def _lightning(words: Sequence[str]) -> Callable[[], int]:
 
 
 def _verb(words: Sequence[str]) -> Callable[[], int]:
-    options = build_parser().parse_args(words)
+    parser = build_parser()
+    options, rest = parser.parse_known_args(words)
+    if rest and not hasattr(options, "words"):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.words = rest
     return lambda: complete(lambda: options.action(options))
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the codec's verbs; its options have `action`, the function that takes them."""
+    """Return the parser of the codec's verbs; its options have `action`, the function that takes them.
+
+    A verb with `words` among its options takes those too that its parser does not know.
+    """
     parser = argparse.ArgumentParser(
         prog="ulcompress",
         description="Perceptual image compression at ultra-low bitrates.",
@@ -70,6 +77,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ulcompress {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for verb in (compress, decompress, info, caption, evaluate, choose_seed, demo, export):
+    for verb in (compress, decompress, info, caption, evaluate, choose_seed, demo, export, ablate):
         verb.add_parser(verbs)
     return parser

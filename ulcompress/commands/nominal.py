@@ -1,7 +1,7 @@
 """The nominal rate of an experiment, before anything is trained: symbols of fixed length."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ from ulcompress.encoders import Encoder
 from ulcompress.files import read_yaml
 from ulcompress.functional.division import ceil_div
 from ulcompress.part import class_of
-from ulcompress.pretrained.upgrades import upgrade_config
+from ulcompress.pretrained.upgrades import upgrade_experiment
 from ulcompress.quantizers import Quantizer
 from ulcompress.training import CodecModule
+from ulcompress.training.experiment import files_of
 from ulcompress.training.messages import configuration_error
 
 SIZES = ((512, 512), (768, 512))
@@ -30,16 +31,22 @@ def describe_experiment(paths: Sequence[Path]) -> str:
     Raises:
         ValueError: A file is no experiment with a codec.
     """
-    codec = _codec_of(paths)
-    lines = [" + ".join(map(str, paths)), *_spatial_lines(codec)]
+    return "\n".join([" + ".join(map(str, paths)), *describe_codec(_codec_of(paths))])
+
+
+def describe_codec(codec: Mapping[str, Any]) -> list[str]:
+    """Return the lines of `describe_experiment` for the resolved configuration of a codec."""
+    lines = _spatial_lines(codec)
     for name, conditioner in codec["conditioning"].items():
+        if conditioner is None:
+            continue
         kind = class_of(conditioner["class_path"])
         if issubclass(kind, Conditioner) and (cost := kind.nominal_cost(conditioner.get("init_args", {}))):
             lines.append(f"  {name:<7}  {cost}")
-    return "\n".join(lines)
+    return lines
 
 
-def _spatial_lines(codec: dict[str, Any]) -> list[str]:
+def _spatial_lines(codec: Mapping[str, Any]) -> list[str]:
     encoder, quantizer = _build(Encoder, codec["encoder"]), _build(Quantizer, codec["quantizer"])
     stride, name = encoder.stride, type(quantizer).__name__
     totals = [quantizer.fixed_length_bits(ceil_div(height, stride), ceil_div(width, stride)) for width, height in SIZES]
@@ -62,8 +69,8 @@ def _codec_of(paths: Sequence[Path]) -> dict[str, Any]:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(CodecModule, "model")
     merged: Namespace | None = None
-    for path in paths:
-        model = upgrade_config(read_yaml(path, kind="experiment", section="model").get("model"))
+    for path in (file for each in paths for file in files_of(each)):
+        model = upgrade_experiment(read_yaml(path, kind="experiment", section="model")).get("model")
         if model is None:
             continue
         try:

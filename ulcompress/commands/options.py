@@ -44,7 +44,9 @@ def add_codec(parser: argparse.ArgumentParser, default: str = "mini") -> None:
     """Add the codec, its device, and the packages whose code it may run."""
     add_trust(parser)
     parser.add_argument(
-        "--codec", default=default, help=f"bundled name, directory or hub:org/name (default: {default})"
+        "--codec",
+        default=default,
+        help=f"bundled name, directory, hub:... or wandb:... (default: {default})",
     )
     parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
 
@@ -80,6 +82,13 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     """Add the options of a sampler."""
     parser.add_argument("--steps", type=int, help="sampling steps; 0: the base alone (default: the codec's)")
     parser.add_argument("--guidance", type=finite, help="guidance scale of the text (default: the codec's)")
+    parser.add_argument(
+        "--noise-scale", type=finite, metavar="S", help="deviation of the initial noise; 0: none (default: the codec's)"
+    )
+    parser.add_argument(
+        "--start", type=finite, metavar="T", help="share of the process at which sampling starts (default: the codec's)"
+    )
+    parser.add_argument("--sampler", metavar="NAME", help="ddim, heun or dpm-solver (default: the codec's)")
 
 
 def add_limit(parser: argparse.ArgumentParser) -> None:

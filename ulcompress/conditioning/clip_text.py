@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ulcompress.conditioning.text_encoder import TextEncoder
-from ulcompress.foundation.stable_diffusion import StableDiffusion, built_again, load_or_build
+from ulcompress.foundation.network import built_again
+from ulcompress.foundation.stable_diffusion import StableDiffusion, load_or_build
 from ulcompress.part import loadable
 
 if TYPE_CHECKING:

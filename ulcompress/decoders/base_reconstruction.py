@@ -4,7 +4,7 @@ from torch import Tensor
 
 from ulcompress.decoders.base import Decoder
 from ulcompress.part import loadable
-from ulcompress.records import Condition, Denoised
+from ulcompress.records import Condition, Denoised, Sampling
 
 
 @loadable()
@@ -18,6 +18,7 @@ class BaseReconstruction(Decoder):
     accepts = requires
     channels = 3
     target_stride = 1
+    loss_terms = frozenset({"distortion"})
 
     def __init__(self):
         super().__init__()
@@ -29,15 +30,7 @@ class BaseReconstruction(Decoder):
         estimate = 2 * condition.base - 1
         return Denoised({"distortion": (estimate - target).square().mean() / 4}, estimate)
 
-    def sample(
-        self,
-        condition: Condition,
-        shape: tuple[int, int],
-        *,
-        seed: int,
-        steps: int | None = None,
-        guidance: float | None = None,
-    ) -> Tensor:
-        """Return the base in [-1, 1], (1, 3, h, w); without sampling the other arguments have no effect."""
+    def sample(self, condition: Condition, shape: tuple[int, int], sampling: Sampling) -> Tensor:
+        """Return the base in [-1, 1], (1, 3, h, w); it samples nothing."""
         assert condition.base is not None
         return 2 * condition.base - 1

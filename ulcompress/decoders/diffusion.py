@@ -1,5 +1,7 @@
 """The decoder of PerCo and CGDM: a conditional diffusion, with or without an estimate of its target."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -7,10 +9,11 @@ from torch.nn import functional as F
 from ulcompress.decoders.base import Decoder
 from ulcompress.denoisers import Context, Denoiser
 from ulcompress.diffusion import DDIM, BoundaryControl, Estimate, Objective, Sampler
+from ulcompress.diffusion.samplers import sampler_of
 from ulcompress.functional.division import ceil_div
 from ulcompress.functional.padding import pad_to_multiple
 from ulcompress.part import loadable
-from ulcompress.records import Condition, Denoised
+from ulcompress.records import Condition, Denoised, Sampling
 
 TEXT = frozenset({"text", "text_mask", "text_null"})
 
@@ -28,6 +31,8 @@ class DiffusionDecoder(Decoder):
     al., ACM MM 2024); Ho and Salimans, Classifier-Free Diffusion Guidance, 2022, equation 6; late start from an
     estimate: DIRAC (Goose et al., arXiv 2301.05489).
     """
+
+    loss_terms = frozenset({"diffusion"})
 
     def __init__(
         self,
@@ -68,7 +73,7 @@ class DiffusionDecoder(Decoder):
         self.sampler = sampler if sampler is not None else DDIM()
         self.boundary = boundary if boundary is not None else BoundaryControl(patch=256, overlap=64)
         _check_estimate(denoiser, estimate)
-        self.objective.check(estimate, start)
+        self.objective.check(estimate, start, denoiser.channels)
         self.sampler.check(self.objective.schedule, start)
         if steps != 0 or estimate is None:
             self.objective.schedule.sampling_levels(steps, start)
@@ -89,46 +94,60 @@ class DiffusionDecoder(Decoder):
         self.start = start
         self.guidance = guidance
 
+    @property
+    def prepared(self) -> bool:
+        """Whether the objective has learnt from data what it must."""
+        return self.objective.prepared
+
+    def prepare(self, batches: Iterable[tuple[Tensor, Condition]]) -> None:
+        """Let the objective learn from targets, (B, C, h, w), and their conditions."""
+        self.objective.prepare((target, self._estimate(condition)) for target, condition in batches)
+
     def loss(self, target: Tensor, condition: Condition) -> Denoised:
-        """Return the loss of the prediction, `diffusion`, for targets, (B, C, h, w), at random noise levels."""
-        size = target.shape[-2], target.shape[-1]
+        """Return the loss of the prediction, `diffusion`, for targets, (B, C, h, w), at random noise levels.
+
+        Where the objective draws several levels a target, the estimate is that at the first.
+        """
+        count, size = len(target), (target.shape[-2], target.shape[-1])
         condition = self._on_grid(condition, size)
         context = self.denoiser.context(condition)
-        clean = self.objective.to_diffused(pad_to_multiple(target, self.denoiser.multiple), condition.estimate)
+        target = pad_to_multiple(target, self.denoiser.multiple)
+        if self.objective.draws > 1:
+            rows = torch.arange(count, device=target.device).repeat(self.objective.draws)
+            target, condition, context = target[rows], condition.of(rows), [features[rows] for features in context]
+        clean = self.objective.to_diffused(target, condition.estimate)
 
         def network(noisy: Tensor, levels: Tensor, rows: Tensor) -> Tensor:
-            if len(rows) == len(target):
+            if len(rows) == len(clean):
                 return self._denoise(noisy, levels, condition, context)
             return self._denoise(noisy, levels, condition.of(rows), [features[rows] for features in context])
 
-        begin, known = self._begin(condition, clean), self._known(condition, clean)
+        begin = self.objective.known(condition.estimate, clean)
+        known = begin if self._adds else None
         denoised = self.objective.loss(clean, network, begin=begin, known=known, start=self.start, size=size)
         estimate = self.objective.to_target(denoised.estimate, condition.estimate)
-        return Denoised(denoised.losses, estimate[..., : size[0], : size[1]])
+        return Denoised(denoised.losses, estimate[:count, :, : size[0], : size[1]])
 
-    def sample(
-        self,
-        condition: Condition,
-        shape: tuple[int, int],
-        *,
-        seed: int,
-        steps: int | None = None,
-        guidance: float | None = None,
-    ) -> Tensor:
+    def sample(self, condition: Condition, shape: tuple[int, int], sampling: Sampling) -> Tensor:
         """Sample a target of h by w positions, (1, C, h, w); 0 steps return the estimate.
 
         The contexts of all patches are computed once for all steps.
         """
-        steps = self.steps if steps is None else steps
-        scale = self.guidance if guidance is None else guidance
+        steps = self.steps if sampling.steps is None else sampling.steps
+        scale = self.guidance if sampling.guidance is None else sampling.guidance
+        start = self.start if sampling.start is None else sampling.start
+        sampler = self.sampler if sampling.sampler is None else sampler_of(sampling.sampler)
+        self._check(sampler, start)
         condition = self._on_grid(condition, shape)
         if steps == 0 and condition.estimate is not None:
             return condition.estimate[..., : shape[0], : shape[1]]
         schedule = self.objective.schedule
         height, width = (ceil_div(side, self.denoiser.multiple) * self.denoiser.multiple for side in shape)
-        noise = self.boundary.noise_of((1, self.channels, height, width), seed).to(condition.device)
-        highest = schedule.at(schedule.highest(self.start), noise)
-        noisy, known = schedule.noisy(self._begin(condition, noise), noise, highest), self._known(condition, noise)
+        noise = self.boundary.noise_of((1, self.channels, height, width), sampling.seed or 0, sampling.noise_scale)
+        noise = noise.to(condition.device)
+        highest = schedule.at(schedule.highest(start), noise)
+        begin = self.objective.known(condition.estimate, noise)
+        noisy, known = schedule.noisy(begin, noise, highest), begin if self._adds else None
         patches: dict[tuple[int, int], tuple[Condition, Context]] = {}
 
         def denoise(noisy: Tensor, levels: Tensor) -> Tensor:
@@ -141,8 +160,16 @@ class DiffusionDecoder(Decoder):
 
             return self.objective.clean(self.boundary.merge(denoise_patch, height, width), noisy, levels, known)
 
-        clean = self.sampler.sample(schedule, denoise, noisy, steps, start=self.start)
+        clean = sampler.sample(schedule, denoise, noisy, steps, start=start)
         return self.objective.to_target(clean, condition.estimate)[..., : shape[0], : shape[1]]
+
+    def _check(self, sampler: Sampler, start: float) -> None:
+        """Raise ValueError for a start, or a sampler from there, with which training has not reckoned."""
+        if start > self.start:
+            raise ValueError(
+                f"the decoder was trained for a start of {self.start}, got {start}; give no more, or leave it out"
+            )
+        sampler.check(self.objective.schedule, start)
 
     def _guided(self, noisy: Tensor, levels: Tensor, condition: Condition, context: Context, scale: float) -> Tensor:
         output = self._denoise(noisy, levels, condition, context)
@@ -155,23 +182,21 @@ class DiffusionDecoder(Decoder):
     def _denoise(self, noisy: Tensor, levels: Tensor, condition: Condition, context: Context) -> Tensor:
         return self.denoiser(noisy, self.objective.schedule.times(levels), condition, context).float()
 
-    def _begin(self, condition: Condition, like: Tensor) -> Tensor:
-        """Return the signal in x_t at the start of sampling, (B, C, h, w)."""
-        estimate = condition.estimate
-        return torch.zeros_like(like) if estimate is None or self.objective.diffused == "residual" else estimate
+    @property
+    def _adds(self) -> bool:
+        """Whether the denoiser's output is added to what the estimate says of x_0."""
+        return self.estimate is not None and self.estimate.added
 
-    def _known(self, condition: Condition, like: Tensor) -> Tensor | None:
-        """Return the estimate of x_0 to which the denoiser adds its output, (B, C, h, w), if there is one."""
-        return self._begin(condition, like) if self.estimate is not None and self.estimate.added else None
+    def _estimate(self, condition: Condition) -> Tensor | None:
+        return None if self.estimate is None else self.estimate(condition)
 
     def _on_grid(self, condition: Condition, shape: tuple[int, int]) -> Condition:
         """Return the condition with the estimate, its maps on the target's grid and padded as the denoiser needs."""
         maps: dict[str, Tensor | None] = dict.fromkeys(condition.maps)
         for name in maps.keys() & self.denoiser.condition_channels.keys():
             maps[name] = pad_to_multiple(_repeated(condition.maps[name], shape), self.denoiser.multiple)
-        estimate = None
-        if self.estimate is not None:
-            estimate = self.estimate(condition)
+        estimate = self._estimate(condition)
+        if estimate is not None:
             assert estimate.shape[-2:] == shape
             estimate = pad_to_multiple(estimate, self.denoiser.multiple)
         return condition.with_(**maps | {"estimate": estimate})

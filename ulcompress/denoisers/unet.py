@@ -8,7 +8,8 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
 from ulcompress.denoisers.base import Context, Denoiser, check_maps, maps_of, text_of
-from ulcompress.foundation.stable_diffusion import StableDiffusion, architecture_of, built_again, load_or_build
+from ulcompress.foundation.network import architecture_of, built_again
+from ulcompress.foundation.stable_diffusion import StableDiffusion, load_or_build
 from ulcompress.part import loadable
 from ulcompress.records import Condition
 

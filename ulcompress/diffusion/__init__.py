@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ulcompress.diffusion.objective import Objective
     from ulcompress.diffusion.sampler import Sampler
     from ulcompress.diffusion.schedule import Schedule
+    from ulcompress.diffusion.whitening import Whitening
 
 __all__ = [
     "DDIM",
@@ -31,6 +32,7 @@ __all__ = [
     "Objective",
     "Sampler",
     "Schedule",
+    "Whitening",
 ]
 __getattr__, __dir__ = lazy_exports(
     __name__,
@@ -47,4 +49,5 @@ __getattr__, __dir__ = lazy_exports(
     Objective="objective",
     Sampler="sampler",
     Schedule="schedule",
+    Whitening="whitening",
 )

@@ -71,12 +71,13 @@ class BoundaryControl(Part):
         self.scale = scale
         self.seed = seed
 
-    def noise_of(self, shape: tuple[int, int, int, int], seed: int) -> Tensor:
+    def noise_of(self, shape: tuple[int, int, int, int], seed: int, scale: float | None = None) -> Tensor:
         """Return x_T for a map, float32 on the CPU, the same on every machine.
 
         Args:
             shape: Shape of the map, (B, C, h, w).
             seed: Seed of the file, used where this part stores none.
+            scale: Standard deviation of the noise; None takes that of this part.
 
         Returns:
             The noise, (B, C, h, w). As `shared_tile` it has the period `patch - overlap` along both sides: all patches
@@ -85,13 +86,14 @@ class BoundaryControl(Part):
         if self.noise == "zero":
             return torch.zeros(shape)
         seed = seed if self.seed is None else self.seed
+        scale = self.scale if scale is None else scale
         if self.noise == "canvas":
-            return self.scale * gaussian_canvas(shape, seed)
+            return scale * gaussian_canvas(shape, seed)
         count, channels, height, width = shape
         period = self.patch - self.overlap
         tile = gaussian_canvas((count, channels, period, period), seed)
         repeated = tile.repeat(1, 1, ceil_div(height, period), ceil_div(width, period))
-        return self.scale * repeated[..., :height, :width]
+        return scale * repeated[..., :height, :width]
 
     def merge(self, function: Callable[[slice, slice], Tensor], height: int, width: int) -> Tensor:
         """Evaluate a function of row and column ranges patch by patch and blend the overlaps.

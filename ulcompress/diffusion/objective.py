@@ -1,6 +1,6 @@
 """The objective of a diffusion: what is diffused, at which noise, and what the network predicts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import final
 
 import torch
@@ -11,6 +11,7 @@ from ulcompress.diffusion.estimate import Estimate
 from ulcompress.diffusion.prediction import PREDICTIONS, Prediction
 from ulcompress.diffusion.schedule import Schedule
 from ulcompress.diffusion.scheduled_sampling import scheduled_noise
+from ulcompress.diffusion.whitening import Whitening
 from ulcompress.part import Part, loadable
 from ulcompress.records import Denoised
 
@@ -22,7 +23,7 @@ DIFFUSED = ("target", "residual")
 class Objective(Part):
     """Trains a network to predict from x_t, and turns its predictions into estimates of the clean sample x_0.
 
-        target, estimate ─► what is diffused, x_0 ─► x_t at a random level ─► network ─► prediction ─► squared error
+        target, estimate ─► what is diffused ─► whitening ─► x_0 ─► x_t at a random level ─► network ─► squared error
 
     The network's output is added to the prediction that follows from the estimate alone, so that an output of zero at
     pure noise gives the estimate, from which an untrained network whose last layer is zero starts.
@@ -33,17 +34,20 @@ class Objective(Part):
         *,
         schedule: Schedule | None = None,
         diffused: str = "target",
+        whitening: Whitening | None = None,
         prediction: str = "v_prediction",
         error: str | None = None,
         min_snr: float | None = None,
         terminal_share: float = 0.0,
         scheduled_sampling: float = 0.0,
+        draws: int = 1,
     ):
         """Set the objective.
 
         Args:
             schedule: Noise schedule; Stable Diffusion's levels with zero terminal signal by default.
             diffused: `target`: the latent or image itself; `residual`: its difference from the estimate.
+            whitening: Map of what is diffused to zero mean and unit variance; None diffuses it as it is.
             prediction: What the network predicts: `v_prediction`, `epsilon`, `sample` (x_0) or `velocity`.
             error: The prediction whose squared error is the loss; None takes `prediction`.
             min_snr: Weigh each training sample by its signal-to-noise ratio clipped at this value, 5 for instance; None
@@ -53,6 +57,8 @@ class Objective(Part):
                 the mean of the target under its condition; this trains the encoder quickly.
             scheduled_sampling: Share of training samples whose x_t contains the decoder's estimate after one step in
                 place of the target, as in sampling; without it errors accumulate from step to step.
+            draws: Noise levels that training draws for each target. Several make better use of a target that is
+                expensive, since its latent and its condition are computed once.
 
         Raises:
             ValueError: An option has an unknown value, a number is out of its range, or two options contradict.
@@ -63,6 +69,8 @@ class Objective(Part):
         for name, share in {"terminal_share": terminal_share, "scheduled_sampling": scheduled_sampling}.items():
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} is a share of the training samples, 0 to 1, got {share}")
+        if draws < 1:
+            raise ValueError(f"draws must be at least 1, got {draws}")
         if "epsilon" in (prediction, error) and self.schedule.pure_noise:
             raise ValueError(
                 "epsilon does not determine x_0 at pure noise; predict v_prediction, sample or velocity, or set the "
@@ -73,14 +81,21 @@ class Objective(Part):
         if min_snr is not None and error is not None:
             raise ValueError("min_snr weighs the error of x_0 whatever is predicted; leave min_snr or error out")
         self.diffused = diffused
+        self.whitening = whitening
         self.prediction = prediction
         self.error = error
         self.min_snr = min_snr
         self.terminal_share = terminal_share
         self.scheduled_sampling = scheduled_sampling
+        self.draws = draws
 
-    def check(self, estimate: Estimate | None, start: float) -> None:
-        """Raise ValueError where it does not fit the decoder's estimate, or None, or sampling from `start`."""
+    def check(self, estimate: Estimate | None, start: float, channels: int) -> None:
+        """Raise ValueError where it does not fit the decoder's estimate, or None, its channels, or its start."""
+        if self.whitening is not None and self.whitening.channels != channels:
+            raise ValueError(
+                f"the whitening has {self.whitening.channels} channels, but what is diffused has {channels}; set its "
+                "`channels` to that"
+            )
         if self.diffused == "residual" and estimate is None:
             raise ValueError(
                 "the residual to an estimate is diffused, but there is none; set an estimate, or diffused to target"
@@ -93,11 +108,32 @@ class Objective(Part):
 
     def to_diffused(self, target: Tensor, estimate: Tensor | None) -> Tensor:
         """Return the x_0 of a target with its estimate, (B, C, h, w)."""
-        return target if self.diffused == "target" or estimate is None else target - estimate
+        missing = self._missing(target, estimate)
+        return missing if self.whitening is None else self.whitening(missing)
 
     def to_target(self, clean: Tensor, estimate: Tensor | None) -> Tensor:
         """Return the target of an x_0 with its estimate, (B, C, h, w)."""
-        return clean if self.diffused == "target" or estimate is None else clean + estimate
+        missing = clean if self.whitening is None else self.whitening.colour(clean)
+        return missing if self.diffused == "target" or estimate is None else missing + estimate
+
+    def known(self, estimate: Tensor | None, like: Tensor) -> Tensor:
+        """Return what an estimate of the target, or None, says of x_0, (B, C, h, w): zeros where it says nothing."""
+        if estimate is None or self.diffused == "residual":
+            return torch.zeros_like(like)
+        return self.to_diffused(estimate, estimate)
+
+    @property
+    def prepared(self) -> bool:
+        """Whether it has learnt from data all that it must before training."""
+        return self.whitening is None or bool(self.whitening.prepared)
+
+    def prepare(self, pairs: Iterable[tuple[Tensor, Tensor | None]]) -> None:
+        """Learn the whitening from targets and their estimates, (B, C, h, w) each."""
+        if self.whitening is not None:
+            self.whitening.prepare(self._missing(target, estimate) for target, estimate in pairs)
+
+    def _missing(self, target: Tensor, estimate: Tensor | None) -> Tensor:
+        return target if self.diffused == "target" or estimate is None else target - estimate
 
     def clean(self, output: Tensor, noisy: Tensor, levels: Tensor, known: Tensor | None) -> Tensor:
         """Return the x_0 that an output of the network implies, (B, C, h, w).

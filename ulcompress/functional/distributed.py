@@ -18,6 +18,11 @@ def together() -> bool:
     return distributed.is_available() and distributed.is_initialized()
 
 
+def is_first() -> bool:
+    """Return whether this is the first process, which alone writes to the terminal."""
+    return not together() or distributed.get_rank() == 0
+
+
 def summed(value: Tensor) -> Tensor:
     """Sum over processes, in place, without a gradient."""
     if world_size() > 1:

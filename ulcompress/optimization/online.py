@@ -15,7 +15,7 @@ from ulcompress.conditioning import AdjustableConditioner
 from ulcompress.functional.division import ceil_div
 from ulcompress.losses import PerceptualDistance
 from ulcompress.part import Part
-from ulcompress.records import Code, Quantized
+from ulcompress.records import Code, Quantized, Sampling
 
 if TYPE_CHECKING:
     from ulcompress.codec import Codec
@@ -107,8 +107,7 @@ class OnlineOptimizer(Part):
         *,
         steps: int = 100,
         report: Callable[[int, float], None] | None = None,
-        decode_steps: int | None = None,
-        guidance: float | None = None,
+        sampling: Sampling | None = None,
     ) -> Code:
         """Return a code of the same image that the decoder restores at least as well.
 
@@ -119,8 +118,7 @@ class OnlineOptimizer(Part):
             steps: Steps of gradient descent.
             report: Called after each step with its number and the best measure so far; step 0 is the start, and lower
                 is better.
-            decode_steps: Steps of the sampler when the file will be decoded; None for the decoder's default.
-            guidance: Guidance scale when the file will be decoded; None for the decoder's default.
+            sampling: How the decoder will sample when the file is decoded; None for its defaults.
 
         An interruption (Ctrl-C) ends the search with the best code so far.
 
@@ -129,23 +127,20 @@ class OnlineOptimizer(Part):
         """
         with torch.inference_mode(False), torch.enable_grad(), _seeded(self.seed, codec.device):
             self.to(codec.device)
-            sampling = {"steps": decode_steps, "guidance": guidance}
             best = code
             with suppress(KeyboardInterrupt):
-                for step, search in _Search(self, codec, image.clone(), code, sampling).run(steps):
+                for step, search in _Search(self, codec, image.clone(), code, sampling or Sampling()).run(steps):
                     best = search.best
                     if report is not None:
                         report(step, search.best_measure)
             return best
 
     @torch.no_grad()
-    def measure(
-        self, codec: "Codec", image: Tensor, code: Code, *, steps: int | None = None, guidance: float | None = None
-    ) -> float:
+    def measure(self, codec: "Codec", image: Tensor, code: Code, sampling: Sampling | None = None) -> float:
         """Decode a code as its file will be; return the weighted sum of distortion, rate and perceptual distance."""
         data = codec.write(code)
         seed = bitstream.seed_of(bitstream.payload_of(data))
-        restored = codec.decode(code, seed=seed, steps=steps, guidance=guidance)
+        restored = codec.decode(code, (sampling or Sampling()).with_(seed=seed))
         bpp = torch.tensor(8 * len(data) / image[0].numel())
         return float(self.loss(restored[None].to(image), image[None], bpp))
 
@@ -161,10 +156,8 @@ class OnlineOptimizer(Part):
 class _Search:
     """The state of one search."""
 
-    def __init__(
-        self, optimizer: OnlineOptimizer, codec: "Codec", image: Tensor, code: Code, sampling: Mapping[str, Any]
-    ):
-        """Start at a code; `sampling` holds the `steps` and the `guidance` with which its file will be decoded."""
+    def __init__(self, optimizer: OnlineOptimizer, codec: "Codec", image: Tensor, code: Code, sampling: Sampling):
+        """Start at a code, whose file will be decoded by this sampling."""
         self.optimizer = optimizer
         self.sampling = sampling
         self.codec = codec
@@ -208,7 +201,7 @@ class _Search:
 
     def _keep(self, candidate: Code) -> None:
         """Keep a code if it is better than those before."""
-        measure = self.optimizer.measure(self.codec, self.image, candidate, **self.sampling)
+        measure = self.optimizer.measure(self.codec, self.image, candidate, self.sampling)
         if measure < self.best_measure:
             self.best, self.best_measure = candidate, measure
 
@@ -265,7 +258,8 @@ class _Search:
         codec, optimizer = self.codec, self.optimizer
         height, width = target.shape[-2:]
         if optimizer.objective == "sampler":
-            return codec.restore(features, sides, (height, width), seed=self.noise_seed, steps=optimizer.sampler_steps)
+            sampling = self.sampling.with_(seed=self.noise_seed, steps=optimizer.sampler_steps)
+            return codec.restore(features, sides, (height, width), sampling)
         with _seeded(optimizer.seed * optimizer.draws + draw, codec.device):
             denoised = codec.decoder.loss(
                 codec.autoencoder.encode(codec.padded(target[0])), codec.condition(features, sides)

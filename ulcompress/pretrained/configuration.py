@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import NoneType, UnionType
@@ -102,20 +102,11 @@ class Checker:
     """Compares plain data with the constructors that it names.
 
     A class is named by its `path()`; it must be declared `loadable`, and fit the annotation of its argument. Its
-    sources must be None. Values that the user's configuration has under the same keys are allowed as well: sources, and
-    all arguments of classes that are not declared.
+    sources must be None.
     """
 
     packages: Collection[str] = ()
     """Packages whose classes are allowed beside those of ulcompress."""
-    rooms: Collection[str] = ROOMS
-    """Modules of ulcompress in which classes are looked up."""
-    asked: Mapping[str, Any] = field(default_factory=dict)
-    """Values of the user's configuration, by their keys."""
-    classes: Mapping[str, type] = field(default_factory=dict)
-    """Classes that the user's configuration names, by their paths."""
-    advice: str = "where you know its package, allow it by `--trust PACKAGE`, in Python by trust=[...]"
-    """What the message on a class of another package advises."""
 
     def part(self, value: Any, slot: type, key: str) -> Recipe:
         """Return the recipe of a part that is a `slot`.
@@ -136,14 +127,13 @@ class Checker:
 
     def find(self, path: str, key: str) -> type:
         """Return the class of a path, by importing its module; ValueError where it may not be named."""
-        if path in self.classes:
-            return self.classes[path]
         module, _, name = path.rpartition(".")
         root = module.partition(".")[0]
-        if root == "ulcompress" and module not in {f"ulcompress.{room}" for room in self.rooms}:
+        if root == "ulcompress" and module not in {f"ulcompress.{room}" for room in ROOMS}:
             raise ValueError(f"{key}: {_shown(path)} is no part that a codec has")
         if root != "ulcompress" and root not in self.packages:
-            raise ValueError(f"{key}: {_shown(path)} is not of ulcompress; {self.advice}")
+            advice = "where you know its package, allow it by `--trust PACKAGE`, in Python by trust=[...]"
+            raise ValueError(f"{key}: {_shown(path)} is not of ulcompress; {advice}")
         try:
             kind = getattr(import_module(module), name, None)
         except ImportError as error:
@@ -154,7 +144,7 @@ class Checker:
 
     def _recipe(self, kind: type, arguments: Any, key: str) -> Recipe:
         sources = sources_of(kind)
-        if sources is None and kind not in self.classes.values():
+        if sources is None:
             raise ValueError(f"{key}: {kind.__name__} is not declared `ulcompress.part.loadable`")
         if not isinstance(arguments, dict):
             raise ValueError(f"{key}: expected the arguments of a {kind.__name__}, got {_shown(arguments)}")
@@ -169,16 +159,10 @@ class Checker:
                 raise ValueError(f"{key}: the required argument {key}.{name} is missing")
         return Recipe(kind, parsed, key)
 
-    def _argument(self, value: Any, parameter: inspect.Parameter, key: str, sources: Collection[str] | None) -> Any:
-        if sources is not None and (value is None or parameter.name not in sources):
-            return self.value(value, parameter.annotation, key)
-        if not self._is_asked(value, key):
-            leads = "may lead" if sources is None else "leads"
-            raise ValueError(f"{key} is {_shown(value)}, which {leads} to code, files or models elsewhere")
-        return value
-
-    def _is_asked(self, value: Any, key: str) -> bool:
-        return all(name in self.asked and self.asked[name] == each for name, each in flat(value, key))
+    def _argument(self, value: Any, parameter: inspect.Parameter, key: str, sources: Collection[str]) -> Any:
+        if value is not None and parameter.name in sources:
+            raise ValueError(f"{key} is {_shown(value)}, which leads to code, files or models elsewhere")
+        return self.value(value, parameter.annotation, key)
 
     def value(self, value: Any, kind: Any, key: str) -> Any:
         """Return the value of an argument with this annotation, parts as recipes; ValueError where it does not fit."""
@@ -222,15 +206,6 @@ def parameters(kind: type) -> dict[str, inspect.Parameter]:
     signature = list(inspect.signature(constructor).parameters.values())[1:]
     named = (p for p in signature if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
     return {p.name: p.replace(annotation=hints.get(p.name, Any)) for p in named}
-
-
-def flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """Yield the values within nested dictionaries with their keys, from which the `init_args` of parts are left out."""
-    if not isinstance(value, dict):
-        yield key, list(value) if isinstance(value, tuple) else value
-        return
-    for name, each in value.items():
-        yield from flat(each, key if name == "init_args" else f"{key}.{name}")
 
 
 def _plain(value: Any, key: str) -> Any:

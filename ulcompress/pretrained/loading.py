@@ -37,7 +37,8 @@ def load(
     Nothing in its files is executed: they can name parts of ulcompress alone, and no other files or models.
 
     Args:
-        name: A bundled codec (`mini`), a codec directory, or `hub:organisation/name[@revision]`.
+        name: A bundled codec (`mini`), a codec directory, `hub:organisation/name[@revision]`, or an artifact that a run
+            has logged to W&B, `wandb:entity/project/name:version`.
         device: Torch device of the weights.
         encoder_only: Leave the decoder out, which is most of a large codec: it is neither imported nor built, and the
             codec can only compress. A codec whose file states no fingerprint is read as a whole, since all weights are

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-FORMAT = 2
+FORMAT = 3
 """Format of the configurations that are written now."""
 
 T = TypeVar("T")
@@ -32,6 +32,8 @@ def upgrade_config(config: Any) -> Any:
             config = UPGRADES[name](dict(config.get("init_args") or {}))
         except (TypeError, ValueError, AttributeError, KeyError) as error:  # plain data of any kind may be in them
             raise ValueError(f"the arguments of {name}, a part of an earlier format, are damaged") from error
+    elif name in STAGES:
+        config = {**config, "init_args": _stage_options(config.get("init_args"))}
     elif name in MOVED and "." in config["class_path"]:
         config = {**config, "class_path": f"{MOVED[name]}.{name}"}
     return {key: upgrade_config(value) for key, value in config.items()}
@@ -42,14 +44,50 @@ def upgrade_keys(state: Mapping[str, T]) -> dict[str, T]:
     return {_renamed(name): value for name, value in state.items()}
 
 
+def upgrade_experiment(experiment: Any) -> Any:
+    """Return a copy of an experiment's plain data in the present form.
+
+    Its section `model` may change options of a training without naming its class, to be laid over another file.
+    """
+    model = experiment.get("model") if isinstance(experiment, Mapping) else None
+    if isinstance(model, Mapping) and "init_args" in model and "class_path" not in model:
+        experiment = {**experiment, "model": {**model, "init_args": _stage_options(model["init_args"])}}
+    return upgrade_config(experiment)
+
+
 def upgrade_checkpoint(content: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a Lightning checkpoint with its weights and hyperparameters in their present form."""
+    """Return the content of a Lightning checkpoint with its weights and hyperparameters in their present form.
+
+    The order of the parameters, which the state of an optimiser follows, is that of earlier formats.
+    """
     upgraded = dict(content)
+    hyperparameters = content.get("hyper_parameters")
+    is_stage = False
+    if isinstance(hyperparameters, Mapping):
+        is_stage = _class_name({"class_path": hyperparameters.get("_class_path")}) in STAGES
+        upgraded["hyper_parameters"] = upgrade_config(_stage_options(hyperparameters) if is_stage else hyperparameters)
     for name in ("state_dict", "current_model_state"):  # the latter is the last step's, beside a moving average
         if isinstance(content.get(name), Mapping):
-            upgraded[name] = upgrade_keys(content[name])
-    if isinstance(content.get("hyper_parameters"), Mapping):
-        upgraded["hyper_parameters"] = upgrade_config(content["hyper_parameters"])
+            state = upgrade_keys(content[name])
+            upgraded[name] = {_of_loss(key): value for key, value in state.items()} if is_stage else state
+    return upgraded
+
+
+def _of_loss(name: str) -> str:
+    """Format 3: the networks of a training's loss belong to that."""
+    return f"loss.{name}" if name.startswith(("perceptual.", "adversarial.")) else name
+
+
+def _stage_options(options: Any) -> Any:
+    """Format 3: the options of a training are those of its parts."""
+    if not isinstance(options, Mapping):
+        return options
+    upgraded = {name: value for name, value in options.items() if name not in STAGE_OPTIONS}
+    if isinstance(options.get("start"), str):
+        upgraded["start"] = {"codec": options["start"]}
+    for name in STAGE_OPTIONS.keys() & options.keys():
+        part, _, option = STAGE_OPTIONS[name].partition(".")
+        upgraded[part] = {**_arguments(upgraded.get(part)), option: options[name]}
     return upgraded
 
 
@@ -134,6 +172,21 @@ UPGRADES: dict[str | None, Callable[[Config], Config]] = {
     "ConsistencyGuidedDecoder": _consistency_guided,
 }
 """Functions from the arguments of a class of an earlier format to the present part."""
+STAGES = ("CodecModule", "AutoencoderModule")
+"""Classes of trainings."""
+STAGE_OPTIONS = {
+    "start_parts": "start.parts",
+    "autoencoder_checkpoint": "start.autoencoder",
+    "frozen": "freezing.frozen",
+    "trained": "freezing.trained",
+    "perceptual": "loss.perceptual",
+    "perceptual_images": "loss.images",
+    "adversarial": "loss.adversarial",
+    "weights": "loss.weights",
+    "delays": "loss.delays",
+    "codebook_batches": "preparation.batches",
+}
+"""Present names of the options of trainings in format 2, beside `start`, which was the name of a codec."""
 MOVED: dict[str | None, str] = {
     "LinearEstimate": "ulcompress.diffusion",
     "UNet": "ulcompress.denoisers",

@@ -1,7 +1,7 @@
 """The contract of a quantiser: features to symbols and back."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -18,10 +18,21 @@ class Quantizer(Part, ABC):
     """Channels of the features, in and out."""
     rates: int = 1
     """How many rates an encoder can choose among."""
+    loss_terms: frozenset[str] = frozenset()
+    """Names of the terms that `Quantized.losses` may have."""
 
     def learns_from_rate(self) -> Iterator[nn.Parameter]:
         """Return the parameters that the rate term alone trains: those of a network that predicts probabilities."""
         return iter(())
+
+    def prepare(self, batches: Iterable[Tensor]) -> None:
+        """Learn codebooks and other statistics from features, (B, C, h, w), before the first step of a training.
+
+        The default is a forward pass over each batch in training mode, in which they move.
+        """
+        self.train()
+        for features in batches:
+            self(features)
 
     @abstractmethod
     def forward(self, features: Tensor) -> Quantized:

@@ -47,6 +47,8 @@ class HyperpriorQuantizer(Quantizer):
     NeurIPS 2018, without the context model.
     """
 
+    loss_terms = frozenset({"quantiles"})
+
     def __init__(self, *, model: HyperpriorModel | None = None):
         """Take the entropy model of `model`, a small mean-scale hyperprior with random weights by default.
 

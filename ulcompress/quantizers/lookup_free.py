@@ -33,6 +33,8 @@ class LookupFreeQuantizer(IndexQuantizer):
     Source: Yu et al., Language Model Beats Diffusion - Tokenizer is Key to Visual Generation, ICLR 2024, section 3.1.
     """
 
+    loss_terms = frozenset({"commitment", "lookup_entropy"})
+
     def __init__(
         self,
         *,

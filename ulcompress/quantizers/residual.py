@@ -48,6 +48,8 @@ class ResidualQuantizer(Quantizer):
     Residual Vector Quantization, IEEE Transactions on Image Processing 5(2), 1996 (several candidates a stage).
     """
 
+    loss_terms = frozenset({"commitment"})
+
     def __init__(
         self,
         *,

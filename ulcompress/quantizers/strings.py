@@ -58,6 +58,8 @@ class StringQuantizer(Quantizer):
     to an arbitrary image.
     """
 
+    loss_terms = frozenset({"quantiles"})
+
     def __init__(self, *, model: CompressAIModel | None = None):
         """Take the entropy model of `model`, a small factorised one with random weights by default."""
         super().__init__()

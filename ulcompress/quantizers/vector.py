@@ -28,6 +28,8 @@ class VectorQuantizer(IndexQuantizer):
     averages); Yu et al., ICLR 2022, section 3.2 (projection and unit length).
     """
 
+    loss_terms = frozenset({"commitment"})
+
     def __init__(
         self,
         *,

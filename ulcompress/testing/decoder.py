@@ -1,16 +1,20 @@
 """The contract of a decoder, as checks."""
 
+from contextlib import suppress
+
 import torch
 from torch import Tensor
 
 from ulcompress.decoders.base import Decoder
-from ulcompress.records import Condition
+from ulcompress.diffusion.samplers import SAMPLERS
+from ulcompress.records import Condition, Sampling
 from ulcompress.testing.conditions import random_condition, track, without_text
 from ulcompress.testing.requirements import (
     copy_of,
     randomize_zeros,
     rebuilt,
     require,
+    require_declared,
     require_gradients,
     require_same,
     unchanged_state,
@@ -36,6 +40,8 @@ def check_decoder(decoder: Decoder) -> None:
     - a sample has the shape that is asked for, is finite, and follows from the seed and the condition alone;
     - it depends on every required field;
     - guidance changes nothing where there is no text;
+    - without noise (`noise_scale` 0) every seed gives the same sample; a start of 0.5, and every sampler that has a
+      name, gives finite numbers or is refused with ValueError;
     - evaluation changes no state;
     - `config()` builds an equal decoder.
 
@@ -53,6 +59,7 @@ def check_decoder(decoder: Decoder) -> None:
             _follows_from_the_seed(part)
             _depends_on_what_it_requires(part)
             _guides_by_text_alone(part)
+            _takes_options_of_use(part)
             _evaluation_changes_nothing(part)
             _is_built_again(part, rebuilt(part, Decoder))
 
@@ -89,6 +96,7 @@ def _loses_with_gradients(decoder: Decoder, text: bool) -> None:
     shapes = f"{tuple(denoised.estimate.shape)} of a target of {tuple(target.shape)}"
     require(denoised.estimate.shape == target.shape, decoder, f"returns an estimate of {shapes}")
     require(bool(denoised.losses), decoder, "has no loss term, so that nothing trains it")
+    require_declared(denoised.losses, decoder.loss_terms, decoder)
     for name, term in denoised.losses.items():
         require(term.shape == () and term.isfinite(), decoder, f"has a term {name} that is not one finite number")
     torch.stack(list(denoised.losses.values())).sum().backward()
@@ -97,7 +105,7 @@ def _loses_with_gradients(decoder: Decoder, text: bool) -> None:
 
 def _samples_the_shape(decoder: Decoder, rows: int, columns: int) -> None:
     condition, shape = _case(decoder, rows, columns)
-    sample = decoder.sample(condition, shape, seed=0)
+    sample = decoder.sample(condition, shape, Sampling(seed=0))
     expected = (1, decoder.channels, *shape)
     require(sample.shape == expected, decoder, f"samples {tuple(sample.shape)} where {expected} was asked for")
     require(sample.isfinite().all(), decoder, "samples numbers that are not finite")
@@ -105,17 +113,17 @@ def _samples_the_shape(decoder: Decoder, rows: int, columns: int) -> None:
 
 def _follows_from_the_seed(decoder: Decoder) -> None:
     condition, shape = _case(decoder)
-    once = decoder.sample(condition, shape, seed=7)
+    once = decoder.sample(condition, shape, Sampling(seed=7))
     torch.manual_seed(99)
-    again = decoder.sample(condition, shape, seed=7)
+    again = decoder.sample(condition, shape, Sampling(seed=7))
     require_same(once, again, decoder, "samples another image from the same seed; draw all noise from `seed`")
 
 
 def _depends_on_what_it_requires(decoder: Decoder) -> None:
     condition, shape = _case(decoder)
-    sample = decoder.sample(condition, shape, seed=7)
+    sample = decoder.sample(condition, shape, Sampling(seed=7))
     for name in decoder.requires:
-        other = decoder.sample(condition.with_(**{name: _flipped(condition[name])}), shape, seed=7)
+        other = decoder.sample(condition.with_(**{name: _flipped(condition[name])}), shape, Sampling(seed=7))
         require(not torch.equal(other, sample), decoder, f"samples the same whatever {name} is, though it requires it")
 
 
@@ -128,18 +136,28 @@ def _guides_by_text_alone(decoder: Decoder) -> None:
     condition, shape = _case(decoder)
     if "text" in decoder.requires:
         return
-    samples = [decoder.sample(without_text(condition), shape, seed=1, guidance=scale) for scale in (1.0, 5.0)]
+    samples = [decoder.sample(without_text(condition), shape, Sampling(seed=1, guidance=scale)) for scale in (1.0, 5.0)]
     require_same(*samples, part=decoder, sentence="is changed by guidance though there is no text to guide by")
+
+
+def _takes_options_of_use(decoder: Decoder) -> None:
+    condition, shape = _case(decoder)
+    samples = [decoder.sample(condition, shape, Sampling(seed=seed, noise_scale=0.0)) for seed in (1, 2)]
+    require_same(*samples, part=decoder, sentence="depends on the seed though the noise has a scale of 0")
+    for sampling in (Sampling(start=0.5), *(Sampling(sampler=name) for name in SAMPLERS)):
+        with suppress(ValueError):
+            sample = decoder.sample(condition, shape, sampling)
+            require(sample.isfinite().all(), decoder, f"samples numbers that are not finite, with {sampling}")
 
 
 def _evaluation_changes_nothing(decoder: Decoder) -> None:
     condition, shape = _case(decoder)
     with unchanged_state(decoder):
-        decoder.sample(condition, shape, seed=0)
+        decoder.sample(condition, shape, Sampling(seed=0))
 
 
 def _is_built_again(decoder: Decoder, again: Decoder) -> None:
     condition, shape = _case(decoder)
     sentence = "differs from a decoder that was built from its config() and has its weights"
-    samples = [each.sample(condition, shape, seed=0) for each in (decoder, again)]
+    samples = [each.sample(condition, shape, Sampling(seed=0)) for each in (decoder, again)]
     require_same(*samples, part=decoder, sentence=sentence)

@@ -14,6 +14,7 @@ from ulcompress.testing.requirements import (
     rebuilt,
     require,
     require_close,
+    require_declared,
     require_gradients,
     require_refusal,
     require_same,
@@ -146,6 +147,7 @@ def _parameters_get_gradients(quantizer: Quantizer) -> None:
     quantizer.zero_grad()
     quantized = quantizer.train()(features)
     _require_shape(quantizer, quantized, features)
+    require_declared(quantized.losses, quantizer.loss_terms, quantizer)
     for name, term in quantized.losses.items():
         require(term.shape == () and term.isfinite(), quantizer, f"has a term {name} that is not one finite number")
     total = quantized.features.square().sum() + quantized.bits.sum()

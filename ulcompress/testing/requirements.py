@@ -1,7 +1,7 @@
 """What the checks of all slots share: a copy to work on, and requirements that fail with one sentence."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -50,6 +50,12 @@ def require(holds: bool | Tensor, part: Part, sentence: str) -> None:
     """Raise AssertionError, the part's class before the sentence, unless a condition holds."""
     if not holds:
         raise AssertionError(f"{type(part).__name__} {sentence}")
+
+
+def require_declared(terms: Iterable[str], declared: frozenset[str], part: Part) -> None:
+    """Require a part to name its loss terms, so that a weight of a term that does not exist can be refused."""
+    missing = sorted({*terms} - declared)
+    require(not missing, part, f"returns the loss terms {', '.join(missing)}, which its `loss_terms` do not name")
 
 
 def require_close(one: Tensor, other: Tensor, part: Part, sentence: str, tolerance: float = 1e-5) -> None:

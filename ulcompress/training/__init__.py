@@ -1,9 +1,26 @@
 from ulcompress.training.autoencoder import AutoencoderModule
+from ulcompress.training.autoencoder_loss import AutoencoderLoss
 from ulcompress.training.codec import CodecModule
+from ulcompress.training.codec_loss import CodecLoss
 from ulcompress.training.coded_image import CodedImage
+from ulcompress.training.freezing import Freezing
+from ulcompress.training.interruption import InterruptionCheckpoint
 from ulcompress.training.optimizer import WarmupAdamW
 from ulcompress.training.parts import import_parts
+from ulcompress.training.preparation import Preparation
+from ulcompress.training.start import Start
 
-__all__ = ["AutoencoderModule", "CodecModule", "CodedImage", "WarmupAdamW"]
+__all__ = [
+    "AutoencoderLoss",
+    "AutoencoderModule",
+    "CodecLoss",
+    "CodecModule",
+    "CodedImage",
+    "Freezing",
+    "InterruptionCheckpoint",
+    "Preparation",
+    "Start",
+    "WarmupAdamW",
+]
 
 import_parts()

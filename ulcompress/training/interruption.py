@@ -2,14 +2,16 @@
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from ulcompress.training.last_checkpoint import save_last
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -28,7 +30,7 @@ def signals_have_a_status() -> Iterator[None]:
 
 
 class InterruptionCheckpoint(Callback):
-    """Ends a training on SIGTERM or Ctrl-C after the present step, with a checkpoint.
+    """Ends a training on SIGTERM, Ctrl-C or SLURM's warning after the present step, with a checkpoint.
 
     The checkpoint is `last.ckpt` where the first ModelCheckpoint puts its own, or in the trainer's root; training
     continues from it exactly, except that an interrupted validation is not repeated. The exit status is 128
@@ -36,11 +38,15 @@ class InterruptionCheckpoint(Callback):
 
     Lightning's own handler of SIGTERM is replaced in the meantime: it keeps nothing, and its message to the other
     processes may meet them in the middle of a step. Here all processes decide together, after each step.
+
+    SLURM warns before a job's time is over (`#SBATCH --signal=USR1@120`). Where Lightning would requeue the job in the
+    middle of the step, it does so here after it, and the job continues from what is written then.
     """
 
     def __init__(self) -> None:
         self._received: signal.Signals | None = None
         self._step = 0
+        self._requeue: tuple[signal.Signals, Callable[..., Any]] | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Install the handlers, after Lightning's; Lightning restores the earlier ones at the end."""
@@ -48,8 +54,14 @@ class InterruptionCheckpoint(Callback):
             raise SIGTERMException
         self._received = None
         self._step = trainer.global_step
-        for number in SIGNALS:
+        self._requeue = _requeue_handler(trainer)
+        for number in self._signals():
             signal.signal(number, self._receive)
+
+    def _signals(self) -> Iterator[signal.Signals]:
+        yield from SIGNALS
+        if self._requeue is not None:
+            yield self._requeue[0]
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """End when a signal came and no gradients wait for an optimiser step."""
@@ -70,15 +82,21 @@ class InterruptionCheckpoint(Callback):
     def _receive(self, number: int, _: Any) -> None:
         self._received = signal.Signals(number)
         # The next one ends the process, whatever it is at.
-        for each in SIGNALS:
+        for each in self._signals():
             signal.signal(each, signal.SIG_DFL)
 
     def _wanted(self, trainer: Trainer) -> bool:
         return trainer.strategy.reduce_boolean_decision(self._received is not None, all=False)
 
     def _end(self, trainer: Trainer) -> None:
-        path = _save(trainer)
+        path = save_last(trainer)
         received = self._received or signal.SIGTERM  # another process has received it
+        if self._requeue is not None:
+            warning, requeue = self._requeue
+            if trainer.strategy.reduce_boolean_decision(received == warning, all=False):
+                for each in self._signals():
+                    signal.signal(each, signal.SIG_IGN)  # SLURM ends a job that is requeued
+                requeue(received := warning, None)
         if trainer.is_global_zero:
             print(
                 f"ulcompress: ended by {received.name} after step {trainer.global_step}, which is kept in {path}; "
@@ -88,14 +106,9 @@ class InterruptionCheckpoint(Callback):
         raise SystemExit(128 + received)
 
 
-def _save(trainer: Trainer) -> Path:
-    """Write the checkpoint and return its path."""
-    keeper = next((c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)), None)
-    folder = Path(keeper.dirpath if keeper and keeper.dirpath else trainer.default_root_dir)
-    path = folder / f"{ModelCheckpoint.CHECKPOINT_NAME_LAST}{ModelCheckpoint.FILE_EXTENSION}"
-    if trainer.is_global_zero and path.is_symlink():  # to the last of the others, with `save_last: link`
-        path.unlink()
-    if keeper is not None:
-        keeper.last_model_path = str(path)  # so that the next `last.ckpt` takes its place
-    trainer.save_checkpoint(path)
-    return path
+def _requeue_handler(trainer: Trainer) -> tuple[signal.Signals, Callable[..., Any]] | None:
+    """Return SLURM's warning and what Lightning does on it: it writes a checkpoint and requeues the job."""
+    environment = trainer._accelerator_connector.cluster_environment
+    if not (isinstance(environment, SLURMEnvironment) and environment.auto_requeue and environment.requeue_signal):
+        return None
+    return environment.requeue_signal, trainer._signal_connector._slurm_sigusr_handler_fn

@@ -37,6 +37,7 @@ from ulcompress.evaluation.results.store import Record, Store, slug
 from ulcompress.evaluation.results.summary import summary_markdown
 from ulcompress.images import read_image
 from ulcompress.pretrained import load, save
+from ulcompress.records import Sampling
 
 METRICS = ("psnr", "ms-ssim")
 TABLES = ["results.json", "summary.csv", "differences.csv", "summary.md", "summary.tex", "index.html"]
@@ -480,10 +481,15 @@ def test_results_are_written(plan):
 def test_settings():
     setting = Setting.parse("steps=4,without=syntax+text")
     assert setting == Setting(steps=4, without=("syntax", "text")) and Setting.parse(str(setting)) == setting
+    assert Setting.parse("noise_scale=0.75,sampler=heun,start=0.5").sampling == Sampling(
+        noise_scale=0.75, sampler="heun", start=0.5
+    )
     assert Setting(steps=2, guidance=3.0) | Setting(steps=4) == Setting(steps=4, guidance=3.0)
     for text in ("step=4", "steps", "steps=four", "", "guidance=nan", "guidance=inf", "online=0", "steps=-1"):
         with pytest.raises(ValueError, match="got the setting"):
             Setting.parse(text)
+    with pytest.raises(ValueError, match=r"got the setting start=2\.0: start must be more than 0 and at most 1"):
+        Setting.parse("start=2")
 
 
 def test_settings_of_one_codec_and_of_a_curve(plan, codec):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -23,6 +22,7 @@ from ulcompress.functional.lines import printable
 from ulcompress.images import from_pil, to_pil
 from ulcompress.optimization import OnlineOptimizer
 from ulcompress.pretrained import load, locate, metadata
+from ulcompress.records import Sampling
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,12 @@ class Setting:
     """Steps of the sampler."""
     guidance: float | None = None
     """Scale of the guidance on text."""
+    noise_scale: float | None = None
+    """Standard deviation of the initial noise."""
+    start: float | None = None
+    """Share of the process at which sampling starts."""
+    sampler: str | None = None
+    """Name of the solver."""
     rate: int | None = None
     """The rate of a codec with several, 1 the lowest."""
     online: int | None = None
@@ -64,10 +70,10 @@ class Setting:
 
     def __post_init__(self):
         """Raise ValueError for numbers that no codec takes."""
-        if self.steps is not None and self.steps < 0:
-            raise ValueError(f"got the setting steps={self.steps}; give 0 or more")
-        if self.guidance is not None and not math.isfinite(self.guidance):
-            raise ValueError(f"got the setting guidance={self.guidance}; give a finite number")
+        try:
+            _ = self.sampling
+        except ValueError as error:
+            raise ValueError(f"got the setting {self}: {error}") from error
         if self.rate is not None and self.rate < 1:
             raise ValueError(f"got the setting rate={self.rate}; give 1 or more")
         if self.online is not None and self.online < 1:
@@ -80,6 +86,9 @@ class Setting:
         readers = {
             "steps": int,
             "guidance": float,
+            "noise_scale": float,
+            "start": float,
+            "sampler": str,
             "rate": int,
             "online": int,
             "without": lambda names: tuple(names.split("+")),
@@ -95,6 +104,11 @@ class Setting:
             except ValueError:
                 raise ValueError(f"got the setting {item!r}; {key} is a number") from None
         return cls(**values)
+
+    @property
+    def sampling(self) -> Sampling:
+        """What of it the decoder is told."""
+        return Sampling.of(self)
 
     @property
     def chosen(self) -> dict[str, Any]:
@@ -204,7 +218,7 @@ class CodecContestant(Contestant):
                 data, encode_seconds = timed(partial(self._encode, codec, image, caption))
                 file.write_bytes(data)
                 data = file.read_bytes()
-            options = {"steps": self.setting.steps, "guidance": self.setting.guidance, "max_pixels": self.max_pixels}
+            options = {"sampling": self.setting.sampling, "max_pixels": self.max_pixels}
             restored, decode_seconds = timed(lambda: codec.decompress(data, **options))
             return data, encode_seconds, restored, decode_seconds
 
@@ -215,8 +229,8 @@ class CodecContestant(Contestant):
         options = {"rate": self.setting.rate, "without": self.setting.without, "max_pixels": self.max_pixels}
         code = codec.encode(image, caption, **options)
         if self.optimizer is not None and self.setting.online:
-            decoding = {"decode_steps": self.setting.steps, "guidance": self.setting.guidance}
-            code = self.optimizer.refine(codec, image, code, steps=self.setting.online, **decoding)
+            search = {"steps": self.setting.online, "sampling": self.setting.sampling}
+            code = self.optimizer.refine(codec, image, code, **search)
         return codec.write(code)
 
 

@@ -1,0 +1,16 @@
+"""The norm of the gradient while a model is trained."""
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.nn.utils import get_total_norm
+from torch.optim import Optimizer
+
+
+class GradientNorm(Callback):
+    """Logs `train/gradient-norm`, the Euclidean norm of an optimiser step's whole gradient, before it is clipped."""
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Log the norm in the steps that are logged; in the others it would cost time for nothing."""
+        if not trainer._logger_connector.should_update_logs:
+            return
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        pl_module.log("train/gradient-norm", get_total_norm(gradients))

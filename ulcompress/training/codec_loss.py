@@ -1,0 +1,102 @@
+"""The loss with which a codec is trained."""
+
+from collections.abc import Iterator
+from typing import ClassVar, final
+
+from torch import Tensor
+
+from ulcompress.codec import Codec
+from ulcompress.losses import AdversarialLoss, PerceptualDistance
+from ulcompress.part import loadable
+from ulcompress.records import CodecOutput
+from ulcompress.training.loss import StageLoss
+
+
+@loadable(plain=["weights", "delays"])
+@final
+class CodecLoss(StageLoss):
+    """Weighs the terms of a codec's parts, the rates of its streams, and terms on the decoded estimate."""
+
+    DEFAULTS: ClassVar = {
+        "diffusion": 1.0,
+        "commitment": 0.0,
+        "squared_error": 0.0,
+        "perceptual": 1.0,
+        "adversarial": 0.1,
+    }
+
+    def __init__(
+        self,
+        *,
+        perceptual: PerceptualDistance | None = None,
+        images: int | None = None,
+        adversarial: AdversarialLoss | None = None,
+        weights: dict[str, float] | None = None,
+        delays: dict[str, int] | None = None,
+    ):
+        """Take the parts.
+
+        Args:
+            perceptual: A distance between the image and the decoded estimate of the latent, with its gradient through
+                the autoencoder's decoder; added as the term `perceptual`.
+            images: Take the terms on images for this many of a batch, which saves time; None for all.
+            adversarial: A discriminator that is trained beside the codec, on the same images as `perceptual`; adds the
+                terms `adversarial` and `discriminator` in training.
+            weights: Of the terms and of `rate/<stream>` (bpp); a rate without a weight is only logged, and so is
+                `squared_error`, of the decoded estimate, where another term on images is taken. One of a stream that
+                the codec does not have counts for nothing, so that an ablation can leave it out.
+            delays: Optimiser steps before which a term has no weight. A rate that counts from the first step on empties
+                its stream before the decoder has learnt to use it.
+
+        Raises:
+            ValueError: `images` is less than 1.
+        """
+        super().__init__(perceptual=perceptual, images=images, adversarial=adversarial, weights=weights, delays=delays)
+
+    def forward(self, codec: Codec, images: Tensor, output: CodecOutput) -> dict[str, Tensor]:
+        """Return all terms of a batch of images, (B, 3, H, W) in [0, 1], by name."""
+        pixels = images[0, 0].numel()
+        rates = {f"rate/{name}": bits.mean().to(images.device) / pixels for name, bits in output.bits.items()}
+        return {**output.losses, **rates, **self._decoded_terms(codec, images, output.estimate)}
+
+    def _decoded_terms(self, codec: Codec, images: Tensor, estimate: Tensor) -> dict[str, Tensor]:
+        if not self._decodes:
+            return {}
+        restored, images = codec.autoencoder.decode(estimate[: self.images]), images[: self.images]
+        return {"squared_error": (restored - images).square().mean(), **self.image_terms(restored, images)}
+
+    @property
+    def _decodes(self) -> bool:
+        return self.perceptual is not None or self.adversarial is not None or bool(self.weights["squared_error"])
+
+    def weight(self, name: str, step: int) -> float:
+        """Return the weight of a term at an optimiser step; a rate without one has the weight 0."""
+        return 0.0 if _is_rate(name) and name not in self.weights else super().weight(name, step)
+
+    def is_optional(self, name: str) -> bool:
+        """Return whether a weight may be given to a term that there is not: a stream's rate, or one with a default."""
+        return _is_rate(name) or super().is_optional(name)
+
+    def check(self, codec: Codec) -> None:
+        """Raise ValueError where a weight is of no term, or a trained entropy model could learn nothing."""
+        rates = [f"rate/{name}" for name in ("spatial", *codec.conditioners)]
+        self.check_names({*codec.loss_terms, *rates, *(["squared_error"] if self._decodes else [])})
+        for slot, rate in _learning_from_rates(codec):
+            if not self.weights.get(rate):
+                raise ValueError(
+                    f"the entropy model of `{slot}` learns from the rate alone, which has no weight; set `{rate}` in "
+                    "`loss.weights`, to 2 for instance, or list what is not to learn under `freezing.frozen`"
+                )
+
+
+def _is_rate(name: str) -> bool:
+    return name.startswith("rate/")
+
+
+def _learning_from_rates(codec: Codec) -> Iterator[tuple[str, str]]:
+    """Yield the slots with parameters that only a rate trains, and the name of that rate."""
+    parts = [("quantizer", "rate/spatial", codec.quantizer)]
+    parts += [(f"conditioning.{name}", f"rate/{name}", part) for name, part in codec.conditioners.items()]
+    for slot, rate, part in parts:
+        if any(parameter.requires_grad for parameter in part.learns_from_rate()):
+            yield slot, rate

@@ -1,0 +1,1 @@
+"""Studies: a base and its variants, trained with the same seeds, measured and compared."""
