@@ -131,7 +131,12 @@ def test_another_process_maps_the_same_file(folder):
     assert len(pickle.dumps(source)) < 2000
     other = pickle.loads(pickle.dumps(source))
     assert isinstance(other.index.samples, np.memmap) and other[33] == source[33]
-    assert len(make_index([str(folder)], check=False)) == COUNT
+
+
+def test_a_process_whose_neighbour_has_just_looked_takes_what_it_kept(folder):
+    open_source(str(folder))
+    (folder / "new.png").touch()
+    assert [len(make_index([str(folder)], check=check)) for check in (False, True)] == [COUNT, COUNT + 1]
 
 
 def test_a_damaged_index_is_made_again(folder, cache):

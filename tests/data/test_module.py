@@ -56,7 +56,7 @@ def test_one_line_says_what_a_training_has_and_what_was_left_out(folder, tmp_pat
     (line,) = caplog.messages
     assert line == (
         f"6 of 6 training images have captions. They are from folder {folder} and 1 named file. "
-        "Left out: 1 hidden files, 1 links and folders."
+        "Left out: hidden files: 1, links and folders: 1."
     )
 
 

@@ -5,7 +5,7 @@ import itertools
 import json
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -19,6 +19,8 @@ from ulcompress.functional.lines import one_line
 from ulcompress.images import ImageError, open_image
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from ulcompress.captioning.captioner import Captioner
 
 TEXT_SUFFIXES = (".txt", ".TXT")
@@ -131,12 +133,19 @@ class Captioned:
 
 
 def caption_images(
-    captioner: "Captioner", images: Sequence[Path], store: CaptionStore, *, batch_size: int = 8, force: bool = False
+    captioner: "Captioner",
+    images: Sequence[Path],
+    store: CaptionStore,
+    *,
+    batch_size: int = 8,
+    force: bool = False,
+    read: "Callable[[Path], Image.Image]" = open_image,
 ) -> Captioned:
     """Caption the images that have none, or all with `force`, in batches under a progress bar.
 
-    Each batch is stored before the next one starts, so an interrupted run continues where it stopped. Raises ValueError
-    for two images whose captions would be stored under one name.
+    Each batch is stored before the next one starts, so an interrupted run continues where it stopped. `read` opens an
+    image by its path, which need not be one of a file. Raises ValueError for two images whose captions would be stored
+    under one name.
     """
     if batch_size < 1:
         raise ValueError(f"the batch size is {batch_size}; give at least 1")
@@ -151,7 +160,7 @@ def caption_images(
             opened = {}
             for path in paths:
                 try:
-                    opened[path] = open_image(path)
+                    opened[path] = read(path)
                 except ImageError as error:
                     message = one_line(error)
                     unreadable.append(message)

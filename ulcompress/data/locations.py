@@ -51,6 +51,11 @@ def is_shard(location: str) -> bool:
     return suffix(location) in SHARDS
 
 
+def names_shards(pattern: str) -> bool:
+    """Say whether a pattern is of shards, or of what is not on this machine; nothing is looked up."""
+    return is_shard(pattern) or not is_local(pattern)
+
+
 def _found(location: str, pattern: str) -> list[str]:
     """Return what one location without braces names; `pattern` is what the user wrote."""
     if not is_local(location):

@@ -172,7 +172,7 @@ class ImageDataModule(LightningDataModule):
         survey = source.survey()
         parts = [f"{survey.captioned} of {len(source)} training images have captions. They are from {source.origin()}."]
         if source.left_out:
-            parts.append(f"Left out: {', '.join(f'{count} {kind}' for kind, count in source.left_out.items())}.")
+            parts.append(f"Left out: {', '.join(f'{kind}: {count}' for kind, count in source.left_out.items())}.")
         rank_zero_info(" ".join(parts))
         if survey.guessed:
             more = f"; so for {len(survey.guessed) - 1} more" if len(survey.guessed) > 1 else ""

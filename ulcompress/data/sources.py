@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from ulcompress.captioning.captions import GUESSED, captions_in_field, captions_of, is_unicode, read_caption_file
 from ulcompress.data.copies import local_copy
@@ -16,6 +18,8 @@ from ulcompress.data.index import CaptionKind, Index, span_beside
 from ulcompress.data.indexing import index_folder, keep, load_index, make_index
 from ulcompress.data.span import Span
 from ulcompress.data.storage import is_local, properties, read_spans
+from ulcompress.functional.lines import one_line
+from ulcompress.images import ImageError, open_image
 
 SURVEYED = 100_000
 """The most images whose captions are read before a training."""
@@ -75,6 +79,13 @@ class ImageSource:
             or Sample(self.name(index), image, self._captions(index, text))  # type: ignore
             for index, image, text in zip(indices, images, texts, strict=True)
         ]
+
+    def image(self, index: int) -> Image.Image:
+        """Decode one image as 8-bit RGB; raises ImageError."""
+        try:
+            return open_image(io.BytesIO(self[index].data), name=self.name(index))
+        except OSError as error:
+            raise ImageError(one_line(error)) from error
 
     def name(self, index: int) -> str:
         """Return the name of one image without reading it."""

@@ -157,23 +157,25 @@ def _remote(spans: Sequence[Span]) -> list[bytes | OSError]:
 
 
 def _once(spans: Sequence[Span]) -> list[bytes | OSError]:
-    # All of one call are of one storage, as sources of several are read one after another.
-    by_storage: dict[str, list[int]] = {}
-    for place, span in enumerate(spans):
-        by_storage.setdefault(os.fspath(span.path).partition("://")[0], []).append(place)
+    """Read ranges, those of one kind of storage by one call."""
     found: list[bytes | OSError] = [b""] * len(spans)
-    for places in by_storage.values():
-        files = filesystem(os.fspath(spans[places[0]].path))[0]
-        paths = [files._strip_protocol(os.fspath(spans[place].path)) for place in places]
-        starts = [spans[place].offset for place in places]
-        ends = [spans[place].offset + spans[place].size for place in places]
-        try:
-            contents = files.cat_ranges(paths, starts, ends, on_error="return")
-        except Exception as error:  # each storage has its own
-            contents = [error] * len(places)
-        for place, content in zip(places, contents, strict=True):
+    by_scheme: dict[str, list[int]] = {}
+    for place, span in enumerate(spans):
+        by_scheme.setdefault(os.fspath(span.path).partition("://")[0], []).append(place)
+    for places in by_scheme.values():
+        some = [spans[place] for place in places]
+        for place, content in zip(places, _ranges(some), strict=True):
             found[place] = _checked(spans[place], content)
     return found
+
+
+def _ranges(spans: Sequence[Span]) -> list[bytes | Exception]:
+    opened = [filesystem(os.fspath(span.path)) for span in spans]
+    starts, ends = [span.offset for span in spans], [span.offset + span.size for span in spans]
+    try:
+        return opened[0][0].cat_ranges([path for _, path in opened], starts, ends, on_error="return")
+    except Exception as error:  # each storage has its own
+        return [error] * len(spans)
 
 
 def _checked(span: Span, content: bytes | Exception) -> bytes | OSError:
