@@ -101,9 +101,11 @@ def test_quality_and_base_can_be_chosen(capsys, monkeypatch):
             run(["fit", "-c", str(LARGE), *options, "--data.train", "x", "--print_config"])
         return capsys.readouterr().out
 
-    monkeypatch.setenv("MSILLM_QUALITY", "5")
-    monkeypatch.setenv("MSILLM_REPOSITORY", "copy")
-    assert printed().count("quality: 5") == printed().count("repository: copy") == 3
+    for quality in ("5", "vlo2"):
+        monkeypatch.setenv("MSILLM_QUALITY", quality)
+        assert printed().count(f"quality: {quality}") == 3
+    monkeypatch.setenv("MSILLM_WEIGHTS", "copy.ckpt")
+    assert printed().count("weights: copy.ckpt") == 3
     for base in BASES:
         config = printed("-c", str(base))
         assert config.count("name: mbt2018-mean") == 3 and "MSILLM" not in config

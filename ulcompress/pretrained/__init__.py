@@ -3,7 +3,7 @@
 from ulcompress.pretrained.checkpoint import FINGERPRINT, read_checkpoint
 from ulcompress.pretrained.directory import FILES, metadata
 from ulcompress.pretrained.loading import build, load, load_weights
-from ulcompress.pretrained.location import BUNDLED, bundled_codecs, locate
+from ulcompress.pretrained.location import BUNDLED, bundled_codecs, find, imported_codecs, locate, remember
 from ulcompress.pretrained.saving import export, save
 
 __all__ = [
@@ -13,10 +13,13 @@ __all__ = [
     "build",
     "bundled_codecs",
     "export",
+    "find",
+    "imported_codecs",
     "load",
     "load_weights",
     "locate",
     "metadata",
     "read_checkpoint",
+    "remember",
     "save",
 ]
