@@ -131,7 +131,6 @@ def test_a_part_has_one_form(value, saved):
 @pytest.mark.parametrize(
     ("part", "argument", "value"),
     [
-        ("ulcompress.learned.illm.MSILLM", "repository", "stranger"),
         ("ulcompress.learned.illm.MSILLM", "quality", 1),
         ("ulcompress.learned.illm.MSILLM", "weights", "/etc/passwd"),
         ("ulcompress.learned.compressai.CompressAIModel", "quality", 1),
