@@ -1,19 +1,21 @@
 """The first-order sampler."""
 
 import itertools
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from ulcompress.diffusion.discrete_schedule import DiscreteSchedule
-from ulcompress.diffusion.sampler import Denoise, Sampler
+from ulcompress.diffusion.sampler import Denoise
 from ulcompress.diffusion.schedule import Schedule
+from ulcompress.diffusion.solver import Solver
 from ulcompress.part import loadable
 
 SPACINGS = ("trailing", "leading")
 
 
 @loadable(plain=["spacing"])
-class DDIM(Sampler):
+class DDIM(Solver):
     """Deterministic DDIM (eta 0), first order, one call of the network a step.
 
     On a straight path this is Euler's method. Source: Song et al., Denoising Diffusion Implicit Models, ICLR 2021,
@@ -49,13 +51,16 @@ class DDIM(Sampler):
 
     def sample(self, schedule: Schedule, denoise: Denoise, noisy: Tensor, steps: int, *, start: float = 1.0) -> Tensor:
         """Return the sample of x_t, (B, C, h, w), with a step for each of the sampling levels."""
-        self.check(schedule, start)
         if isinstance(schedule, DiscreteSchedule) and self.spacing == "leading":
+            self.check(schedule, start)
             return _lead(schedule, denoise, noisy, steps)
-        levels = [schedule.at(level, noisy) for level in schedule.sampling_levels(steps, start)]
-        for level, following in itertools.pairwise(levels):
+        return super().sample(schedule, denoise, noisy, steps, start=start)
+
+    def move(self, schedule: Schedule, denoise: Denoise, noisy: Tensor, levels: Sequence[float]) -> Tensor:
+        """Return x_t at the last of the noise levels, (B, C, h, w)."""
+        for level, following in itertools.pairwise(schedule.at(level, noisy) for level in levels):
             noisy = schedule.step(noisy, denoise(noisy, level), level, following)
-        return denoise(noisy, levels[-1])
+        return noisy
 
 
 def _lead(schedule: DiscreteSchedule, denoise: Denoise, noisy: Tensor, steps: int) -> Tensor:

@@ -20,7 +20,7 @@ from ulcompress.functional.cores import threads
 from ulcompress.pretrained import export, read_checkpoint
 from ulcompress.training.base import TrainingModule
 from ulcompress.training.card import card
-from ulcompress.training.codec import CodecModule
+from ulcompress.training.codec_stage import CodecStage
 from ulcompress.training.continuation import check_continues, find_checkpoint, is_own
 from ulcompress.training.experiment import resolved, run_of
 from ulcompress.training.interruption import signals_have_a_status
@@ -152,7 +152,7 @@ class CodecCLI(LightningCLI):
 
     def _export(self) -> None:
         last = next((keeper.last_model_path for keeper in keepers(self.trainer)), None)
-        if last and isinstance(self.model, CodecModule):
+        if last and isinstance(self.model, CodecStage):
             packages = {path.partition(".")[0] for key, path in flat(self.resolved) if key.endswith("class_path")}
             values = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
             measured = {name: value for name, value in values.items() if not name.startswith("train/")}
