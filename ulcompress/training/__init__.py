@@ -1,3 +1,4 @@
+from ulcompress.training.acceleration import Acceleration
 from ulcompress.training.autoencoder import AutoencoderModule
 from ulcompress.training.autoencoder_loss import AutoencoderLoss
 from ulcompress.training.codec import CodecModule
@@ -5,12 +6,13 @@ from ulcompress.training.codec_loss import CodecLoss
 from ulcompress.training.coded_image import CodedImage
 from ulcompress.training.freezing import Freezing
 from ulcompress.training.interruption import InterruptionCheckpoint
-from ulcompress.training.optimizer import WarmupAdamW
+from ulcompress.training.optimizer import ScheduledOptimizer, WarmupAdamW
 from ulcompress.training.parts import import_parts
 from ulcompress.training.preparation import Preparation
 from ulcompress.training.start import Start
 
 __all__ = [
+    "Acceleration",
     "AutoencoderLoss",
     "AutoencoderModule",
     "CodecLoss",
@@ -19,6 +21,7 @@ __all__ = [
     "Freezing",
     "InterruptionCheckpoint",
     "Preparation",
+    "ScheduledOptimizer",
     "Start",
     "WarmupAdamW",
 ]

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from ulcompress.codec import Codec
 from ulcompress.functional.usage import perplexity, usage
 from ulcompress.part import loadable
+from ulcompress.training.acceleration import Acceleration
 from ulcompress.training.base import TrainingModule, mean_psnr
 from ulcompress.training.codec_loss import CodecLoss
 from ulcompress.training.coded_image import CodedImage
 from ulcompress.training.freezing import Freezing
-from ulcompress.training.optimizer import WarmupAdamW
+from ulcompress.training.optimizer import ScheduledOptimizer
 from ulcompress.training.preparation import Preparation
 from ulcompress.training.start import Start
 
@@ -36,7 +37,8 @@ class CodecModule(TrainingModule):
         freezing: Freezing | None = None,
         loss: CodecLoss | None = None,
         preparation: Preparation | None = None,
-        optimizer: WarmupAdamW | None = None,
+        optimizer: ScheduledOptimizer | None = None,
+        acceleration: Acceleration | None = None,
         seed: int = 0,
     ):
         """Take the parts; each has its defaults if None.
@@ -48,12 +50,13 @@ class CodecModule(TrainingModule):
             loss: The terms and their weights.
             preparation: What is learnt from data before the first optimiser step of a new training; nothing by default.
             optimizer: Of the trained parameters.
+            acceleration: How the networks are computed.
             seed: Of the noise in training and validation.
 
         Raises:
             ValueError: A part or a loss term that is named does not exist, or an entropy model could learn nothing.
         """
-        super().__init__(optimizer=optimizer, seed=seed)
+        super().__init__(optimizer=optimizer, acceleration=acceleration, seed=seed)
         self.codec = codec
         self.start = start if start is not None else Start()
         self.freezing = freezing if freezing is not None else Freezing()
@@ -74,6 +77,10 @@ class CodecModule(TrainingModule):
     def check(self) -> None:
         """Raise ValueError where weights of earlier stages are missing."""
         self.start.check()
+
+    def trained_parameters(self) -> dict[str, nn.Parameter]:
+        """Return the parameters that the optimiser changes; names of the codec's begin with its slots."""
+        return {name.removeprefix("codec."): p for name, p in super().trained_parameters().items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remember that a training is continued."""
