@@ -34,7 +34,7 @@ def step(codec, squeezenet, acceleration):
     """Return the loss of a batch, and the gradients."""
     loss = CodecLoss(perceptual=FeatureDistance(weights=squeezenet), weights={"rate/spatial": 2.0, "rate/syntax": 2.0})
     module = CodecModule(codec=copy.deepcopy(codec), loss=loss, acceleration=acceleration)
-    module.configure_model()
+    module.setup("fit")
     torch.manual_seed(1)
     captions = ["a red cup"] * len(IMAGES) if codec.takes_captions else [None] * len(IMAGES)
     output = module.codec(IMAGES, captions)
@@ -76,14 +76,14 @@ def test_the_denoiser_is_compiled(tiny_codec, squeezenet, monkeypatch):
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: compiled.append((self, options)))
     module = CodecModule(codec=tiny_codec, acceleration=CHOICES["compile"])
-    module.configure_model()
+    module.setup("fit")
     assert compiled == [(tiny_codec.decoder.denoiser, {"backend": "aot_eager"})]
 
 
 def test_weights_keep_their_names_and_are_recorded_the_same_way(tiny_codec):
     module = CodecModule(codec=tiny_codec, acceleration=CHOICES["all"])
     names = list(module.state_dict())
-    module.configure_model()
+    module.setup("fit")
     assert list(module.state_dict()) == names
     assert module.hparams["acceleration"] == {"channels_last": True, "checkpointing": True, "compile": "aot_eager"}
 
@@ -93,7 +93,7 @@ def test_what_cannot_be_accelerated_is_one_clear_line(tiny_codec):
         Acceleration(compile="inducter")
     module = AutoencoderModule(autoencoder=tiny_codec.autoencoder, acceleration=Acceleration(checkpointing=True))
     with pytest.raises(ValueError, match="of a denoiser, and there is none"):
-        module.configure_model()
+        module.setup("fit")
 
     class Other(Denoiser):
         def forward(self, noisy, times, condition, context):

@@ -64,8 +64,9 @@ class MapDistance(PerceptualDistance):
         """Compare two batches of RGB in [0, 1], (B, 3, H, W); returns (B,), 0 for equal images."""
         top, left = self._shift()
         # One after the other: in training the reference needs no gradient, and then costs no backward pass.
-        pairs = zip(*(self._shifted_maps(images, top, left) for images in (image, reference)), strict=True)
-        return torch.stack([distance_of_maps(*pair, self.texture) for pair in pairs]).mean(0)
+        maps, others = (self._shifted_maps(images, top, left) for images in (image, reference))
+        pairs = zip(maps, others, strict=True)
+        return torch.stack([distance_of_maps(one, other, self.texture) for one, other in pairs]).mean(0)
 
 
 def distance_of_maps(first: Tensor, second: Tensor, texture: float = 0.0) -> Tensor:

@@ -62,8 +62,8 @@ class TrainingModule(Configurable, LightningModule):
     def check(self) -> None:
         """Raise ValueError for what a new training would find out only after it has begun, such as missing weights."""
 
-    def configure_model(self) -> None:
-        """Accelerate the networks; Lightning calls this before it loads weights."""
+    def setup(self, stage: str) -> None:
+        """Accelerate the networks; Lightning calls this before it loads weights and wraps the module for processes."""
         self.acceleration.accelerate(self)
 
     def trained_parameters(self) -> dict[str, nn.Parameter]:
