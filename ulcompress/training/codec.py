@@ -52,8 +52,9 @@ class CodecModule(CodecStage):
         super().__init__(
             codec=codec, start=start, freezing=freezing, preparation=preparation, optimizer=optimizer, seed=seed
         )
-        self.loss: CodecLoss = loss if loss is not None else CodecLoss()
+        self.loss = loss if loss is not None else CodecLoss()
         self.loss.check(codec)
+        self.train()
 
     def terms(self, batch: Any) -> dict[str, Tensor]:
         """Return the terms of the codec's parts, the rates and those on the decoded estimate, by name."""

@@ -30,7 +30,7 @@ class CodecStage(TrainingModule, ABC):
         optimizer: WarmupAdamW | None = None,
         seed: int = 0,
     ):
-        """Take the parts; the stages say what they are."""
+        """Take the parts; the stages say what they are, and call `train` when they are complete."""
         super().__init__(optimizer=optimizer, seed=seed)
         self.codec = codec
         self.start = start if start is not None else Start()
@@ -39,7 +39,6 @@ class CodecStage(TrainingModule, ABC):
         self.coded_images: list[CodedImage] = []
         self._continued = False
         self.freezing.freeze(codec)
-        self.freezing.set_modes(codec)
 
     @abstractmethod
     def terms(self, batch: Any) -> dict[str, Tensor]:

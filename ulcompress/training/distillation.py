@@ -56,11 +56,12 @@ class DistillationModule(CodecStage):
         frozen = [name for name, _ in codec.named_children()]
         freezing = Freezing(frozen=frozen, trained=["decoder.denoiser"])
         super().__init__(codec=codec, start=start, freezing=freezing, optimizer=optimizer, seed=seed)
-        self.teacher = deepcopy(student).requires_grad_(False).eval()
+        self.teacher = deepcopy(student).requires_grad_(False)
         self.trajectory = trajectory if trajectory is not None else Trajectory()
         self.trajectory.levels(student)
         self.loss = loss if loss is not None else DistillationLoss()
         self.fingerprint: str | None = None
+        self.train()
 
     def train(self, mode: bool = True) -> nn.Module:
         """Keep the teacher in evaluation mode too."""

@@ -18,7 +18,7 @@ class DistillationLoss(StageLoss):
     """Weighs the difference of student and teacher, and terms on what both restore.
 
     Source of the adversarial term, whose discriminator tells the student's images from the teacher's: Lin et al.,
-    SDXL-Lightning: Progressive Adversarial Diffusion Distillation, arXiv 2402.13929, section 3.2.
+    SDXL-Lightning: Progressive Adversarial Diffusion Distillation, arXiv 2402.13929.
     """
 
     DEFAULTS: ClassVar = {"trajectory": 1.0, "perceptual": 0.1, "adversarial": 0.01}

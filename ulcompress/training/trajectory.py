@@ -35,9 +35,9 @@ class Trajectory(Part):
                         └─► teacher ─► teacher ─► ... teacher ─► the same, without gradients
 
     The levels are those at which the student samples; one of them is drawn for a batch. Sources: Salimans and Ho,
-    Progressive Distillation, ICLR 2022, section 3, with all halvings at once; Heek et al., Multistep Consistency
-    Models, arXiv 2403.06807, section 3, where all samples begin at the start of their segment; Meng et al., On
-    Distillation of Guided Diffusion Models, CVPR 2023, section 3.1 (a teacher with guidance, here of one scale).
+    Progressive Distillation, ICLR 2022, section 3 (here all halvings at once); Heek et al., Multistep Consistency
+    Models, arXiv 2403.06807 (here each sample is at the start of its segment); Meng et al., On Distillation of Guided
+    Diffusion Models, CVPR 2023, section 3.1 (here one guidance scale).
     """
 
     def __init__(self, *, steps: int = 4, sampler: Solver | None = None, guidance: float = 1.0):
