@@ -96,21 +96,34 @@ def test_only_shards_that_changed_are_read_again(tmp_path, write_shard, monkeypa
 
 
 def test_what_was_indexed_before_an_interruption_is_kept(tmp_path, write_shard, monkeypatch):
-    for number in range(3):
+    for number in range(4):
         write_shard(tmp_path / f"{number}.tar", 0, 60)
     read, shard_table = [], indexing.shard_table
 
     def until_interrupted(place, *rest):
-        read.append(place)
-        if place.endswith("2.tar") and len(read) <= 3:
+        read.append(os.path.basename(place))
+        if read.count("2.tar") == 1 and place.endswith("2.tar"):
             raise KeyboardInterrupt
         return shard_table(place, *rest)
 
+    monkeypatch.setattr(indexing, "AT_ONCE", 1)
     monkeypatch.setattr(indexing, "shard_table", until_interrupted)
+    pattern = str(tmp_path / "*.tar")
     with pytest.raises(KeyboardInterrupt):
-        make_index([str(tmp_path / "*.tar")])
-    assert len(make_index([str(tmp_path / "*.tar")])) == 180
-    assert sorted(map(os.path.basename, read)) == ["0.tar", "1.tar", "2.tar", "2.tar"]
+        make_index([pattern])
+    assert len(make_index([pattern])) == 240 and read.count("0.tar") == read.count("1.tar") == 1
+    read.clear()
+    for name in ("1.tar", "2.tar"):
+        write_shard(tmp_path / name, 0, 70)
+    with pytest.raises(KeyboardInterrupt):
+        make_index([pattern])
+    assert len(make_index([pattern])) == 260 and read == ["1.tar", "2.tar", "2.tar"], "what came later is kept too"
+
+
+def test_what_has_become_small_is_not_kept(folder, cache):
+    open_source(str(folder))
+    (folder / "00.png").unlink()
+    assert len(open_source(str(folder))) == COUNT - 1 and not list(cache.glob("indices/*"))
 
 
 def test_captions_of_a_file_are_found_once(folder, tmp_path, monkeypatch):

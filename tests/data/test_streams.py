@@ -4,6 +4,7 @@ import io
 import json
 import os
 
+import fsspec
 import pytest
 from PIL import Image
 
@@ -98,6 +99,20 @@ def test_what_is_indexed_is_not_read_again(shards, write_shard):
     write_shard(shards.folder / "train-001.tar", 40, 5)
     os.utime(shards.folder / "train-001.tar", (1, 1))  # servers tell seconds
     assert len(open_source(pattern)) == 13 and set(shards.requests) == {"train-001.tar"}
+
+
+@pytest.mark.parametrize("place", ["memory://bucket", "memory://bucket/*.tar", "memory://bucket/{a,sub/b}.tar"])
+def test_shards_of_any_storage_of_fsspec(tmp_path, write_shard, place):
+    storage = fsspec.filesystem("memory")
+    for number, name in enumerate(("a.tar", "sub/b.tar")):
+        write_shard(tmp_path / "x.tar", 4 * number, 4)
+        storage.pipe_file(f"/bucket/{name}", (tmp_path / "x.tar").read_bytes())
+    storage.pipe_file("/bucket/README.md", b"no shard")
+    source = open_source(place)
+    assert names(source) == [f"{i}.png" for i in range(4 if "*" in place else 8)] and source[3].captions[0] == "a 3"
+    with pytest.raises(ValueError, match=r"got 'memory://none', where no shards were found; looked for \.tar, "):
+        open_source("memory://none")
+    storage.rm("/bucket", recursive=True)
 
 
 def test_lists_name_shards(shards, tmp_path):

@@ -4,9 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
-from ulcompress.autoencoders import TinyAutoencoder
+from ulcompress import Codec
+from ulcompress.autoencoders import PixelSpace, TinyAutoencoder
 from ulcompress.commands.main import run
+from ulcompress.conditioning import SynthesisTransform
+from ulcompress.decoders import BaseReconstruction
+from ulcompress.encoders import AnalysisTransform
+from ulcompress.learned.cod_lite import CodLite
+from ulcompress.pretrained import load, save
+from ulcompress.quantizers import ResidualQuantizer
 from ulcompress.training.run import Run
 
 ROOT = Path(__file__).parents[2] / "experiments"
@@ -19,6 +27,7 @@ SHARED = [ROOT / "small.yaml", ROOT / "large.yaml"]
 OTHERS = {*RATES, *ABLATIONS, *BASES, *SHARED, *SWEEPS, *STUDIES}
 EXPERIMENTS = sorted(set(ROOT.rglob("*.yaml")) - OTHERS)
 LARGE = ROOT / "cgdm/illm.yaml"
+PUBLISHED = ROOT / "cod-lite/context.yaml"
 TEACHERS = {"cgdm/few-steps.yaml": "cgdm/diffusion.yaml", "perco/few-steps.yaml": "perco/taesd.yaml"}
 """Experiments whose codec, which they have exported, another one begins with."""
 STAND_IN = """
@@ -69,7 +78,9 @@ def fit(images, *options):
     assert run(["fit", *options, "--data.train", images, *STEP]) == 0
 
 
-@pytest.mark.parametrize("path", [e for e in EXPERIMENTS if e != LARGE], ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", [e for e in EXPERIMENTS if e not in (LARGE, PUBLISHED)], ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_one_step(path, images, squeezenet, here):
     text, weights, before = path.read_text(), [], {file.name for file in here.iterdir()}
     if "FeatureDistance" in text:
@@ -93,6 +104,31 @@ def test_one_step_over_a_small_stand_in_of_a_published_base(base, images, squeez
         small += [f"{decoder}.{part}.widths", "[8,8,8,8,8]", f"{decoder}.{part}.blocks", "1"]
     fit(images, "-c", str(LARGE), "-c", "base.yaml", *small)
     assert torch.load(Run("cgdm/illm+base").last_checkpoint, weights_only=True)["global_step"] == 1
+
+
+def test_one_step_on_the_indices_of_a_small_stand_in_of_a_published_codec(images, here):
+    """The probabilities learn, and the codec restores what it restored before."""
+    sizes = {"channels": 32, "widths": [32, 32, 32], "hidden": 32, "pixel_width": 4, "blocks": 1}
+    model = CodLite(**sizes)
+    codec = Codec(
+        autoencoder=PixelSpace(),
+        encoder=AnalysisTransform(model=model),
+        quantizer=ResidualQuantizer(codebook_sizes=[256], channels=32, dimension=32, unit_length=False),
+        conditioning={"base": SynthesisTransform(model=model)},
+        decoder=BaseReconstruction(),
+    ).eval()
+    codec.quantizer.stages[0].filled.fill_(True)
+    save(codec, here / "published")
+    small = {"init_args": {"model": {"init_args": sizes}}}
+    parts = {"encoder": small, "conditioning": {"base": small}}
+    parts["quantizer"] = {"init_args": {"channels": 32, "dimension": 32}}
+    (here / "small.yaml").write_text(yaml.safe_dump({"model": {"init_args": {"codec": parts}}}))
+    fit(images, "-c", str(PUBLISHED), "-c", "small.yaml", "--model.start.codec", "published")
+    image = torch.rand(3, 64, 64)
+    before, after = load("published"), load(Run("cod-lite/context+small").codec)
+    restored = [each.decompress(each.compress(image)) for each in (before, after)]
+    assert torch.equal(*restored)
+    assert after.quantizer.entropies.heads
 
 
 def test_quality_and_base_can_be_chosen(capsys, monkeypatch):

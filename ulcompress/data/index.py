@@ -163,7 +163,10 @@ class Index:
         """Map an index from its folder; raises OSError or ValueError."""
         content = json.loads((folder / "index.json").read_text())
         parts = [Part(**part) for part in content["parts"]]
-        index = cls(parts, np.load(folder / "samples.npy", mmap_mode="r"), b"", failures=content["failures"])
+        samples = np.load(folder / "samples.npy", mmap_mode="r")
+        if samples.dtype != SAMPLE:
+            raise ValueError(f"{folder} has an index of another version")
+        index = cls(parts, samples, b"", failures=content["failures"])
         index.about = content["about"]
         index._names, index._listed = folder / "names", folder / "listed"
         for path in (index._names, index._listed):  # before another process replaces the index

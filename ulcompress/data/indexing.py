@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -52,8 +53,8 @@ def make_index(patterns: Sequence[str], caption_field: str | None = None, *, che
     try:
         making.run(patterns)
     except BaseException:
-        if making.parts:
-            keep(making.joined(), folder)
+        if making.has_news:
+            keep(making.joined(rest=True), folder)
         raise
     making.report()
     if making.is_kept and kept is not None:
@@ -76,8 +77,12 @@ def load_index(folder: Path) -> Index | None:
 
 
 def keep(index: Index, folder: Path, **about: str) -> Index:
-    """Write an index to its folder and map it from there, if it is large, or if it is of shards elsewhere or copied."""
+    """Write an index to its folder and map it from there, if it is large, or if it is of shards elsewhere or copied.
+
+    Otherwise an older one is removed.
+    """
     if len(index) < LARGE and not any(part.copied or not is_local(part.location) for part in index.parts):
+        shutil.rmtree(folder, ignore_errors=True)
         return index
     try:
         index.save(folder, **about)
@@ -118,9 +123,17 @@ class _Making:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def joined(self) -> Index:
-        """Return the index of all parts."""
+    @property
+    def has_news(self) -> bool:
+        """Whether there are parts that are not in the index that is kept."""
+        return any(isinstance(part, Table) for part in self.parts)
+
+    def joined(self, *, rest: bool = False) -> Index:
+        """Return the index of all parts; with `rest` also of those that are kept and were not come to yet."""
         tables = [part if isinstance(part, Table) else self._old.table(part) for part in self.parts]
+        if rest:
+            come_to = {table.part.location for table in tables}
+            tables += [self._old.table(number) for place, number in self._known.items() if place not in come_to]
         return joined(tables, self._failures)
 
     def report(self) -> None:

@@ -106,9 +106,15 @@ class ImageDataModule(LightningDataModule):
         return self._survey.captions
 
     def teardown(self, stage: str) -> None:
-        """Log how many training images could not be read."""
-        if stage == "fit" and self._training is not None and (count := self._training.left_out):
-            rank_zero_warn(f"{count} of {len(self._training)} training images could not be read and were left out")
+        """Warn of training images and shards that could not be read."""
+        if stage != "fit" or self._training is None:
+            return
+        images, shards = self._training.left_out, self._train_source.left_out.get("shards", 0)
+        if images or shards:
+            left_out = f"{images} of {len(self._training)} training images" + (
+                f", and {shards} shards" if shards else ""
+            )
+            rank_zero_warn(f"left out of this training, as they could not be read: {left_out}")
 
     def train_dataloader(self) -> ResumableLoader:
         """Return shuffled random crops, whole batches only; raises ValueError for less than one batch."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -162,7 +162,7 @@ class ImageSource:
             return range(SURVEYED)  # anything else would copy all shards
         return [place * len(self) // SURVEYED for place in range(SURVEYED)]
 
-    def _contents(self, indices: Iterable[int], span: Callable[[int], Span | None]) -> list[bytes | OSError]:
+    def _contents(self, indices: Sequence[int], span: Callable[[int], Span | None]) -> list[bytes | OSError]:
         """Read a range of bytes for each sample; nothing where there is none."""
         found: dict[int, bytes | OSError] = {}
         spans: dict[int, Span] = {}
@@ -171,21 +171,21 @@ class ImageSource:
                 place = span(index)
             except OSError as error:
                 found[index] = error
+                continue
+            if place is None:
+                found[index] = b""
             else:
-                if place is None:
-                    found[index] = b""
-                else:
-                    spans[index] = place
-        found |= dict(zip(spans, read_spans(list(spans.values())), strict=True))
-        for index in spans:
-            self._note(index, found[index])
+                spans[index] = place
+        for index, content in zip(spans, read_spans(list(spans.values())), strict=True):
+            found[index] = content
+            if isinstance(content, OSError):
+                self._lose(int(self.index.samples["part"][index]))
         return [found[index] for index in indices]
 
-    def _note(self, index: int, content: bytes | OSError) -> None:
-        """Remember a shard elsewhere that could not be read."""
-        part = int(self.index.samples["part"][index])
-        if isinstance(content, OSError) and not is_local(self.index.parts[part].location):
-            self._lost.add(part)
+    def _lose(self, number: int) -> None:
+        """Remember a shard elsewhere that could not be read; files and shards on this machine cost no time."""
+        if not is_local(self.index.parts[number].location):
+            self._lost.add(number)
 
     def _image(self, index: int) -> Span:
         sample = self.index.samples[index]
@@ -212,9 +212,9 @@ class ImageSource:
             return part.location
         try:
             return local_copy(part.location, part.stamp, self._field)
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
             self._lost.add(number)
-            raise
+            raise OSError(one_line(error)) from error
 
     def _captions(self, index: int, text: bytes) -> list[str]:
         kind = self.index.samples["caption"][index]

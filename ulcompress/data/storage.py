@@ -52,8 +52,8 @@ def filesystem(location: str) -> tuple[Any, str]:
         return url_to_fs(location)
     except ImportError as error:
         scheme = location.partition("://")[0]
-        extra = f"ulcompress[{_EXTRAS[scheme]}]" if scheme in _EXTRAS else "the package that it names"
-        raise ValueError(f"{location}: {one_line(error)}; pip install '{extra}'") from error
+        needed = f"pip install 'ulcompress[{_EXTRAS[scheme]}]'" if scheme in _EXTRAS else "install what it names"
+        raise ValueError(f"{location}: {one_line(error)}; {needed}") from error
     except ValueError as error:
         raise ValueError(
             f"got {location!r}: {one_line(error)}; give a path, https://, s3://, gs:// or hf://"

@@ -70,9 +70,32 @@ def _perco(rate: str) -> PublishedCodec:
     )
 
 
+COD_LITE = "https://huggingface.co/zhaoyangjia/CoD_Lite/resolve/main/"
+COD_LITE_GRIDS = {"0.0039": (32, 16), "0.0078": (32, 256), "0.0156": (16, 16), "0.0312": (16, 256)} | {
+    "0.1250": (8, 256),
+    "0.5000": (4, 256),
+}
+"""Pixels a position, and entries of the codebook, by rate in bits per pixel."""
+
+
+def _cod_lite(rate: str) -> PublishedCodec:
+    file = f"CoD_Lite_bpp_{rate.replace('.', '_')}.pt"
+    return PublishedCodec(
+        name=f"cod-lite-{rate}",
+        system="CoD-Lite",
+        method="CoD-Lite (arXiv 2604.12525)",
+        bpp=float(rate),
+        megabytes=400,
+        licence="MIT",
+        address=COD_LITE + file,
+        files=(PublishedFile(COD_LITE + file),),
+    )
+
+
 PUBLISHED = {
     codec.name: codec
     for codec in (
+        *map(_cod_lite, COD_LITE_GRIDS),
         *map(_perco, PERCO_GRIDS),
         *(_illm("msillm", quality, bpp) for quality, bpp in (ILLM_LOW_TARGETS | ILLM_TARGETS).items()),
         *(_illm("noganms", quality, bpp) for quality, bpp in ILLM_TARGETS.items()),

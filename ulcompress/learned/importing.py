@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,11 +15,12 @@ from ulcompress.conditioning import SynthesisTransform
 from ulcompress.decoders import BaseReconstruction
 from ulcompress.encoders import AnalysisTransform
 from ulcompress.foundation.published_file import sha256_of
-from ulcompress.learned.catalogue import PUBLISHED, PublishedCodec
+from ulcompress.learned.catalogue import COD_LITE_GRIDS, PUBLISHED, PublishedCodec
+from ulcompress.learned.cod_lite import CodLite
 from ulcompress.learned.illm import MSILLM
 from ulcompress.learned.perco_sd import perco_sd
 from ulcompress.pretrained import load, remember, save
-from ulcompress.quantizers import HyperpriorQuantizer
+from ulcompress.quantizers import HyperpriorQuantizer, ResidualQuantizer
 
 Importer = Callable[[PublishedCodec, Path], Codec]
 """Builds a published codec from its file or folder, with its weights."""
@@ -90,7 +92,30 @@ def _illm(published: PublishedCodec, source: Path) -> Codec:
     )
 
 
-IMPORTERS: dict[str, Importer] = {"MS-ILLM": _illm, "PerCo (SD)": perco_sd}
+@torch.no_grad()
+def _cod_lite(published: PublishedCodec, source: Path) -> Codec:
+    stride, size = COD_LITE_GRIDS[f"{published.bpp:.4f}"]
+    model = CodLite(bpp=published.bpp, weights=str(source), stride=stride)
+    entries = model.codebook()
+    if entries.shape != (size, model.channels):
+        wanted = (size, model.channels)
+        raise ValueError(f"{source} is not {published.name}: its codebook is {tuple(entries.shape)}, not {wanted}")
+    quantizer = ResidualQuantizer(
+        codebook_sizes=[size], channels=model.channels, dimension=model.channels, unit_length=False
+    )
+    codebook: Any = quantizer.stages[0]
+    codebook.sums.copy_(entries)
+    codebook.filled.fill_(True)
+    return Codec(
+        autoencoder=PixelSpace(),
+        encoder=AnalysisTransform(model=model),
+        quantizer=quantizer,
+        conditioning={"base": SynthesisTransform(model=model)},
+        decoder=BaseReconstruction(),
+    )
+
+
+IMPORTERS: dict[str, Importer] = {"CoD-Lite": _cod_lite, "MS-ILLM": _illm, "PerCo (SD)": perco_sd}
 """Importers by the name of the system."""
 
 

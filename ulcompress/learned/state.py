@@ -17,7 +17,8 @@ def read_state(path: str) -> dict[str, Tensor]:
         raise ValueError(
             f"cannot read the weights {path!r}: {reason_of(error)}; give the file as it was published"
         ) from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    for key in ("state_dict", "module"):
+        state = state.get(key, state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path!r} holds no weights but a {type(state).__name__}; give the file as it was published")
     return state
