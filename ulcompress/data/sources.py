@@ -141,7 +141,7 @@ class ImageSource:
         return self.survey().captions
 
     def survey(self) -> Survey:
-        """Read captions and no image, of all images or of SURVEYED that lie evenly; raises OSError."""
+        """Read captions and no image, of all images or of SURVEYED that lie evenly; what cannot be read is none."""
         captions: list[str] = []
         captioned = 0
         guessed: list[str] = []
@@ -149,8 +149,8 @@ class ImageSource:
         for start in range(0, len(indices), _AT_ONCE):
             some = indices[start : start + _AT_ONCE]
             for index, text in zip(some, self._contents(some, self._text), strict=True):
-                if isinstance(text, OSError):
-                    raise text
+                if isinstance(text, OSError):  # a training leaves this image out too, and counts it
+                    continue
                 found = self._captions(index, text)
                 captions += found
                 captioned += bool(found)
