@@ -174,7 +174,7 @@ def test_a_bad_image_is_left_out_without_a_list_of_names(tmp_path):
 
 def test_the_warm_up_takes_effect():
     """There: the schedule of that name ignores its warm-up."""
-    configured = WarmupAdamW(learning_rate=1e-4, warmup_steps=10).configure([nn.Parameter(torch.zeros(1))])
+    configured = WarmupAdamW(learning_rate=1e-4, warmup_steps=10).configure({"weight": nn.Parameter(torch.zeros(1))})
     rates = []
     for _ in range(12):
         rates.append(configured["optimizer"].param_groups[0]["lr"])

@@ -24,7 +24,7 @@ def test_equals_its_definition_and_passes_gradients(two_maps, network_file):
     image.requires_grad_()
     found = distance(image, reference)
     maps = zip(two_maps(image), two_maps(reference), strict=True)
-    expected = torch.stack([distance_of_maps(torch.cat(pair)) for pair in maps]).mean(0)
+    expected = torch.stack([distance_of_maps(*pair) for pair in maps]).mean(0)
     torch.testing.assert_close(found, expected)
     (gradient,), (wanted,) = torch.autograd.grad(found, image), torch.autograd.grad(expected, image)
     # Where features nearly vanish, a rounding error of theirs is a large one of their direction.
@@ -36,7 +36,7 @@ def test_texture_and_shift_are_those_of_the_feature_distance(two_maps, network_f
     file = network_file("two-maps")
     pair = torch.rand(2, 1, 3, 70, 80)
     plain, textured = ExportedDistance(file=file), ExportedDistance(file=file, texture=3.0)
-    maps = [distance_of_maps(each, 3.0) for each in two_maps(torch.cat(tuple(pair)))]
+    maps = [distance_of_maps(*each.chunk(2), 3.0) for each in two_maps(torch.cat(tuple(pair)))]
     torch.testing.assert_close(textured(*pair), torch.stack(maps).mean(0))
     shifted = ExportedDistance(file=file, shift=1)
     possible = {round(float(plain(*pair[..., y:, x:])), 5) for y in range(2) for x in range(2)}
@@ -71,7 +71,7 @@ def test_the_network_is_neither_saved_nor_trained(distance):
 @torch.no_grad()
 def test_both_files_of_a_network_measure_the_same(distance, two_maps):
     pair = torch.rand(2, 1, 3, 70, 80)
-    maps = [distance_of_maps(each) for each in two_maps(torch.cat(tuple(pair)))]
+    maps = [distance_of_maps(*each.chunk(2)) for each in two_maps(torch.cat(tuple(pair)))]
     torch.testing.assert_close(distance(*pair), torch.stack(maps).mean(0))
 
 

@@ -294,7 +294,7 @@ def test_the_discriminator_s_parameters_come_after_the_codec_s(tiny_codec):
     module = CodecModule(codec=tiny_codec, loss=loss)
     trained = module.trained_parameters()
     expected = [*tiny_codec.parameters(), *loss.parameters()]
-    assert [id(p) for p in trained] == [id(p) for p in expected if p.requires_grad]
+    assert [id(p) for p in trained.values()] == [id(p) for p in expected if p.requires_grad]
 
 
 def of_format_2(content):

@@ -35,6 +35,10 @@ class Denoiser(Part, ABC):
         """
         return ()
 
+    def checkpoint_activations(self) -> None:
+        """Compute activations a second time for gradients from now on; ValueError where the network cannot."""
+        raise ValueError(f"{type(self).__name__} has no gradient checkpointing; leave acceleration.checkpointing out")
+
     @abstractmethod
     def forward(self, noisy: Tensor, times: Tensor, condition: Condition, context: Context) -> Tensor:
         """Predict from x_t.

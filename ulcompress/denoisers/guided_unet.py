@@ -133,6 +133,12 @@ class GuidedUNet(Denoiser):
                     f"needs {name}={value}; set both to the same"
                 )
 
+    def checkpoint_activations(self) -> None:
+        """Compute those within residual blocks a second time."""
+        for module in self.modules():
+            if isinstance(module, ResidualBlock):
+                module.checkpointed = True
+
     def context(self, condition: Condition) -> Context:
         """Return the consistency features of the maps, finest first."""
         return () if self.consistency is None else self.consistency(torch.cat(maps_of(condition, self.maps), 1))

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 
 class ChannelNorm(nn.Module):
@@ -33,6 +34,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, *, time_channels: int | None = None):
         super().__init__()
+        self.checkpointed = False
         self.norm = ChannelNorm(channels, affine=time_channels is None)
         self.modulation = nn.Linear(time_channels, 2 * channels) if time_channels is not None else None
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
@@ -42,6 +44,11 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
         """Map (B, C, h, w) and, if the block was built for it, the time's embedding (B, T) to (B, C, h, w)."""
+        if self.checkpointed and torch.is_grad_enabled():
+            return checkpoint(self._refined, x, time, use_reentrant=False)
+        return self._refined(x, time)
+
+    def _refined(self, x: Tensor, time: Tensor | None) -> Tensor:
         hidden = self.norm(x)
         if self.modulation is not None:
             assert time is not None

@@ -1,11 +1,13 @@
 """The denoising network of latents: diffusers' conditional U-Net with maps of the condition at its input."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ulcompress.denoisers.base import Context, Denoiser, check_maps, maps_of, text_of
 from ulcompress.foundation.network import architecture_of, built_again
@@ -128,6 +130,10 @@ class UNet(Denoiser):
             return arguments
         kept = ("maps", "syntax_channels", "trained", "lora_rank", "padding")
         return {**built_again(self._architecture), **{name: arguments[name] for name in kept}}
+
+    def checkpoint_activations(self) -> None:
+        """Compute those within blocks a second time."""
+        self.network.enable_gradient_checkpointing(partial(checkpoint, use_reentrant=False))
 
     def forward(self, noisy: Tensor, times: Tensor, condition: Condition, context: Context = ()) -> Tensor:
         """Map x_t, (B, C, h, w), times (B,) and a condition whose maps have the same grid to a prediction."""

@@ -171,7 +171,8 @@ class Objective(Part):
         levels = self.schedule.draw(len(clean), clean.device, start)
         terminal = torch.rand(len(clean), device=clean.device) < self.terminal_share
         levels = torch.where(terminal, first, levels)
-        noise = torch.randn_like(clean)
+        # The same numbers whatever memory format the networks before have left.
+        noise = torch.randn_like(clean, memory_format=torch.contiguous_format)
 
         def one_step(rows: Tensor) -> Tensor:
             at = self.schedule.at(first, rows)

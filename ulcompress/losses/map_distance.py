@@ -51,23 +51,34 @@ class MapDistance(PerceptualDistance):
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Return the feature maps of RGB in [0, 1], (B, 3, H, W), of any size, shifted all alike."""
-        images = pad_to_minimum(images, self.smallest + self.shift)
+        return self._shifted_maps(images, *self._shift())
+
+    def _shift(self) -> tuple[int, int]:
         top, left = torch.randint(self.shift + 1, (2,)).tolist() if self.shift else (0, 0)
-        return self.evaluate(images[..., top:, left:])
+        return top, left
+
+    def _shifted_maps(self, images: Tensor, top: int, left: int) -> list[Tensor]:
+        return self.evaluate(pad_to_minimum(images, self.smallest + self.shift)[..., top:, left:])
 
     def forward(self, image: Tensor, reference: Tensor) -> Tensor:
         """Compare two batches of RGB in [0, 1], (B, 3, H, W); returns (B,), 0 for equal images."""
-        maps = self.maps(torch.cat([image, reference]))
-        return torch.stack([distance_of_maps(each, self.texture) for each in maps]).mean(0)
+        top, left = self._shift()
+        # One after the other: in training the reference needs no gradient, and then costs no backward pass.
+        pairs = zip(*(self._shifted_maps(images, top, left) for images in (image, reference)), strict=True)
+        return torch.stack([distance_of_maps(*pair, self.texture) for pair in pairs]).mean(0)
 
 
-def distance_of_maps(pair: Tensor, texture: float = 0.0) -> Tensor:
-    """Compare the halves of a batch of feature maps, (2B, C, h, w), each position at unit length; returns (B,)."""
-    pair = pair.float()
-    # The epsilon stays inside the root: its gradient at zero features would be infinite otherwise.
-    first, second = (pair * torch.rsqrt(pair.square().sum(1, keepdim=True) + 1e-8)).chunk(2)
+def distance_of_maps(first: Tensor, second: Tensor, texture: float = 0.0) -> Tensor:
+    """Compare two batches of feature maps, (B, C, h, w), each position at unit length; returns (B,)."""
+    first, second = _unit(first), _unit(second)
     distance = (first - second).square().sum(1).mean((1, 2))
     return distance + texture * (_gram(first) - _gram(second)).square().sum((1, 2)) if texture else distance
+
+
+def _unit(maps: Tensor) -> Tensor:
+    maps = maps.float()
+    # The epsilon stays inside the root: its gradient at zero features would be infinite otherwise.
+    return maps * torch.rsqrt(maps.square().sum(1, keepdim=True) + 1e-8)
 
 
 def _gram(maps: Tensor) -> Tensor:

@@ -129,7 +129,9 @@ class HyperpriorQuantizer(Quantizer):
     def _relaxed(self, features: Tensor) -> Quantized:
         """Quantise with the gradients of training, all in floats."""
         self.hyper_counts.copy_(self._count_hyper())
-        hyper = self.analysis(self._padded(features))
+        # The noise is the same whatever memory format the networks before have left.
+        features = features.contiguous()
+        hyper = self.analysis(self._padded(features)).contiguous()
         _, hyper_likelihood = self.prior(hyper, training=True)
         medians = self._medians(hyper)
         parameters = self.synthesis(_round(hyper - medians) + medians)
@@ -167,7 +169,7 @@ class HyperpriorQuantizer(Quantizer):
         """Return the rows of the tables, int64, and the means, float32, of a latent, (B, C, h, w), on the CPU."""
         scales, means = self._exact_parameters(hyper, grid)
         levels = (scales * 2**ACTIVATION_BITS).int()
-        return torch.searchsorted(self.scales.cpu(), levels).clamp_max(SCALES - 1), means
+        return torch.searchsorted(self.scales.cpu(), levels.contiguous()).clamp_max(SCALES - 1), means
 
     def _exact_parameters(self, hyper: Tensor, grid: torch.Size) -> tuple[Tensor, Tensor]:
         median = as_saved(self._medians(hyper))

@@ -1,3 +1,4 @@
+from ulcompress.training.acceleration import Acceleration
 from ulcompress.training.autoencoder import AutoencoderModule
 from ulcompress.training.autoencoder_loss import AutoencoderLoss
 from ulcompress.training.codec import CodecModule
@@ -8,13 +9,14 @@ from ulcompress.training.distillation import DistillationModule
 from ulcompress.training.distillation_loss import DistillationLoss
 from ulcompress.training.freezing import Freezing
 from ulcompress.training.interruption import InterruptionCheckpoint
-from ulcompress.training.optimizer import WarmupAdamW
+from ulcompress.training.optimizer import ScheduledOptimizer, WarmupAdamW
 from ulcompress.training.parts import import_parts
 from ulcompress.training.preparation import Preparation
 from ulcompress.training.start import Start
 from ulcompress.training.trajectory import Trajectory
 
 __all__ = [
+    "Acceleration",
     "AutoencoderLoss",
     "AutoencoderModule",
     "CodecLoss",
@@ -26,6 +28,7 @@ __all__ = [
     "Freezing",
     "InterruptionCheckpoint",
     "Preparation",
+    "ScheduledOptimizer",
     "Start",
     "Trajectory",
     "WarmupAdamW",

@@ -7,9 +7,10 @@ from torch import Tensor
 
 from ulcompress.autoencoders import KLAutoencoder
 from ulcompress.part import loadable
+from ulcompress.training.acceleration import Acceleration
 from ulcompress.training.autoencoder_loss import AutoencoderLoss
 from ulcompress.training.base import TrainingModule, mean_psnr
-from ulcompress.training.optimizer import WarmupAdamW
+from ulcompress.training.optimizer import ScheduledOptimizer
 
 
 @loadable()
@@ -26,7 +27,8 @@ class AutoencoderModule(TrainingModule):
         *,
         autoencoder: KLAutoencoder,
         loss: AutoencoderLoss | None = None,
-        optimizer: WarmupAdamW | None = None,
+        optimizer: ScheduledOptimizer | None = None,
+        acceleration: Acceleration | None = None,
         seed: int = 0,
     ):
         """Take the parts.
@@ -34,10 +36,11 @@ class AutoencoderModule(TrainingModule):
         Args:
             autoencoder: What is trained.
             loss: Its terms and their weights; `AutoencoderLoss` with its defaults if None.
-            optimizer: Of the trained parameters; `WarmupAdamW` with its defaults if None.
+            optimizer: Of the trained parameters; AdamW with its defaults if None.
+            acceleration: How the networks are computed.
             seed: Of the noise in training and validation.
         """
-        super().__init__(optimizer=optimizer, seed=seed)
+        super().__init__(optimizer=optimizer, acceleration=acceleration, seed=seed)
         self.autoencoder = autoencoder
         self.loss = loss if loss is not None else AutoencoderLoss()
 

@@ -6,13 +6,15 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from ulcompress.part import Configurable
+from ulcompress.training.acceleration import Acceleration
 from ulcompress.training.loss import StageLoss
-from ulcompress.training.optimizer import Options, WarmupAdamW
+from ulcompress.training.optimizer import Options, ScheduledOptimizer
 from ulcompress.training.run_logger import STATES, logger_states
 
 HIGHEST_PSNR = 100.0
@@ -22,6 +24,8 @@ WATCHED = 100
 may leave some out."""
 ACCUMULATION = "accumulate_grad_batches"
 """Key of a checkpoint for the batches of an optimiser step."""
+OPTIMIZER = "optimizer_structure"
+"""Key of a checkpoint for the classes and the groups of its optimiser."""
 
 
 class TrainingModule(Configurable, LightningModule):
@@ -36,8 +40,10 @@ class TrainingModule(Configurable, LightningModule):
     loss: StageLoss
     """Set after what is trained: an optimiser's state in a checkpoint follows the order of the parameters."""
 
-    def __init__(self, *, optimizer: WarmupAdamW | None = None, seed: int = 0):
-        """Take the optimiser, `WarmupAdamW` with its defaults if None, and the seed of the noise."""
+    def __init__(
+        self, *, optimizer: ScheduledOptimizer | None = None, acceleration: Acceleration | None = None, seed: int = 0
+    ):
+        """Take the optimiser and the acceleration, with their defaults if None, and the seed of the noise."""
         super().__init__()
         # Plain data, from which Lightning's own function builds the module again when a checkpoint is loaded.
         self.save_hyperparameters(
@@ -47,7 +53,8 @@ class TrainingModule(Configurable, LightningModule):
                 **self.arguments(),
             }
         )
-        self.optimizer = optimizer if optimizer is not None else WarmupAdamW()
+        self.optimizer = optimizer if optimizer is not None else ScheduledOptimizer()
+        self.acceleration = acceleration if acceleration is not None else Acceleration()
         self.seed = seed
         self._watched = 0
         self._idle: set[str] = set()
@@ -55,9 +62,13 @@ class TrainingModule(Configurable, LightningModule):
     def check(self) -> None:
         """Raise ValueError for what a new training would find out only after it has begun, such as missing weights."""
 
-    def trained_parameters(self) -> list[nn.Parameter]:
-        """The parameters that the optimiser changes."""
-        return [p for p in self.parameters() if p.requires_grad]
+    def configure_model(self) -> None:
+        """Accelerate the networks; Lightning calls this before it loads weights."""
+        self.acceleration.accelerate(self)
+
+    def trained_parameters(self) -> dict[str, nn.Parameter]:
+        """Return the parameters that the optimiser changes, by names that begin with those of the parts."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     def configure_optimizers(self) -> Any:
         """Let the optimiser's part build it for the trained parameters."""
@@ -66,17 +77,28 @@ class TrainingModule(Configurable, LightningModule):
         return configured
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep how many batches make a step, and the states of the loggers that have one."""
+        """Keep how many batches make a step, whose states those of the optimiser are, and the states of loggers."""
         checkpoint[ACCUMULATION] = self.trainer.accumulate_grad_batches
+        checkpoint[OPTIMIZER] = self.optimizer.structure()
         if states := logger_states(self.trainer):
             checkpoint[STATES] = states
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Warn where another number of batches makes a step from now on."""
+        """Warn where another number of batches makes a step from now on; refuse another optimiser with ValueError."""
+        if self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING:
+            self._check_optimizer(checkpoint.get(OPTIMIZER) or ScheduledOptimizer().structure())
         was = checkpoint.get(ACCUMULATION)
         now = self._trainer.accumulate_grad_batches if self._trainer is not None else was
         if was is not None and was != now:
             rank_zero_warn(f"training continues with {ACCUMULATION} {now}, it began with {was}: the steps will differ")
+
+    def _check_optimizer(self, kept: Mapping[str, Any]) -> None:
+        for name, now in self.optimizer.structure().items():
+            if (was := kept.get(name)) != now:
+                raise ValueError(
+                    f"optimizer.{name} is {now} in the command and {was} in the checkpoint, whose state would not fit; "
+                    "give the checkpoint's value, or start a new training from its weights"
+                )
 
     def on_train_start(self) -> None:
         """Let a continued training take its options of the optimiser, not those that the checkpoint has restored."""

@@ -7,10 +7,11 @@ from torch import Tensor
 from ulcompress.codec import Codec
 from ulcompress.functional.usage import perplexity, usage
 from ulcompress.part import loadable
+from ulcompress.training.acceleration import Acceleration
 from ulcompress.training.codec_loss import CodecLoss
 from ulcompress.training.codec_stage import CodecStage
 from ulcompress.training.freezing import Freezing
-from ulcompress.training.optimizer import WarmupAdamW
+from ulcompress.training.optimizer import ScheduledOptimizer
 from ulcompress.training.preparation import Preparation
 from ulcompress.training.start import Start
 
@@ -32,7 +33,8 @@ class CodecModule(CodecStage):
         freezing: Freezing | None = None,
         loss: CodecLoss | None = None,
         preparation: Preparation | None = None,
-        optimizer: WarmupAdamW | None = None,
+        optimizer: ScheduledOptimizer | None = None,
+        acceleration: Acceleration | None = None,
         seed: int = 0,
     ):
         """Take the parts; each has its defaults if None.
@@ -44,13 +46,20 @@ class CodecModule(CodecStage):
             loss: The terms and their weights.
             preparation: What is learnt from data before the first optimiser step of a new training; nothing by default.
             optimizer: Of the trained parameters.
+            acceleration: How the networks are computed.
             seed: Of the noise in training and validation.
 
         Raises:
             ValueError: A part or a loss term that is named does not exist, or an entropy model could learn nothing.
         """
         super().__init__(
-            codec=codec, start=start, freezing=freezing, preparation=preparation, optimizer=optimizer, seed=seed
+            codec=codec,
+            start=start,
+            freezing=freezing,
+            preparation=preparation,
+            optimizer=optimizer,
+            acceleration=acceleration,
+            seed=seed,
         )
         self.loss = loss if loss is not None else CodecLoss()
         self.loss.check(codec)

@@ -9,10 +9,11 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from ulcompress.codec import Codec
+from ulcompress.training.acceleration import Acceleration
 from ulcompress.training.base import TrainingModule, mean_psnr
 from ulcompress.training.coded_image import CodedImage
 from ulcompress.training.freezing import Freezing
-from ulcompress.training.optimizer import WarmupAdamW
+from ulcompress.training.optimizer import ScheduledOptimizer
 from ulcompress.training.preparation import Preparation
 from ulcompress.training.start import Start
 
@@ -27,11 +28,12 @@ class CodecStage(TrainingModule, ABC):
         start: Start | None = None,
         freezing: Freezing | None = None,
         preparation: Preparation | None = None,
-        optimizer: WarmupAdamW | None = None,
+        optimizer: ScheduledOptimizer | None = None,
+        acceleration: Acceleration | None = None,
         seed: int = 0,
     ):
         """Take the parts; the stages say what they are, and call `train` when they are complete."""
-        super().__init__(optimizer=optimizer, seed=seed)
+        super().__init__(optimizer=optimizer, acceleration=acceleration, seed=seed)
         self.codec = codec
         self.start = start if start is not None else Start()
         self.freezing = freezing if freezing is not None else Freezing()
@@ -53,6 +55,10 @@ class CodecStage(TrainingModule, ABC):
     def check(self) -> None:
         """Raise ValueError where weights of earlier stages are missing."""
         self.start.check()
+
+    def trained_parameters(self) -> dict[str, nn.Parameter]:
+        """Return the parameters that the optimiser changes; names of the codec's begin with its slots."""
+        return {name.removeprefix("codec."): p for name, p in super().trained_parameters().items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remember that a training is continued."""

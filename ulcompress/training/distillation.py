@@ -11,10 +11,11 @@ from ulcompress.decoders import DiffusionDecoder
 from ulcompress.diffusion import DDIM
 from ulcompress.part import loadable
 from ulcompress.pretrained import FINGERPRINT, locate, metadata
+from ulcompress.training.acceleration import Acceleration
 from ulcompress.training.codec_stage import CodecStage
 from ulcompress.training.distillation_loss import DistillationLoss
 from ulcompress.training.freezing import Freezing
-from ulcompress.training.optimizer import WarmupAdamW
+from ulcompress.training.optimizer import ScheduledOptimizer
 from ulcompress.training.start import Start
 from ulcompress.training.trajectory import Trajectory
 
@@ -36,7 +37,8 @@ class DistillationModule(CodecStage):
         start: Start | None = None,
         trajectory: Trajectory | None = None,
         loss: DistillationLoss | None = None,
-        optimizer: WarmupAdamW | None = None,
+        optimizer: ScheduledOptimizer | None = None,
+        acceleration: Acceleration | None = None,
         seed: int = 0,
     ):
         """Take the parts; each has its defaults if None.
@@ -47,6 +49,7 @@ class DistillationModule(CodecStage):
             trajectory: How the teacher samples.
             loss: The terms and their weights.
             optimizer: Of the denoiser.
+            acceleration: How the networks are computed.
             seed: Of the noise in training and validation.
 
         Raises:
@@ -55,7 +58,9 @@ class DistillationModule(CodecStage):
         student = _student_of(codec)
         frozen = [name for name, _ in codec.named_children()]
         freezing = Freezing(frozen=frozen, trained=["decoder.denoiser"])
-        super().__init__(codec=codec, start=start, freezing=freezing, optimizer=optimizer, seed=seed)
+        super().__init__(
+            codec=codec, start=start, freezing=freezing, optimizer=optimizer, acceleration=acceleration, seed=seed
+        )
         self.teacher = deepcopy(student).requires_grad_(False)
         self.trajectory = trajectory if trajectory is not None else Trajectory()
         self.trajectory.levels(student)

@@ -30,7 +30,7 @@ def test_the_feature_distance_is_the_mean_over_its_maps(network, tmp_path):
     assert metric.files == hashes(tmp_path / "my-net.safetensors")
     pair = pairs()[0]
     maps = zip(network(pair.restored[None]), network(pair.original[None]), strict=True)
-    expected = torch.stack([distance_of_maps(torch.cat(both)) for both in maps]).mean()
+    expected = torch.stack([distance_of_maps(*both) for both in maps]).mean()
     assert metric(pair) == pytest.approx(float(expected), rel=1e-5)
     assert metric(Pair(pair.original, pair.original)) == 0
     assert metric.batch(pairs()) == pytest.approx([metric(pair) for pair in pairs()], rel=1e-4)
