@@ -18,7 +18,7 @@ from ulcompress.evaluation.measuring.measuring import apply
 from ulcompress.evaluation.metrics import FIDELITY, Pair, PairMetric, SetMetric, build, known_names
 from ulcompress.evaluation.results.store import Points
 from ulcompress.functional import distributed
-from ulcompress.training import CodecModule
+from ulcompress.training import CodecStage
 
 TABLE = "rate-distortion-realism"
 
@@ -139,7 +139,7 @@ class MetricLogger(Callback):
         return values
 
 
-def _module(module: LightningModule) -> CodecModule:
-    if not isinstance(module, CodecModule):
+def _module(module: LightningModule) -> CodecStage:
+    if not isinstance(module, CodecStage):
         raise ValueError(f"MetricLogger got a {type(module).__name__}; use it with CodecModule, or leave it out")
     return module

@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from ulcompress.training import CodecModule, CodedImage
+from ulcompress.training import CodecStage, CodedImage
 
 
 class RateLogger(Callback):
@@ -60,7 +60,7 @@ def file_rates(coded: CodedImage) -> dict[str, float]:
     return {name: value / coded.pixels for name, value in bits.items()}
 
 
-def _module(module: LightningModule) -> CodecModule:
-    if not isinstance(module, CodecModule):
+def _module(module: LightningModule) -> CodecStage:
+    if not isinstance(module, CodecStage):
         raise ValueError(f"RateLogger got a {type(module).__name__}; use it with CodecModule, or leave it out")
     return module

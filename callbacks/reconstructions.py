@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from callbacks.display import PADDING, show_images
-from ulcompress.training import AutoencoderModule, CodecModule, CodedImage
+from ulcompress.training import AutoencoderModule, CodecStage, CodedImage
 
 NAME = "reconstructions"
 
@@ -32,7 +32,7 @@ class ReconstructionGrid(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Raise ValueError for a module that restores no images."""
-        if not isinstance(pl_module, (CodecModule, AutoencoderModule)):
+        if not isinstance(pl_module, (CodecStage, AutoencoderModule)):
             fitting = "use it with CodecModule or AutoencoderModule, or leave it out"
             raise ValueError(f"ReconstructionGrid got a {type(pl_module).__name__}; {fitting}")
 
@@ -70,7 +70,7 @@ class ReconstructionGrid(Callback):
 
 def _restored(module: LightningModule, images: Tensor) -> list[Tensor]:
     """Return the reconstructions of a validation batch's first images, each RGB (3, H, W) in [0, 1], on the CPU."""
-    if isinstance(module, CodecModule):
+    if isinstance(module, CodecStage):
         return [coded.restored for coded in module.coded_images[: len(images)]]
     assert isinstance(module, AutoencoderModule)
     autoencoder = module.autoencoder
@@ -85,7 +85,7 @@ def _above(original: Tensor, restored: Tensor) -> Tensor:
 
 def _captions(module: LightningModule, captions: list[str | None]) -> list[str]:
     """Return what is told about each of a validation batch's first images."""
-    if not isinstance(module, CodecModule):
+    if not isinstance(module, CodecStage):
         return [caption or "" for caption in captions]
     return [_cost(coded) for coded in module.coded_images[: len(captions)]]
 

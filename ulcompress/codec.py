@@ -1,7 +1,7 @@
 """The codec: its parts, their training step, and compression and decompression with them."""
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, final
 
 import torch
@@ -19,7 +19,7 @@ from ulcompress.functional.limits import MAX_PIXELS
 from ulcompress.functional.padding import pad_to_minimum, pad_to_multiple
 from ulcompress.part import Part, loadable
 from ulcompress.quantizers import Quantizer
-from ulcompress.records import Code, CodecOutput, Condition, Sampling, Source
+from ulcompress.records import Code, CodecOutput, Condition, Quantized, Sampling, Source
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -108,14 +108,24 @@ class Codec(Part):
         if self.training:  # the weights will change, by fused optimisers in a way that `_changes` does not detect
             self._fingerprint = None
         source = self._source(images, captions)
-        # Half precision would round away the small differences between features that decide the symbols.
-        with torch.autocast(images.device.type, enabled=False):
-            quantize = self.quantizer.mixed if self.training else self.quantizer
-            quantized = quantize(self.encoder(source.image, source.latent))
+        quantized = self._quantized(source)
         condition, bits = self._condition_and_bits(source, quantized.features)
         bits = {"spatial": quantized.bits} | bits
         denoised = self.decoder.loss(source.latent, condition)
         return CodecOutput(denoised.losses | quantized.losses, bits, denoised.estimate, quantized.symbols)
+
+    def target_and_condition(
+        self, images: Tensor, captions: Sequence[str | None] | None = None
+    ) -> tuple[Tensor, Condition]:
+        """Return what the decoder shall restore, (B, C, h, w), and what it knows, of images as `forward` takes them."""
+        source = self._source(images, captions)
+        return source.latent, self._condition_and_bits(source, self._quantized(source).features)[0]
+
+    def _quantized(self, source: Source) -> Quantized:
+        # Half precision would round away the small differences between features that decide the symbols.
+        with torch.autocast(source.image.device.type, enabled=False):
+            quantize = self.quantizer.mixed if self.training else self.quantizer
+            return quantize(self.encoder(source.image, source.latent))
 
     def _condition_and_bits(self, source: Source, features: Tensor) -> tuple[Condition, dict[str, Tensor]]:
         """Return the decoder's condition of a training batch, and the estimated bits of its side information."""
@@ -155,16 +165,9 @@ class Codec(Part):
     @torch.no_grad()
     def _prepare_decoder(self, batches: Batches) -> None:
         """Let the decoder learn from targets and their conditions as they are in use."""
-
-        def conditioned() -> Iterator[tuple[Tensor, Condition]]:
-            for images, captions in batches:
-                source = self._source(images, captions)
-                features = self.quantizer(self.encoder(source.image, source.latent)).features
-                yield source.latent, self._condition_and_bits(source, features)[0]
-
         self._fingerprint = None
         self.eval()
-        self.decoder.prepare(conditioned())
+        self.decoder.prepare(self.target_and_condition(images, captions) for images, captions in batches)
 
     @torch.inference_mode()
     def compress(
@@ -359,17 +362,23 @@ class Codec(Part):
     def fingerprint(self) -> bytes:
         """Three bytes by which a file names its codec: those that a saved codec states, whatever the code does.
 
-        Only a codec that was not saved yet computes them: of the encoder's stride, and of the names of the weights and
-        their values in half precision. Other arguments are left out: another number of steps orphans no file.
+        Only a codec that was not saved yet computes them, as `digest`.
         """
         if self._fingerprint is None or self._fingerprint[1] != self._changes():
-            digest = hashlib.sha256(str(self.encoder.stride).encode())
-            for name, tensor in sorted(self.state_dict().items()):
-                value = tensor.detach().cpu()
-                value = value.half() if value.is_floating_point() else value
-                digest.update(name.encode() + value.contiguous().numpy().tobytes())
-            self._fingerprint = digest.digest()[:3], self._changes()
+            self._fingerprint = self.digest(), self._changes()
         return self._fingerprint[0]
+
+    def digest(self) -> bytes:
+        """Return three bytes of the encoder's stride, and of the weights: their names and values in half precision.
+
+        Other arguments are left out: another number of steps orphans no file.
+        """
+        digest = hashlib.sha256(str(self.encoder.stride).encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            value = tensor.detach().cpu()
+            value = value.half() if value.is_floating_point() else value
+            digest.update(name.encode() + value.contiguous().numpy().tobytes())
+        return digest.digest()[:3]
 
     def named(self, fingerprint: str) -> "Codec":
         """Set the fingerprint, in hexadecimal, which is valid until the weights change; return the codec.

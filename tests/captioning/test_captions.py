@@ -1,4 +1,5 @@
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,23 @@ def test_the_command(folder, monkeypatch, capsys):
     assert run(["caption", str(folder)]) == 1
     assert "4 captions made, 0 existed, 1 images unreadable" in capsys.readouterr().out
     assert (folder / "3.txt").read_text() == "4 pixels wide\n"
+
+
+def test_the_command_captions_shards_and_continues(folder, tmp_path, monkeypatch, capsys):
+    (folder / "2.png").write_bytes(b"broken")
+    for name in "ab":
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as shard:
+            shard.add(folder, ".")
+    shards, out = f"{tmp_path}/{{a,b}}.tar", tmp_path / "captions.jsonl"
+    monkeypatch.setattr("ulcompress.captioning.captioner.BlipCaptioner", lambda **options: SizeCaptioner(patience=1))
+    assert run(["caption", shards, "--out", str(out), "--batch-size", "4"]) == 130
+    monkeypatch.setattr("ulcompress.captioning.captioner.BlipCaptioner", lambda **options: SizeCaptioner())
+    assert run(["caption", shards, "--out", str(out)]) == 1
+    assert "5 captions made, 3 existed, 2 images unreadable" in capsys.readouterr().out
+    source = open_source(shards, str(out))
+    found = {source.name(i).removeprefix(f"{tmp_path}/"): source[i].captions for i in range(10)}
+    assert found["a.tar/3.png"] == found["b.tar/3.png"] == ["4 pixels wide"] and found["b.tar/2.png"] == []
+    assert run(["caption", shards]) != 0 and "captions of shards need a file" in capsys.readouterr().err
 
 
 def test_compress_takes_captions_beside_or_makes_them(folder, monkeypatch, capsys):

@@ -1,3 +1,6 @@
+from itertools import islice
+
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import BatchSampler
@@ -13,6 +16,16 @@ class Draws:
 
     def __getitem__(self, draw):
         return draw
+
+
+class Indices:
+    """A dataset whose items are the indices of the draws."""
+
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, draw):
+        return draw.index
 
 
 def loader(*, seed=0, batch_size=2, workers=0):
@@ -52,7 +65,7 @@ def test_every_batch_has_one_side_the_same_in_all_processes(rank):
     drawn = sides(rank=rank)
     assert all(len(batch) == 1 for batch in drawn) and drawn == sides(rank=0) != sides(rank=rank, seed=1)
     assert all(drawn.count({side}) > 20 for side in (32, 48, 64))
-    assert sides(rank=rank, start=40) == drawn[10:], "also when an epoch is continued"
+    assert sides(rank=rank, start=80) == drawn[10:], "also when an epoch is continued"
     plain = EpochSampler(size=900, num_replicas=2, rank=rank)
     crops = EpochSampler(size=900, num_replicas=2, rank=rank, crops=(32, 48))
     assert [draw[:2] for draw in plain] == [draw[:2] for draw in crops], "the images do not depend on the sides"
@@ -104,3 +117,44 @@ def test_the_random_numbers_of_the_model_are_left_alone():
     before = torch.get_rng_state()
     list(loader())
     assert torch.equal(before, torch.get_rng_state())
+
+
+STREAMS = [4, 1, 7, 5, 3]
+
+
+def streams(**options):
+    return EpochSampler(size=sum(STREAMS), streams=STREAMS, window=6, **options)
+
+
+def test_shards_are_shuffled_and_their_images_within_a_window():
+    ends = np.cumsum(STREAMS)
+    sampler, first = streams(), []
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        order = [draw.index for draw in sampler]
+        assert sorted(order) == list(range(20))
+        shards = [int(np.searchsorted(ends, index, side="right")) for index in order]
+        for shard, size in enumerate(STREAMS):
+            places = [place for place, found in enumerate(shards) if found == shard]
+            assert places[-1] // 6 - places[0] // 6 <= -(-size // 6), "a shard is wanted in few windows"
+        first.append(order)
+    assert first[0] != first[1] != first[2] and first[0] == [draw.index for draw in streams()]
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 3), (4, 2)])
+def test_no_image_comes_twice_though_the_number_of_processes_changes(before, after):
+    def loaders(replicas):
+        samplers = [streams(num_replicas=replicas, rank=rank) for rank in range(replicas)]
+        return [
+            ResumableLoader(Indices(), sampler=sampler, batch_size=2, drop_last=True, collate_fn=list)
+            for sampler in samplers
+        ]
+
+    begun = loaders(before)
+    first = [index for data in begun for batch in islice(data, 2) for index in batch]
+    rest = []
+    for data in loaders(after):
+        with pytest.warns(UserWarning, match=f"goes on behind its first {4 * before} images"):
+            data.load_state_dict(begun[-1].state_dict())
+        rest += [index for batch in data for index in batch]
+    assert len({*first, *rest}) == len(first) + len(rest) > 20 - 2 * after

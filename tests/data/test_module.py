@@ -47,6 +47,31 @@ def test_a_training_says_how_many_images_have_captions(folder, tmp_path, caplog)
     assert "4 of 5 training images have captions." in caplog.text
 
 
+def test_one_line_says_what_a_training_has_and_what_was_left_out(folder, tmp_path, caplog):
+    (tmp_path / ".hidden.png").touch()
+    (tmp_path / "lost.png").symlink_to("nowhere")
+    data = ImageDataModule(train=[folder, f"{folder}/0.png"])
+    with caplog.at_level("INFO"), pytest.warns(UserWarning, match="leads nowhere"):
+        data.setup("fit")
+    (line,) = caplog.messages
+    assert line == (
+        f"6 of 6 training images have captions. They are from folder {folder} and 1 named file. "
+        "Left out: hidden files: 1, links and folders: 1."
+    )
+
+
+def test_a_training_ends_with_the_number_of_images_that_could_not_be_read(folder, tmp_path):
+    (tmp_path / "3.png").write_bytes(b"broken")
+    (tmp_path / "1.png").unlink()
+    data = ImageDataModule(train=folder, crop=16, batch_size=4)
+    with pytest.warns(UserWarning, match="image left out"):
+        list(data.train_dataloader())
+    with pytest.warns(
+        UserWarning, match="left out of this training, as they could not be read: 1 of 4 training images$"
+    ):
+        data.teardown("fit")
+
+
 def test_missing_images_name_the_option(folder):
     for use in (lambda d: d.setup("fit"), lambda d: d.train_dataloader(), lambda d: d.train_captions()):
         with pytest.raises(ValueError, match=r"no images to train on; give data\.train"):

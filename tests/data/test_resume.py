@@ -1,15 +1,11 @@
 """A training continued from any checkpoint sees exactly the batches that the uninterrupted one would have seen."""
 
-import io
-import tarfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from PIL import Image
 
 from ulcompress.data import ImageDataModule
 
@@ -43,17 +39,9 @@ class Recorder(LightningModule):
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory):
+def images(tmp_path_factory, write_shard):
     path = tmp_path_factory.mktemp("images") / "train.tar"
-    rng = np.random.default_rng(0)
-    with tarfile.open(path, "w") as shard:
-        for i in range(2 * BATCHES + 1):  # one more than whole batches need
-            file = io.BytesIO()
-            Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(file, "PNG")
-            for name, data in [(f"{i}.png", file.getvalue()), (f"{i}.txt", f"a {i}\nthe {i}\n".encode())]:
-                member = tarfile.TarInfo(name)
-                member.size = len(data)
-                shard.addfile(member, io.BytesIO(data))
+    write_shard(path, 0, 2 * BATCHES + 1)  # one more than whole batches need
     return str(path)
 
 
@@ -121,6 +109,35 @@ def test_warns_when_it_cannot_continue_exactly(images, tmp_path):
     again = keep_all(tmp_path / "again", every_n_train_steps=1)
     with pytest.warns(UserWarning, match="the batches will differ"):
         fit(images, again, resume=tmp_path / "03.ckpt", max_steps=4, data={"seed": 1})
+
+
+def test_continues_from_shards_of_a_server(server, write_shard, tmp_path):
+    for number in range(4):
+        write_shard(server.folder / f"{number}.tar", 3 * number, 3)
+    urls = f"{server.url}/{{0..3}}.tar"
+    options = {"data": {"window": 5}, "max_epochs": 2}
+    whole, weight = fit(urls, keep_all(tmp_path / "all", every_n_train_steps=1), **options)
+    first, second = ([views for views in whole.values() if views[0] == epoch] for epoch in (0, 1))
+    for epoch in (first, second):
+        assert sorted(int(caption.split()[1]) for views in epoch for caption in views[-2:]) == list(range(12))
+    for step, workers in ((4, 2), (8, 0)):
+        again = keep_all(tmp_path / str(step), every_n_train_steps=1)
+        rest = fit(urls, again, resume=tmp_path / "all" / f"{step:02d}.ckpt", workers=workers, **options)
+        assert rest == ({k: v for k, v in whole.items() if k >= step}, weight)
+
+
+def test_continues_with_other_batches_where_it_was_in_the_epoch(images, tmp_path):
+    options = {"max_epochs": 1, "data": {"batch_size": 1}}
+    fit(images, keep_all(tmp_path, every_n_train_steps=1), max_steps=4, **options)
+    whole, _ = fit(images, **options)
+    seen = [views[-1].split()[1] for views in whole.values()]
+    for size, batches in ((2, 1), (3, 2)):
+        again = keep_all(tmp_path / str(size), every_n_train_steps=1)
+        options = {"max_epochs": 1, "data": {"batch_size": size}}
+        with pytest.warns(UserWarning, match="behind its first 4 images, none of which comes again in it"):
+            rest, _ = fit(images, again, resume=tmp_path / "04.ckpt", **options)
+        found = [caption.split()[1] for views in rest.values() for caption in views[-size:]]
+        assert found == seen[4 : 4 + len(found)] and len(rest) == batches
 
 
 @pytest.mark.filterwarnings("ignore:You requested to overfit")

@@ -78,7 +78,7 @@ def test_missing_and_empty_sources_say_what_would_do(folder, tmp_path):
         "none": "no such file or folder, and as a pattern it matches nothing; check the path",
         "none*.tar": "as a pattern it matches nothing",
         "empty": "holds neither images nor .tar shards; give a path that does",
-        "folder/README.md": "neither an image nor an uncompressed .tar shard",
+        "folder/README.md": r"neither an image, a shard \(.tar, .*\) nor a list of locations",
     }.items():
         with pytest.raises(ValueError, match=message) as error:
             open_source(str(tmp_path / given))

@@ -278,3 +278,18 @@ def test_training_sees_what_sampling_will(consistency_guided, condition_for, sta
 def test_options_out_of_range_are_refused_when_it_is_built(consistency_guided, options, message):
     with pytest.raises(ValueError, match=message):
         consistency_guided(**options)
+
+
+def test_a_noisy_target_is_the_estimate_s_where_sampling_starts(consistency_guided, condition_for):
+    decoder = consistency_guided(start=0.3)
+    condition = decoder.on_grid(condition_for(decoder, (8, 10)), (8, 10))
+    schedule, seen = decoder.objective.schedule, {}
+    for level in (schedule.highest(0.3), schedule.highest(0.2)):
+        for value in (-1.0, 1.0):
+            torch.manual_seed(0)
+            seen[level, value] = decoder.noisy_target(torch.full((1, 3, 8, 10), value), condition, level)
+        alpha, _ = schedule.coefficients(torch.tensor([level]))
+        difference = seen[level, 1.0] - seen[level, -1.0]
+        torch.testing.assert_close(
+            difference[..., :10], torch.full((1, 3, 8, 10), 0.0 if level == 299 else 2 * float(alpha))
+        )

@@ -49,6 +49,18 @@ def test_it_keeps_the_contract(sampler, schedule):
     check_sampler(sampler, schedule)
 
 
+def test_a_path_can_be_followed_piece_by_piece(ours):
+    schedule = ContinuousSchedule()
+    levels, noisy = schedule.sampling_levels(6), torch.randn(1, 3, 4, 4)
+    assert ours.move(schedule, squashed, noisy, levels[:1]) is noisy
+    whole, middle = (ours.move(schedule, squashed, noisy, levels[:count]) for count in (6, 3))
+    pieces = ours.move(schedule, squashed, middle, levels[2:])
+    # The second-order method that looks back has no estimate to look back at where a piece begins.
+    torch.testing.assert_close(pieces, whole, **({"atol": 0.05, "rtol": 0.05} if isinstance(ours, DPMSolver) else {}))
+    clean = squashed(whole, schedule.at(levels[-1], whole))
+    assert torch.equal(ours.sample(schedule, squashed, noisy, 6), clean)
+
+
 @pytest.mark.parametrize("sampler, schedule", PAIRS, indirect=True)
 @pytest.mark.parametrize("steps", [1, 4, 20])
 def test_the_network_is_called_once_a_step_or_twice_by_heun(sampler, schedule, steps):
@@ -163,3 +175,34 @@ def test_bad_step_counts_are_refused(sampler, steps):
 def test_unknown_schedulers_are_refused():
     with pytest.raises(ValueError, match=r"scheduler must be one of .*, got 'DDPMScheduler'"):
         DiffusersSampler(scheduler="DDPMScheduler")
+
+
+def test_leading_levels_take_noise_for_a_lower_level_and_leave_that_of_the_first():
+    schedule, seen = DiscreteSchedule(zero_terminal_snr=False), []
+    sampler, noise = DDIM(spacing="leading"), torch.randn(2, 4, 3, 2)
+
+    def denoise(noisy, levels):
+        seen.append((int(levels[0]), noisy))
+        return torch.zeros_like(noisy)
+
+    noisy = schedule.coefficients(torch.tensor([999]))[1] * noise
+    sample = sampler.sample(schedule, denoise, noisy, 5)
+    assert [level for level, _ in seen] == [801, 601, 401, 201, 1]
+    torch.testing.assert_close(seen[0][1], noise)
+    first, last = (schedule.coefficients(torch.tensor([level]))[1] for level in (801, 0))
+    torch.testing.assert_close(sample, noise * last / first)
+
+
+def test_leading_levels_are_refused_where_they_mean_nothing():
+    sampler = DDIM(spacing="leading")
+    for schedule in (DiscreteSchedule(), ContinuousSchedule()):
+        with pytest.raises(ValueError, match="give a DiscreteSchedule with zero_terminal_snr: false"):
+            sampler.check(schedule, 1.0)
+    stock = DiscreteSchedule(zero_terminal_snr=False)
+    with pytest.raises(ValueError, match="samples from pure noise only"):
+        sampler.check(stock, 0.5)
+    for steps in (0, 1000):
+        with pytest.raises(ValueError, match=f"steps must be 1 to 999 with leading levels, got {steps}"):
+            sampler.sample(stock, squashed, torch.zeros(1, 4, 1, 1), steps)
+    with pytest.raises(ValueError, match="spacing must be one of trailing, leading, got 'linspace'"):
+        DDIM(spacing="linspace")

@@ -47,3 +47,11 @@ def test_a_configuration_builds_an_equal_schedule(made):
     again = parser.instantiate(parser.parse_object({"schedule": made.config()})).schedule
     assert again.config() == made.config()
     assert again.sampling_levels(3) == made.sampling_levels(3)
+
+
+def test_the_origin_of_a_step_is_the_estimate_that_it_was_made_with(schedule):
+    generator = torch.Generator().manual_seed(0)
+    noisy, clean = torch.randn(2, 1, 3, 4, 4, generator=generator)
+    level, following = (schedule.at(each, noisy) for each in schedule.sampling_levels(2))
+    moved = schedule.step(noisy, clean, level, following)
+    torch.testing.assert_close(schedule.origin(noisy, moved, level, following), clean, atol=1e-4, rtol=1e-4)

@@ -270,3 +270,22 @@ def test_options_that_do_not_exist_are_refused(model):
         StableDiffusion(dtype="int8")
     with pytest.raises(ValueError, match="give `pretrained`"):
         ClipTextEncoder()
+
+
+@torch.no_grad()
+def test_the_older_names_of_an_autoencoders_attention_are_read(model, stable_diffusion, tmp_path):
+    """Stable Diffusion's own files have them; a weight that is none of the network's is refused."""
+    copy = tmp_path / "copy"
+    shutil.copytree(stable_diffusion, copy)
+    file = copy / "vae/diffusion_pytorch_model.safetensors"
+    older = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}
+    state = load_file(file)
+    for new, old in older.items():
+        state = {key.replace(new, old) if "mid_block" in key else key: value for key, value in state.items()}
+    save_file(state, file, metadata={"format": "pt"})
+    image = torch.rand(1, 3, 16, 16)
+    ours = KLAutoencoder(pretrained=StableDiffusion(name=str(copy)))
+    torch.testing.assert_close(ours.encode(image), KLAutoencoder(pretrained=model).encode(image))
+    save_file(state | {"encoder.other": torch.ones(1)}, file, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"holds more than a AutoencoderKL, encoder\.other for instance"):
+        KLAutoencoder(pretrained=StableDiffusion(name=str(copy)))

@@ -39,7 +39,6 @@ NUMBERS = [-1, 0, 1, 2, 3, 7, 1000, 10**6, 10**9, 10**12, 2**63, 2**70, -(10**12
 TEXTS = ["", "stranger.yaml", "/etc/passwd", "${oc.env:HOME}", "stranger.Part", "https://localhost:9/x", "x" * 10000]
 OUTSIDE = {
     "pretrained": {"name": "stranger"},
-    "repository": "stranger",
     "quality": 1,
     "weights": "stranger.safetensors",
     "architecture": {"attn_implementation": "stranger/kernel", "in_channels": 3},

@@ -4,9 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
-from ulcompress.autoencoders import TinyAutoencoder
+from ulcompress import Codec
+from ulcompress.autoencoders import PixelSpace, TinyAutoencoder
 from ulcompress.commands.main import run
+from ulcompress.conditioning import SynthesisTransform
+from ulcompress.decoders import BaseReconstruction
+from ulcompress.encoders import AnalysisTransform
+from ulcompress.learned.cod_lite import CodLite
+from ulcompress.pretrained import load, save
+from ulcompress.quantizers import ResidualQuantizer
 from ulcompress.training.run import Run
 
 ROOT = Path(__file__).parents[2] / "experiments"
@@ -19,6 +27,9 @@ SHARED = [ROOT / "small.yaml", ROOT / "large.yaml"]
 OTHERS = {*RATES, *ABLATIONS, *BASES, *SHARED, *SWEEPS, *STUDIES}
 EXPERIMENTS = sorted(set(ROOT.rglob("*.yaml")) - OTHERS)
 LARGE = ROOT / "cgdm/illm.yaml"
+PUBLISHED = ROOT / "cod-lite/context.yaml"
+TEACHERS = {"cgdm/few-steps.yaml": "cgdm/diffusion.yaml", "perco/few-steps.yaml": "perco/taesd.yaml"}
+"""Experiments whose codec, which they have exported, another one begins with."""
 STAND_IN = """
 model:
   init_args:
@@ -67,16 +78,20 @@ def fit(images, *options):
     assert run(["fit", *options, "--data.train", images, *STEP]) == 0
 
 
-@pytest.mark.parametrize("path", [e for e in EXPERIMENTS if e != LARGE], ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", [e for e in EXPERIMENTS if e not in (LARGE, PUBLISHED)], ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_one_step(path, images, squeezenet, here):
     text, weights, before = path.read_text(), [], {file.name for file in here.iterdir()}
     if "FeatureDistance" in text:
         distance = "perceptual" + ".first" * text.count("EitherDistance")
         weights = [f"--model.loss.{distance}.weights", squeezenet]
+    if teacher := TEACHERS.get(str(path.relative_to(ROOT))):
+        fit(images, "-c", str(ROOT / teacher), "--model.preparation.batches", "2")
     fit(images, "-c", str(path), *weights)
     place = Run(str(path.relative_to(ROOT).with_suffix("")))
     assert torch.load(place.last_checkpoint, weights_only=True)["global_step"] == 1
-    assert place.record["state"] == "done" and place.codec.exists() == ("CodecModule" in text)
+    assert place.record["state"] == "done" and place.codec.exists() == ("AutoencoderModule" not in text)
     assert {file.name for file in here.iterdir()} == before | {"runs"}
 
 
@@ -91,15 +106,42 @@ def test_one_step_over_a_small_stand_in_of_a_published_base(base, images, squeez
     assert torch.load(Run("cgdm/illm+base").last_checkpoint, weights_only=True)["global_step"] == 1
 
 
+def test_one_step_on_the_indices_of_a_small_stand_in_of_a_published_codec(images, here):
+    """The probabilities learn, and the codec restores what it restored before."""
+    sizes = {"channels": 32, "widths": [32, 32, 32], "hidden": 32, "pixel_width": 4, "blocks": 1}
+    model = CodLite(**sizes)
+    codec = Codec(
+        autoencoder=PixelSpace(),
+        encoder=AnalysisTransform(model=model),
+        quantizer=ResidualQuantizer(codebook_sizes=[256], channels=32, dimension=32, unit_length=False),
+        conditioning={"base": SynthesisTransform(model=model)},
+        decoder=BaseReconstruction(),
+    ).eval()
+    codec.quantizer.stages[0].filled.fill_(True)
+    save(codec, here / "published")
+    small = {"init_args": {"model": {"init_args": sizes}}}
+    parts = {"encoder": small, "conditioning": {"base": small}}
+    parts["quantizer"] = {"init_args": {"channels": 32, "dimension": 32}}
+    (here / "small.yaml").write_text(yaml.safe_dump({"model": {"init_args": {"codec": parts}}}))
+    fit(images, "-c", str(PUBLISHED), "-c", "small.yaml", "--model.start.codec", "published")
+    image = torch.rand(3, 64, 64)
+    before, after = load("published"), load(Run("cod-lite/context+small").codec)
+    restored = [each.decompress(each.compress(image)) for each in (before, after)]
+    assert torch.equal(*restored)
+    assert after.quantizer.entropies.heads
+
+
 def test_quality_and_base_can_be_chosen(capsys, monkeypatch):
     def printed(*options):
         with pytest.raises(SystemExit):
             run(["fit", "-c", str(LARGE), *options, "--data.train", "x", "--print_config"])
         return capsys.readouterr().out
 
-    monkeypatch.setenv("MSILLM_QUALITY", "5")
-    monkeypatch.setenv("MSILLM_REPOSITORY", "copy")
-    assert printed().count("quality: 5") == printed().count("repository: copy") == 3
+    for quality in ("5", "vlo2"):
+        monkeypatch.setenv("MSILLM_QUALITY", quality)
+        assert printed().count(f"quality: {quality}") == 3
+    monkeypatch.setenv("MSILLM_WEIGHTS", "copy.ckpt")
+    assert printed().count("weights: copy.ckpt") == 3
     for base in BASES:
         config = printed("-c", str(base))
         assert config.count("name: mbt2018-mean") == 3 and "MSILLM" not in config

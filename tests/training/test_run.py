@@ -58,12 +58,14 @@ def test_the_recorded_configuration_builds_the_run_again(fit):
     assert all(torch.equal(value, second["state_dict"][name]) for name, value in first["state_dict"].items())
 
 
-def test_a_run_of_another_configuration_is_not_overwritten(fit, capsys):
+def test_a_run_is_not_overwritten(fit, capsys):
     place = Run("mine", Path("elsewhere"))
     words = ("--name", "mine", "--root", "elsewhere")
-    assert fit(*words) == fit(*words) == 0, "the same may be repeated"
+    assert fit(*words) == 0
     kept = place.last_checkpoint.read_bytes()
     capsys.readouterr()
+    assert fit(*words) == 1
+    assert "elsewhere/mine holds this run already, with a checkpoint; go on with it by --ckpt_path last" in said(capsys)
     assert fit(*words, "--model.optimizer.learning_rate", "0.5") == 1
     line = said(capsys)
     assert "elsewhere/mine holds a run of another configuration" in line and "another --name" in line

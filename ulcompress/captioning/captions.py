@@ -5,7 +5,7 @@ import itertools
 import json
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -19,6 +19,8 @@ from ulcompress.functional.lines import one_line
 from ulcompress.images import ImageError, open_image
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from ulcompress.captioning.captioner import Captioner
 
 TEXT_SUFFIXES = (".txt", ".TXT")
@@ -131,12 +133,19 @@ class Captioned:
 
 
 def caption_images(
-    captioner: "Captioner", images: Sequence[Path], store: CaptionStore, *, batch_size: int = 8, force: bool = False
+    captioner: "Captioner",
+    images: Sequence[Path],
+    store: CaptionStore,
+    *,
+    batch_size: int = 8,
+    force: bool = False,
+    read: "Callable[[Path], Image.Image]" = open_image,
 ) -> Captioned:
     """Caption the images that have none, or all with `force`, in batches under a progress bar.
 
-    Each batch is stored before the next one starts, so an interrupted run continues where it stopped. Raises ValueError
-    for two images whose captions would be stored under one name.
+    Each batch is stored before the next one starts, so an interrupted run continues where it stopped. `read` opens an
+    image by its path, which need not be one of a file. Raises ValueError for two images whose captions would be stored
+    under one name.
     """
     if batch_size < 1:
         raise ValueError(f"the batch size is {batch_size}; give at least 1")
@@ -151,7 +160,7 @@ def caption_images(
             opened = {}
             for path in paths:
                 try:
-                    opened[path] = open_image(path)
+                    opened[path] = read(path)
                 except ImageError as error:
                     message = one_line(error)
                     unreadable.append(message)
@@ -234,6 +243,39 @@ def parse_captions(text: bytes, name: str) -> dict[str, list[str]]:
             raise ValueError(f"{name}, line {number}: not a caption; a line is {example}")
         captions[image] = [caption.strip() for caption in texts if caption.strip()]
     return captions
+
+
+def captions_in_field(text: bytes, field: str) -> list[str]:
+    """Return the captions in a field of a JSON object, a text or a list of texts; none where it is no such object."""
+    try:
+        texts = json.loads(decode_text(text))[field]
+    except (ValueError, KeyError, TypeError):
+        return []
+    texts = texts if isinstance(texts, list) else [texts]
+    return [one.strip() for one in texts if isinstance(one, str) and one.strip()]
+
+
+def read_caption_file(text: bytes, name: str) -> dict[str, list[str]]:
+    """Return the captions of a file for many images, by image: our JSON lines, or COCO's `captions_*.json`.
+
+    ValueError says what is not valid.
+    """
+    if not text.lstrip().startswith(b"{") or b'"annotations"' not in text:
+        return parse_captions(text, name)
+    try:
+        return _parse_coco(json.loads(decode_text(text)))
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, json.JSONDecodeError):  # lines, one of which has the word
+            return parse_captions(text, name)
+        raise ValueError(f"{name}: neither captions in COCO's format nor JSON lines ({error!r})") from error
+
+
+def _parse_coco(content: dict) -> dict[str, list[str]]:
+    names = {image["id"]: image["file_name"] for image in content["images"]}
+    captions: dict[str, list[str]] = {}
+    for annotation in content["annotations"]:
+        captions.setdefault(names[annotation["image_id"]], []).append(annotation["caption"].strip())
+    return {name: [caption for caption in found if caption] for name, found in captions.items()}
 
 
 def _is_cut(line: bytes) -> bool:

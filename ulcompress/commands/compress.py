@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ulcompress.commands.batch import each_file, read, write
-from ulcompress.commands.options import Verbs, add_coding, add_inputs, add_limit, check_search, load_codec
+from ulcompress.commands.options import Verbs, add_codec, add_coding, add_inputs, add_limit, check_search, load_codec
 from ulcompress.commands.targets import STDIN, jobs_of
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command line."""
     parser = verbs.add_parser("compress", help="images to .ulc files")
     add_inputs(parser, "images and folders of images")
+    add_codec(parser)
     text = parser.add_argument_group("caption of each image, by at most one of these options")
     text.add_argument("--caption", help="caption of the one image")
     text.add_argument("--captions", action="store_true", help="first line of <name>.txt beside each image, if any")

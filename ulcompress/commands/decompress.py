@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import argparse
 import time
-from functools import partial
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ulcompress.coding.bitstream import BitstreamError, parse
 from ulcompress.commands.batch import each_file, read, write
-from ulcompress.commands.options import Verbs, add_inputs, add_limit, add_sampling, load_codec, natural
+from ulcompress.commands.options import Verbs, add_codec, add_inputs, add_limit, add_sampling, load_codec, natural
 from ulcompress.commands.targets import jobs_of
 from ulcompress.functional.folders import find_files
+from ulcompress.pretrained import find, load
 from ulcompress.records import Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ulcompress.codec import Codec
 
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command line."""
     parser = verbs.add_parser("decompress", help=".ulc files to images")
     add_inputs(parser, ".ulc files and folders of them")
+    add_codec(parser, default=None)
     add_sampling(parser)
     add_limit(parser)
     parser.add_argument("--seed", type=natural, help="seed of the noise, if the codec has none (default: the file's)")
@@ -39,20 +45,38 @@ def run(options: argparse.Namespace) -> int:
         _check_format(target, options.quality)
     if not jobs:
         return 0
-    codec = load_codec(options)
+    codec_of = _codecs(options)
 
     def one(source: Path, target: Path) -> str:
+        data = read(source)
+        codec = codec_of(data)
         start = time.perf_counter()
-        image = codec.decompress(
-            read(source),
-            sampling=sampling,
-            max_pixels=options.max_pixels,
-        )
+        image = codec.decompress(data, sampling=sampling, max_pixels=options.max_pixels)
         seconds = time.perf_counter() - start
         write(target, _encoded(image, target, options.quality))
         return f"{source} -> {target}: {image.shape[2]} x {image.shape[1]}, {seconds:.2f} s"
 
     return each_file(jobs, one)
+
+
+def _codecs(options: argparse.Namespace) -> Callable[[bytes], Codec]:
+    """Return the function from a file's bytes to its codec: the one of the options, else that which the file names."""
+    if options.codec is not None:
+        codec = load_codec(options)
+        return lambda data: codec
+    loaded = lru_cache(maxsize=1)(partial(load, device=options.device, trust=options.trust))
+
+    def codec_of(data: bytes) -> Codec:
+        header, _ = parse(data, max_pixels=options.max_pixels)
+        fingerprint = header.fingerprint.hex()
+        directory = find(fingerprint)
+        if directory is None:
+            raise BitstreamError(
+                f"the file needs the codec {fingerprint}, which is neither bundled nor imported; name it with --codec"
+            )
+        return loaded(directory)
+
+    return codec_of
 
 
 def _check_format(target: Path, quality: int | None) -> None:

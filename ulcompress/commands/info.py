@@ -16,7 +16,7 @@ def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command line."""
     parser = verbs.add_parser("info", help="content of a .ulc file, or the nominal bits of an experiment")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".ulc files, or an experiment's YAML files")
-    parser.add_argument("--codec", help="codec directory, if the codec is not a bundled one")
+    parser.add_argument("--codec", help="codec directory (default: the bundled or imported one that the file names)")
     add_trust(parser)
     add_limit(parser)
     parser.set_defaults(action=run)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ulcompress.coding.bitstream import parse
 from ulcompress.functional.limits import MAX_PIXELS
-from ulcompress.pretrained import bundled_codecs, load, locate
+from ulcompress.pretrained import find, load, locate
 from ulcompress.pretrained.directory import metadata
 
 
@@ -16,7 +16,7 @@ def describe(path: Path, codec: str | None = None, *, trust: Collection[str] = (
 
     Args:
         path: The file.
-        codec: Name or directory of its codec; None looks among the bundled ones.
+        codec: Name or directory of its codec; None looks among the bundled and the imported ones.
         trust: Packages that it may name, as for `ulcompress.load`.
         max_pixels: Most pixels of its image.
 
@@ -32,7 +32,7 @@ def describe(path: Path, codec: str | None = None, *, trust: Collection[str] = (
     lines = [
         f"{path}: {len(data)} bytes, {8 * len(data) / pixels:.4f} bpp",
         f"  image   {header.width} x {header.height}",
-        f"  codec   {fingerprint} ({directory.resolve().name if directory else missing})",
+        f"  codec   {fingerprint} ({directory.absolute().name if directory else missing})",
         f"  header  {len(data) - len(payload)} bytes",
     ]
     if directory is None:
@@ -42,5 +42,7 @@ def describe(path: Path, codec: str | None = None, *, trust: Collection[str] = (
 
 
 def _directory(fingerprint: str, codec: str | None) -> Path | None:
-    candidates = [locate(codec)] if codec else bundled_codecs()
-    return next((path for path in candidates if metadata(path).get("fingerprint") == fingerprint), None)
+    if codec is None:
+        return find(fingerprint)
+    directory = locate(codec)
+    return directory if metadata(directory).get("fingerprint") == fingerprint else None

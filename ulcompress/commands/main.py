@@ -11,7 +11,19 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ulcompress import __version__
-from ulcompress.commands import ablate, caption, choose_seed, compress, decompress, demo, evaluate, export, info
+from ulcompress.commands import (
+    ablate,
+    caption,
+    choose_seed,
+    compress,
+    decompress,
+    demo,
+    evaluate,
+    export,
+    import_,
+    info,
+    models,
+)
 from ulcompress.commands.endings import complete, interruptible
 from ulcompress.commands.streams import complain, drop_unprinted, prepare
 from ulcompress.functional.allocation import allocating
@@ -77,6 +89,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ulcompress {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for verb in (compress, decompress, info, caption, evaluate, choose_seed, demo, export, ablate):
+    for verb in (compress, decompress, info, models, import_, caption, evaluate, choose_seed, demo, export, ablate):
         verb.add_parser(verbs)
     return parser

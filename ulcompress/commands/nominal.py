@@ -14,7 +14,7 @@ from ulcompress.functional.division import ceil_div
 from ulcompress.part import class_of
 from ulcompress.pretrained.upgrades import upgrade_experiment
 from ulcompress.quantizers import Quantizer
-from ulcompress.training import CodecModule
+from ulcompress.training import CodecStage
 from ulcompress.training.experiment import files_of
 from ulcompress.training.messages import configuration_error
 
@@ -67,7 +67,7 @@ def _amount(bits: float, width: int, height: int) -> str:
 
 def _codec_of(paths: Sequence[Path]) -> dict[str, Any]:
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(CodecModule, "model")
+    parser.add_subclass_arguments(CodecStage, "model")
     merged: Namespace | None = None
     for path in (file for each in paths for file in files_of(each)):
         model = upgrade_experiment(read_yaml(path, kind="experiment", section="model")).get("model")

@@ -14,7 +14,7 @@ Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def add_inputs(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add the input files, the output, the treatment of existing files, and the codec."""
+    """Add the input files, the output, and the treatment of existing files."""
     parser.add_argument(
         "inputs", nargs="+", type=source_path, metavar="INPUT", help=f"{what}; - for one from standard input"
     )
@@ -26,7 +26,6 @@ def add_inputs(parser: argparse.ArgumentParser, what: str) -> None:
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--force", action="store_true", help="overwrite existing files")
     existing.add_argument("--skip-existing", action="store_true", help="keep existing files and write the others")
-    add_codec(parser)
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
@@ -40,13 +39,14 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_codec(parser: argparse.ArgumentParser, default: str = "mini") -> None:
-    """Add the codec, its device, and the packages whose code it may run."""
+def add_codec(parser: argparse.ArgumentParser, default: str | None = "mini") -> None:
+    """Add the codec, its device, and the packages whose code it may run; None is the codec that a file names."""
     add_trust(parser)
+    shown = default or "the bundled or imported one that the file names"
     parser.add_argument(
         "--codec",
         default=default,
-        help=f"bundled name, directory, hub:... or wandb:... (default: {default})",
+        help=f"name of `ulcompress models`, directory, hub:... or wandb:... (default: {shown})",
     )
     parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Sequence
 from math import ceil
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ulcompress.data.sampler import Draw
-from ulcompress.data.sources import ImageSource
+from ulcompress.data.sources import ImageSource, Sample
 from ulcompress.images import ImageError, open_image
 
 MAX_TRAINING_PIXELS = 1 << 25
@@ -33,7 +34,7 @@ class ImageDataset(Dataset):
     `dataset[index]` is the central crop and the first caption. `dataset[Draw(epoch, index)]` is a random crop, flipped
     half of the time, and a random caption, which depend on the seed and the draw only. Images smaller than the crop are
     padded by reflection. An image that cannot be read is reported once, by a warning, and replaced by the next one that
-    can; ImageError is raised when there is none.
+    can (`ImageSource.after`); ImageError is raised when there is none. `left_out` counts them, those of workers too.
 
     With `zoom` above 1 random crops are enlarged by factors between 1 and `zoom`, and show that much less of the image:
     small images then look like parts of large ones, in which things are larger and smoother. An image smaller than the
@@ -66,42 +67,65 @@ class ImageDataset(Dataset):
         self.cache = cache
         self.max_pixels = max_pixels
         self._cached: dict[int, _Decoded] = {}
-        self._unreadable: set[int] = set()
+        # Shared with the workers, so that the process that ends the training can count.
+        self._unreadable = torch.zeros(len(source), dtype=torch.bool).share_memory_()
 
     def __len__(self) -> int:
         return len(self.source)
 
+    @property
+    def left_out(self) -> int:
+        """Number of images that could not be read so far, in this process and its workers."""
+        return int(self._unreadable.sum())
+
     def __getitem__(self, item: int | Draw) -> tuple[Tensor, str | None]:
         """Return one crop and its caption; raises ImageError if no image at all can be read."""
+        return self.__getitems__([item])[0]
+
+    def __getitems__(self, items: Sequence[int | Draw]) -> list[tuple[Tensor, str | None]]:
+        """Return the crops and captions of a batch, which is read at once; raises ImageError as for one."""
+        indices = dict.fromkeys(item.index if isinstance(item, Draw) else item for item in items)
+        wanted = [index for index in indices if index not in self._cached and not self._unreadable[index]]
+        stored = dict(zip(wanted, self.source.read(wanted), strict=True))
+        return [self._view(item, stored) for item in items]
+
+    def _view(self, item: int | Draw, stored: dict[int, Sample | OSError]) -> tuple[Tensor, str | None]:
         if isinstance(item, Draw):
             rng = np.random.default_rng((self.seed, item.epoch, item.index))
-            pixels, caption = _random_view(self._readable(item.index), item.crop or self.crop, self.zoom, rng)
+            pixels, caption = _random_view(self._readable(item.index, stored), item.crop or self.crop, self.zoom, rng)
         else:
-            pixels, caption = _central_view(self._readable(item), self.crop)
+            pixels, caption = _central_view(self._readable(item, stored), self.crop)
         return torch.from_numpy(pixels.transpose(2, 0, 1).copy()), caption
 
-    def _readable(self, index: int) -> _Decoded:
-        """Return the image of an index, or the next one that can be read."""
-        for step in range(len(self)):
-            decoded = self._load((index + step) % len(self))
+    def _readable(self, index: int, stored: dict[int, Sample | OSError]) -> _Decoded:
+        """Return the image of an index, or the one that takes its place."""
+        for _ in range(len(self)):
+            decoded = self._load(index, stored)
             if decoded is not None:
                 return decoded
+            index = self.source.after(index)
         raise ImageError(f"none of the {len(self)} images can be read; {self.source.name(0)} is the first of them")
 
-    def _load(self, index: int) -> _Decoded | None:
-        if index in self._cached or index in self._unreadable:
+    def _load(self, index: int, stored: dict[int, Sample | OSError]) -> _Decoded | None:
+        if index in self._cached or self._unreadable[index]:
             return self._cached.get(index)
         try:
-            name, data, captions = self.source[index]
+            name, data, captions = self._stored(index, stored)
             image = open_image(io.BytesIO(data), name=name, max_pixels=self.max_pixels)
         except (ImageError, OSError) as error:
-            self._unreadable.add(index)
+            self._unreadable[index] = True
             warnings.warn(f"image left out, the next one takes its place: {error}", stacklevel=2)
             return None
         decoded = _Decoded(np.asarray(image), captions)
         if self.cache:
             self._cached[index] = decoded
         return decoded
+
+    def _stored(self, index: int, stored: dict[int, Sample | OSError]) -> Sample:
+        sample = stored[index] if index in stored else self.source[index]
+        if isinstance(sample, OSError):
+            raise sample
+        return sample
 
 
 def _padded(pixels: np.ndarray, side: int) -> np.ndarray:

@@ -29,14 +29,17 @@ class ResumableLoader(DataLoader):
     """A loader whose position can be saved and loaded, in the sense of Lightning's stateful data loaders.
 
     The position counts the batches that were handed out, not those that workers prepared in advance. The batches before
-    it are skipped without being loaded. It takes `dataset` and `sampler` and the options of DataLoader.
+    it are skipped without being loaded. It also counts their images, of all processes together, so that an epoch goes
+    on where it was with another number of processes too.
+
+    It takes `dataset` and `sampler` and the options of DataLoader.
     """
 
     def __init__(self, dataset: Any, *, sampler: Any, **options: Any):
         # A separate generator, so that a loader does not advance the random numbers of the model.
         options.setdefault("generator", torch.Generator())
         super().__init__(dataset, sampler=sampler, **options)
-        self._position = {"epoch": 0, "batches": 0}
+        self._position = {"epoch": 0, "batches": 0, "images": 0}
         self._resumed: dict[str, int] | None = None
 
     def __iter__(self) -> Iterator[Batch]:
@@ -45,12 +48,13 @@ class ResumableLoader(DataLoader):
         # drawn until the first batch is requested.
         epoch = getattr(self.sampler, "epoch", 0)
         resumed, self._resumed = self._resumed, None
-        batches = resumed["batches"] if resumed and resumed["epoch"] == epoch else 0
+        begun = resumed if resumed and resumed["epoch"] == epoch else {"epoch": epoch, "batches": 0, "images": 0}
         if isinstance(self.sampler, EpochSampler):  # Trainer(overfit_batches=...) replaces it
-            self.sampler.start = batches * (self.batch_size or 1)
-        self._position = {"epoch": epoch, "batches": batches}
+            self.sampler.start = begun["images"]
+        self._position = dict(begun)
         for batch in super().__iter__():
             self._position["batches"] += 1
+            self._position["images"] += self._plan()["global_batch_size"]
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
@@ -59,10 +63,16 @@ class ResumableLoader(DataLoader):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Let the next iteration continue at a saved position; warns where other data or batches make that inexact."""
-        if state_dict["plan"] != self._plan():
-            was, now = state_dict["plan"], self._plan()
-            warnings.warn(f"training continues with {now}, it began with {was}: the batches will differ", stacklevel=2)
-        self._resumed = {key: state_dict[key] for key in ("epoch", "batches")}
+        was, now = state_dict["plan"], self._plan()
+        # Checkpoints from before positions counted images hold batches of one size.
+        images = state_dict.get("images", state_dict["batches"] * was["global_batch_size"])
+        if was != now:
+            message = f"training continues with {now}, it began with {was}: the batches will differ"
+            if was | {"global_batch_size": 0} == now | {"global_batch_size": 0}:
+                message += f"; the epoch goes on behind its first {images} images, none of which comes again in it,"
+                message += f" and ends with its batch {len(self)} at the latest"
+            warnings.warn(message, stacklevel=2)
+        self._resumed = {"epoch": state_dict["epoch"], "batches": state_dict["batches"], "images": images}
         self._position = dict(self._resumed)
         if isinstance(self.sampler, EpochSampler):
             self.sampler.set_epoch(state_dict["epoch"])

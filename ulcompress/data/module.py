@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader, Subset
 
@@ -14,15 +15,16 @@ from ulcompress.captioning.captions import GUESSED
 from ulcompress.data.batch import collate
 from ulcompress.data.dataset import MAX_TRAINING_PIXELS, ImageDataset
 from ulcompress.data.loader import ResumableLoader, begin_worker
-from ulcompress.data.sampler import EpochSampler
-from ulcompress.data.sources import ImageSource, open_source
+from ulcompress.data.sampler import WINDOW, EpochSampler
+from ulcompress.data.sources import ImageSource, Survey, open_source
 
 
 class ImageDataModule(LightningDataModule):
     """Batches of square crops and captions; training continues after an interruption with the very next batch.
 
     Args:
-        train: Folder, image files, `.tar` shards, glob pattern, or a list of these (see `open_source`).
+        train: Folder, image files, shards (`.tar`, `.tar.gz`, `.parquet`) by path or URL, `train-{000..099}.tar`,
+            another pattern, or a list of these (see `locations.expand`).
         validation: Validation images by the same kinds of path; each is a central crop with its first caption.
         crop: Side of the crops in pixels, or a list of sides from which every batch draws one. Validation takes the
             first.
@@ -32,9 +34,12 @@ class ImageDataModule(LightningDataModule):
         cache: Keep decoded images in memory, 3 bytes a pixel, in each process that loads images.
         validation_images: Use this many of the validation images, the first ones; None for all.
         zoom: Enlarge random crops by factors up to this (see `ImageDataset`).
-        captions: File of JSON lines with captions of training and validation images; None takes `<stem>.txt` beside
-            each image.
+        captions: File of JSON lines, or COCO's `captions_*.json`, with captions of training and validation images; None
+            takes `<stem>.txt` beside each image.
         max_pixels: Images of more pixels are left out, with a warning.
+        caption_field: Field of `<stem>.json` beside each image, or column of Parquet, with its captions.
+        window: Images among which those of shards elsewhere, or of compressed ones, are shuffled, after the shards; all
+            others are shuffled as a whole.
     """
 
     def __init__(
@@ -51,15 +56,18 @@ class ImageDataModule(LightningDataModule):
         zoom: float = 1.0,
         captions: str | None = None,
         max_pixels: int = MAX_TRAINING_PIXELS,
+        caption_field: str | None = None,
+        window: int = WINDOW,
     ):
         super().__init__()
         counts = {"crop": crop, "batch_size": batch_size, "validation_images": validation_images}
-        for name, count in (counts | {"max_pixels": max_pixels}).items():
+        for name, count in (counts | {"max_pixels": max_pixels, "window": window}).items():
             if count is not None and (count == [] or min([count] if isinstance(count, int) else count) < 1):
                 raise ValueError(f"got data.{name} {count}; give at least 1")
         self.train = train
         self.validation = validation
         self.crop = crop
+        self._training: ImageDataset | None = None
         self._crops = [crop] if isinstance(crop, int) else list(crop)
         self.batch_size = batch_size
         self.num_workers = num_workers
@@ -69,27 +77,44 @@ class ImageDataModule(LightningDataModule):
         self.zoom = zoom
         self.captions = captions
         self.max_pixels = max_pixels
+        self.caption_field = caption_field
+        self.window = window
+
+    def prepare_data(self) -> None:
+        """Index the images in one process of each machine; the others take its index."""
+        fn = self.trainer.state.fn if self.trainer else None
+        if self.train is not None and fn == TrainerFn.FITTING:
+            len(self._train_source)
+        if self.validation is not None:
+            len(self._validation_source)
 
     def setup(self, stage: str) -> None:
         """Raise ValueError for a fit without `train`, and for a validation without `validation`."""
         if stage == "fit":
-            len(self._train_source)
+            self._check_processes(len(self._train_source))
+            if self.trainer is None or self.trainer.is_global_zero:
+                self._survey  # noqa: B018, says what there is
         if stage in ("validate", "test") and self.validation is None:
             raise ValueError("no images to validate on; give data.validation, a folder or .tar shards for instance")
 
     def train_captions(self) -> list[str]:
-        """Return all captions of the training images and log how many images have one; reads no image.
+        """Return the captions of the training images, of at most `sources.SURVEYED`; reads no image.
 
         Raises:
             ValueError: There is no `train`, or it holds no images.
         """
-        source = self._train_source
-        captions, captioned, guessed = source.survey()
-        rank_zero_info(f"{captioned} of {len(source)} training images have captions.")
-        if guessed:
-            more = f"; so for {len(guessed) - 1} more" if len(guessed) > 1 else ""
-            rank_zero_warn(f"the caption file of {guessed[0]} {GUESSED}{more}")
-        return captions
+        return self._survey.captions
+
+    def teardown(self, stage: str) -> None:
+        """Warn of training images and shards that could not be read."""
+        if stage != "fit" or self._training is None:
+            return
+        images, shards = self._training.left_out, self._train_source.left_out.get("shards", 0)
+        if images or shards:
+            left_out = f"{images} of {len(self._training)} training images" + (
+                f", and {shards} shards" if shards else ""
+            )
+            rank_zero_warn(f"left out of this training, as they could not be read: {left_out}")
 
     def train_dataloader(self) -> ResumableLoader:
         """Return shuffled random crops, whole batches only; raises ValueError for less than one batch."""
@@ -107,8 +132,11 @@ class ImageDataModule(LightningDataModule):
             rank=rank,
             crops=self._crops,
             batch_size=self.batch_size,
+            streams=source.streams,
+            window=self.window,
         )
-        return ResumableLoader(self._dataset(source), sampler=sampler, drop_last=True, **self._options())
+        self._training = self._dataset(source)
+        return ResumableLoader(self._training, sampler=sampler, drop_last=True, **self._options())
 
     def test_dataloader(self) -> DataLoader | list[DataLoader]:
         """Return the validation batches: a test is a validation under another name."""
@@ -118,7 +146,7 @@ class ImageDataModule(LightningDataModule):
         """Return central crops in order, or an empty list when there are no validation images."""
         if self.validation is None:
             return []
-        dataset = self._dataset(open_source(self.validation, self.captions))
+        dataset = self._dataset(self._validation_source)
         count = min(len(dataset), self.validation_images or len(dataset))
         return DataLoader(Subset(dataset, range(count)), generator=torch.Generator(), **self._options())
 
@@ -126,7 +154,36 @@ class ImageDataModule(LightningDataModule):
     def _train_source(self) -> ImageSource:
         if self.train is None:
             raise ValueError("no images to train on; give data.train, a folder or .tar shards for instance")
-        return open_source(self.train, self.captions)
+        return self._source(self.train)
+
+    @cached_property
+    def _validation_source(self) -> ImageSource:
+        assert self.validation is not None, "asked for where there is one"
+        return self._source(self.validation)
+
+    def _source(self, paths: str | list[str]) -> ImageSource:
+        first = self.trainer is None or self.trainer.local_rank == 0
+        return open_source(paths, self.captions, caption_field=self.caption_field, check=first)
+
+    def _check_processes(self, images: int) -> None:
+        """Raise ValueError where the first process sees another number of images than this one."""
+        first = self.trainer.strategy.broadcast(images) if self.trainer and self.trainer.world_size > 1 else images
+        if first != images:
+            raise ValueError(f"this process sees {images} training images, the first one {first}; check data.train")
+
+    @cached_property
+    def _survey(self) -> Survey:
+        """The captions of the training images; says how many images there are, where from, and what was left out."""
+        source = self._train_source
+        survey = source.survey()
+        parts = [f"{survey.captioned} of {len(source)} training images have captions. They are from {source.origin()}."]
+        if source.left_out:
+            parts.append(f"Left out: {', '.join(f'{kind}: {count}' for kind, count in source.left_out.items())}.")
+        rank_zero_info(" ".join(parts))
+        if survey.guessed:
+            more = f"; so for {len(survey.guessed) - 1} more" if len(survey.guessed) > 1 else ""
+            rank_zero_warn(f"the caption file of {survey.guessed[0]} {GUESSED}{more}")
+        return survey
 
     def _dataset(self, source: ImageSource) -> ImageDataset:
         return ImageDataset(

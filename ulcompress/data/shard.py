@@ -6,15 +6,17 @@ take any amount of memory, and a file that was cut counts as complete. So here i
 Format: POSIX.1-2017, `pax`, sections "pax Interchange Format" and "ustar Interchange Format", with GNU's additions.
 """
 
+import os
 import posixpath
 import re
 import tarfile
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from tarfile import ReadError, TarInfo
-from typing import BinaryIO, NamedTuple
+from typing import IO, NamedTuple
 
 from ulcompress.data.span import Span
+from ulcompress.data.storage import open_file
 from ulcompress.functional.division import ceil_div
 
 BLOCK = tarfile.BLOCKSIZE
@@ -53,8 +55,8 @@ class MemberHeader(NamedTuple):
     content: Span
 
 
-def read_shard(path: Path) -> Shard:
-    """Find the members of a tar file; only headers are read.
+def read_shard(location: str | os.PathLike[str]) -> Shard:
+    """Find the members of a tar file, a path or a URL; only headers are read.
 
     Raises:
         tarfile.TarError: It is no uncompressed tar file, is damaged, or was cut within a member.
@@ -63,8 +65,8 @@ def read_shard(path: Path) -> Shard:
     members: dict[PurePosixPath, Span] = {}
     skipped: dict[PurePosixPath, str] = {}
     links: dict[PurePosixPath, PurePosixPath] = {}
-    with path.open("rb") as file:
-        archive = _Archive(path, file)
+    with open_file(os.fspath(location)) as file:
+        archive = _Archive(location, file)
         for name, link, kind, sparse, content in archive.headers():
             if sparse:
                 skipped[name] = "a sparse file"
@@ -95,10 +97,10 @@ def _target(name: PurePosixPath, links: dict[PurePosixPath, PurePosixPath]) -> P
 class _Archive:
     """A tar file that is read from header to header."""
 
-    def __init__(self, path: Path, file: BinaryIO):
-        self._path = path
+    def __init__(self, location: str | os.PathLike[str], file: IO[bytes]):
+        self._location = location
         self._file = file
-        self._length = path.stat().st_size
+        self._length = file.seek(0, os.SEEK_END)
         self._next = 0
 
     def headers(self) -> Iterator[MemberHeader]:
@@ -121,7 +123,7 @@ class _Archive:
             self._advance(name, start, size)
             sparse = sparse or any(key.startswith("GNU.sparse.") for key in extended)
             link = extended.get("linkpath", info.linkname)
-            yield MemberHeader(PurePosixPath(name), link, info.type, sparse, Span(self._path, start, size))
+            yield MemberHeader(PurePosixPath(name), link, info.type, sparse, Span(self._location, start, size))
             extended = {}
 
     def complaint(self) -> str | None:

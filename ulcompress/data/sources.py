@@ -1,19 +1,30 @@
-"""Encoded images and their captions, in image files or in tar shards."""
+"""Encoded images and their captions, in image files and in shards, here or elsewhere."""
 
 from __future__ import annotations
 
-import glob
-import tarfile
+import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from ulcompress.captioning.captions import GUESSED, TEXT_SUFFIXES, caption_file, captions_of, is_unicode, parse_captions
-from ulcompress.data.shard import Shard, read_shard
+import numpy as np
+from PIL import Image
+
+from ulcompress.captioning.captions import GUESSED, captions_in_field, captions_of, is_unicode, read_caption_file
+from ulcompress.data.copies import local_copy
+from ulcompress.data.index import CaptionKind, Index, span_beside
+from ulcompress.data.indexing import index_folder, keep, load_index, make_index
 from ulcompress.data.span import Span
-from ulcompress.functional.folders import files_below
-from ulcompress.images import image_suffixes
+from ulcompress.data.storage import is_local, properties, read_spans
+from ulcompress.functional.lines import one_line
+from ulcompress.images import ImageError, open_image
+
+SURVEYED = 100_000
+"""The most images whose captions are read before a training."""
+_AT_ONCE = 256
+"""Images whose captions are read at the same time."""
 
 
 class Sample(NamedTuple):
@@ -27,95 +38,243 @@ class Sample(NamedTuple):
     """Zero, one or more captions."""
 
 
-class Entry(NamedTuple):
-    """The location of one image and of its captions."""
-
-    name: str
-    image: Span
-    text: Span | None
-    override: list[str] | None = None
-    """Captions from a captions file, which replace those of the text."""
-
-    def content(self) -> bytes:
-        """Return the content of the text; empty where there is none, or where `override` replaces it."""
-        return self.text.read() if self.text and self.override is None else b""
-
-    def captions(self) -> list[str]:
-        """Return the captions of `override`, else the lines of the text that are not blank."""
-        return captions_of(self.content()) if self.override is None else self.override
-
-
 class Survey(NamedTuple):
     """The captions of a source."""
 
     captions: list[str]
-    """All captions of all images, in order."""
+    """All captions of all images, in order; of at most SURVEYED images."""
     captioned: int
-    """Number of images that have a caption."""
+    """Number of images that have a caption; where not all were read, of those that have a file or a field for it."""
     guessed: list[str]
     """Images whose caption file is not Unicode and was read as Windows-1252."""
 
 
 class ImageSource:
-    """A sequence of encoded images, read one by one from disk; safe to share with workers."""
+    """A sequence of encoded images, read one by one; safe to share with workers.
 
-    def __init__(self, *, entries: Sequence[Entry]):
-        self._entries = list(entries)
+    A shard that cannot be read after several attempts counts as lost: its samples then fail at once in this process.
+    """
+
+    def __init__(self, *, index: Index, caption_field: str | None = None):
+        self.index = index
+        self._field = caption_field
+        self._lost: set[int] = set()
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.index)
 
     def __getitem__(self, index: int) -> Sample:
         """Read one image and its captions; raises OSError."""
-        entry = self._entries[index]
-        return Sample(entry.name, entry.image.read(), entry.captions())
+        (sample,) = self.read([index])
+        if isinstance(sample, OSError):
+            raise sample
+        return sample
+
+    def read(self, indices: Sequence[int]) -> list[Sample | OSError]:
+        """Read images and their captions, those of one storage at the same time; errors stand in their places."""
+        images = self._contents(indices, self._image)
+        texts = self._contents(indices, self._text)
+        return [
+            next((content for content in (image, text) if isinstance(content, OSError)), None)
+            or Sample(self.name(index), image, self._captions(index, text))  # type: ignore
+            for index, image, text in zip(indices, images, texts, strict=True)
+        ]
+
+    def image(self, index: int) -> Image.Image:
+        """Decode one image as 8-bit RGB; raises ImageError."""
+        try:
+            return open_image(io.BytesIO(self[index].data), name=self.name(index))
+        except OSError as error:
+            raise ImageError(one_line(error)) from error
 
     def name(self, index: int) -> str:
         """Return the name of one image without reading it."""
-        return self._entries[index].name
+        return self.index.name(index)
+
+    def after(self, index: int) -> int:
+        """Return the index of the sample that takes the place of one that cannot be read.
+
+        It is the next one; for a sample of a shard that is lost it is the one at the same place of the next shard, so
+        that not all of them are replaced by one.
+        """
+        starts, part = self.index.starts, int(self.index.samples["part"][index])
+        if part in self._lost:
+            for later in (*range(part + 1, len(starts) - 1), *range(part)):
+                if later not in self._lost and (count := starts[later + 1] - starts[later]):
+                    return starts[later] + (index - starts[part]) % count
+        return (index + 1) % len(self)
+
+    @property
+    def streams(self) -> list[int] | None:
+        """The number of samples of each part, where some are better read part by part than in any order; else None."""
+        if all(is_local(part.location) and not part.copied for part in self.index.parts):
+            return None
+        return [part.count for part in self.index.parts]
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Number of files that are no samples, and of shards that cannot be read, by their kind."""
+        failures = Counter({"shards": len(self.index.failures)})
+        return dict(sum((Counter(part.left_out) for part in self.index.parts), +failures))
+
+    def origin(self) -> str:
+        """Describe in a few words where the images are from."""
+        shards = [part.location for part in self.index.parts if part.shard]
+        folders = [part.location for part in self.index.parts if not part.shard and part.location and part.count]
+        files = sum(part.count for part in self.index.parts if not part.location)
+        return " and ".join(
+            text
+            for text in (
+                _some("folder", folders),
+                _some("shard", shards),
+                f"{files} named file{'s' * (files > 1)}" if files else "",
+            )
+            if text
+        )
 
     def captions(self) -> list[str]:
-        """Return all captions of all images, in order, without reading any image."""
+        """Return all captions, in order, without reading any image; of at most SURVEYED images."""
         return self.survey().captions
 
     def survey(self) -> Survey:
-        """Read all captions, and no image; raises OSError."""
+        """Read captions and no image, of all images or of SURVEYED that lie evenly; raises OSError."""
         captions: list[str] = []
         captioned = 0
         guessed: list[str] = []
-        for entry in self._entries:
-            content = entry.content()
-            found = captions_of(content) if entry.override is None else entry.override
-            captions += found
-            captioned += bool(found)
-            guessed += [] if is_unicode(content) else [entry.name]
+        indices = self._surveyed()
+        for start in range(0, len(indices), _AT_ONCE):
+            some = indices[start : start + _AT_ONCE]
+            for index, text in zip(some, self._contents(some, self._text), strict=True):
+                if isinstance(text, OSError):
+                    raise text
+                found = self._captions(index, text)
+                captions += found
+                captioned += bool(found)
+                guessed += [] if is_unicode(text) else [self.name(index)]
+        if len(indices) < len(self):
+            captioned = int(np.count_nonzero(self.index.samples["caption"]))
         return Survey(captions, captioned, guessed)
 
+    def _surveyed(self) -> Sequence[int]:
+        if len(self) <= SURVEYED:
+            return range(len(self))
+        if any(part.copied for part in self.index.parts):
+            return range(SURVEYED)  # anything else would copy all shards
+        return [place * len(self) // SURVEYED for place in range(SURVEYED)]
 
-def open_source(paths: str | list[str], captions: str | None = None) -> ImageSource:
-    """Open images by path: folders, image files, uncompressed `.tar` shards, glob patterns, or a list of these.
+    def _contents(self, indices: Sequence[int], span: Callable[[int], Span | None]) -> list[bytes | OSError]:
+        """Read a range of bytes for each sample; nothing where there is none."""
+        found: dict[int, bytes | OSError] = {}
+        spans: dict[int, Span] = {}
+        for index in indices:
+            try:
+                place = span(index)
+            except OSError as error:
+                found[index] = error
+                continue
+            if place is None:
+                found[index] = b""
+            else:
+                spans[index] = place
+        for index, content in zip(spans, read_spans(list(spans.values())), strict=True):
+            found[index] = content
+            if isinstance(content, OSError):
+                self._lose(int(self.index.samples["part"][index]))
+        return [found[index] for index in indices]
+
+    def _lose(self, number: int) -> None:
+        """Remember a shard elsewhere that could not be read; files and shards on this machine cost no time."""
+        if not is_local(self.index.parts[number].location):
+            self._lost.add(number)
+
+    def _image(self, index: int) -> Span:
+        sample = self.index.samples[index]
+        part = int(sample["part"])
+        if not self.index.parts[part].shard:
+            return Span(self.name(index))
+        return Span(self._place(part), int(sample["offset"]), int(sample["size"]))
+
+    def _text(self, index: int) -> Span | None:
+        sample = self.index.samples[index]
+        part, kind, text = int(sample["part"]), sample["caption"], int(sample["text"])
+        if kind in (CaptionKind.NONE, CaptionKind.LISTED):
+            return None
+        if not self.index.parts[part].shard:
+            return span_beside(self.name(index), text)
+        return Span(self._place(part), text, int(sample["text_size"]))
+
+    def _place(self, number: int) -> str | Path:
+        """Return where a shard is read: where it is, or in a copy, which is made where there is none."""
+        part = self.index.parts[number]
+        if number in self._lost:
+            raise OSError(f"{part.location} could not be read")
+        if not part.copied:
+            return part.location
+        try:
+            return local_copy(part.location, part.stamp, self._field)
+        except (OSError, ValueError) as error:
+            self._lost.add(number)
+            raise OSError(one_line(error)) from error
+
+    def _captions(self, index: int, text: bytes) -> list[str]:
+        kind = self.index.samples["caption"][index]
+        if kind == CaptionKind.LISTED:
+            return self.index.listed(index)
+        return captions_in_field(text, self._field) if kind == CaptionKind.FIELD and self._field else captions_of(text)
+
+
+def _some(kind: str, places: Sequence[str]) -> str:
+    if len(places) > 1:
+        return f"{len(places)} {kind}s, the first one {places[0]}"
+    return f"{kind} {places[0]}" if places else ""
+
+
+def open_source(
+    paths: str | list[str], captions: str | None = None, *, caption_field: str | None = None, check: bool = True
+) -> ImageSource:
+    """Open images by path or URL: folders, image files, shards, patterns and lists of them (see `locations.expand`).
 
     Folders are searched recursively. Captions are in `<stem>.txt` beside `<stem>.<image suffix>`, in a folder as in a
-    shard, one caption a line; or in `captions`, a file of JSON lines as `ulcompress caption --out` writes it, whose
-    paths match the ends of the images' paths. Raises ValueError for what is missing, empty or unreadable.
+    shard, one caption a line; with `caption_field` also in this field of `<stem>.json`, or in this column of Parquet.
+
+    Args:
+        paths: What to open.
+        captions: File with captions of many images, whose paths match the ends of the images' paths: JSON lines as
+            `ulcompress caption --out` writes them, or COCO's `captions_*.json`. They replace those of the images.
+        caption_field: Field or column of the captions.
+        check: Whether an index that is kept is compared with what is there.
+
+    Raises:
+        ValueError: Something is missing, empty or unreadable.
     """
     patterns = [paths] if isinstance(paths, str) else list(paths)
-    files = [file for pattern in patterns for file in _expand(pattern)]
-    shards = {file: _shard(file) for file in files if file.suffix.lower() == ".tar"}
-    _warn_of_losses(shards)
-    entries = [entry for file in files for entry in _entries(file, shards.get(file))]
-    if not entries:
+    index = make_index(patterns, caption_field, check=check)
+    if not len(index):
         raise ValueError(f"got {paths!r}, which holds no images; give folders, image files or .tar shards")
-    return ImageSource(entries=entries if captions is None else _captioned(entries, Path(captions)))
+    if captions is not None:
+        index = _captioned(index, captions, index_folder(patterns, caption_field, captions))
+    return ImageSource(index=index, caption_field=caption_field)
 
 
-def _captioned(entries: list[Entry], file: Path) -> list[Entry]:
-    if not file.is_file():
-        raise ValueError(f"no captions file {str(file)!r}; `ulcompress caption IMAGES --out FILE` writes one")
-    content = file.read_bytes()
+def _captioned(index: Index, file: str, folder: Path) -> Index:
+    """Return an index with the captions of a file; a large one is kept beside that without."""
+    if not Path(file).is_file():
+        raise ValueError(f"no captions file {file!r}; `ulcompress caption IMAGES --out FILE` writes one")
+    about = {"of": index.about.get("identity", ""), "captions": properties(file)}
+    kept = load_index(folder)
+    if kept is not None and index.about and about.items() <= kept.about.items():
+        return kept
+    content = Path(file).read_bytes()
     if not is_unicode(content):
         warnings.warn(f"{file} {GUESSED}", stacklevel=3)
-    known = parse_captions(content, str(file))
+    found = index.with_captions(_finder(read_caption_file(content, file)))
+    if not (found.samples["caption"] == CaptionKind.LISTED).any():
+        raise ValueError(f"{file} has captions of none of the images, of which {index.name(0)} is the first")
+    return keep(found, folder, **about)
+
+
+def _finder(known: dict[str, list[str]]) -> Callable[[str], list[str] | None]:
+    """Return the function from an image's path to the captions of the longest path that it ends with."""
     by_end = {PurePosixPath(name).parts[::-1]: captions for name, captions in known.items()}
     longest = max(map(len, by_end), default=0)
 
@@ -123,70 +282,4 @@ def _captioned(entries: list[Entry], file: Path) -> list[Entry]:
         parts = PurePosixPath(name).parts[::-1]
         return next((by_end[parts[:n]] for n in range(longest, 0, -1) if parts[:n] in by_end), None)
 
-    found = [entry._replace(override=find(entry.name)) for entry in entries]
-    if all(entry.override is None for entry in found):
-        raise ValueError(f"{file} has captions of none of the images, of which {entries[0].name} is the first")
-    return found
-
-
-def _expand(path: str) -> list[Path]:
-    here = Path(path).expanduser()
-    if here.is_file():
-        return [here]
-    matches = [here] if here.is_dir() else list(map(Path, glob.glob(str(here), recursive=True)))
-    if not matches:
-        raise ValueError(f"got {path!r}: no such file or folder, and as a pattern it matches nothing; check the path")
-    suffixes = image_suffixes() | {".tar"}
-    found = {file for match in matches if match.is_dir() for file in files_below(match, suffixes)}
-    found |= {match for match in matches if match.is_file() and match.suffix.lower() in suffixes}
-    if not found:
-        raise ValueError(f"got {path!r}, which holds neither images nor .tar shards; give a path that does")
-    return sorted(found)
-
-
-def _entries(file: Path, shard: Shard | None) -> list[Entry]:
-    if shard is not None:
-        return _shard_entries(file, shard)
-    if file.suffix.lower() not in image_suffixes():
-        raise ValueError(f"got {str(file)!r}, neither an image nor an uncompressed .tar shard; convert or unpack it")
-    text = caption_file(file)
-    return [Entry(str(file), Span(file), Span(text) if text else None)]
-
-
-def _shard(file: Path) -> Shard:
-    try:
-        return read_shard(file)
-    except (tarfile.TarError, OSError) as error:
-        raise ValueError(f"{file}: not a readable uncompressed tar file ({error}); write it again") from error
-
-
-def _shard_entries(file: Path, shard: Shard) -> list[Entry]:
-    images = {name: span for name, span in shard.members.items() if _is_image(name)}
-    if not images:
-        raise ValueError(f"{file}: no images in this shard; it needs members such as key.webp and key.txt")
-    return [Entry(f"{file}/{name}", span, _text_beside(name, shard)) for name, span in images.items()]
-
-
-def _text_beside(name: PurePosixPath, shard: Shard) -> Span | None:
-    return next((text for suffix in TEXT_SUFFIXES if (text := shard.members.get(name.with_suffix(suffix)))), None)
-
-
-def _is_image(name: PurePosixPath) -> bool:
-    return name.suffix.lower() in image_suffixes() and not name.name.startswith(".")
-
-
-def _warn_of_losses(shards: Mapping[Path, Shard]) -> None:
-    """Warn once of all images and captions in shards that cannot be read, and once of shards that may be cut."""
-    skipped = [
-        f"{str(file / name)!r} ({why})"
-        for file, shard in shards.items()
-        for name, why in shard.skipped.items()
-        if _is_image(name) or name.suffix in TEXT_SUFFIXES
-    ]
-    if skipped:
-        warnings.warn(f"members of shards that are left out: {len(skipped)}, first {skipped[0]}", stacklevel=3)
-    complaints = [f"{file} {shard.complaint}" for file, shard in shards.items() if shard.complaint]
-    if complaints:
-        message = f"{complaints[0]}; write it again if images are missing"
-        more = len(complaints) - 1
-        warnings.warn(message + (f"; so for {more} more" if more else ""), stacklevel=3)
+    return find

@@ -109,7 +109,7 @@ class DiffusionDecoder(Decoder):
         Where the objective draws several levels a target, the estimate is that at the first.
         """
         count, size = len(target), (target.shape[-2], target.shape[-1])
-        condition = self._on_grid(condition, size)
+        condition = self.on_grid(condition, size)
         context = self.denoiser.context(condition)
         target = pad_to_multiple(target, self.denoiser.multiple)
         if self.objective.draws > 1:
@@ -138,7 +138,7 @@ class DiffusionDecoder(Decoder):
         start = self.start if sampling.start is None else sampling.start
         sampler = self.sampler if sampling.sampler is None else sampler_of(sampling.sampler)
         self._check(sampler, start)
-        condition = self._on_grid(condition, shape)
+        condition = self.on_grid(condition, shape)
         if steps == 0 and condition.estimate is not None:
             return condition.estimate[..., : shape[0], : shape[1]]
         schedule = self.objective.schedule
@@ -146,8 +146,7 @@ class DiffusionDecoder(Decoder):
         noise = self.boundary.noise_of((1, self.channels, height, width), sampling.seed or 0, sampling.noise_scale)
         noise = noise.to(condition.device)
         highest = schedule.at(schedule.highest(start), noise)
-        begin = self.objective.known(condition.estimate, noise)
-        noisy, known = schedule.noisy(begin, noise, highest), begin if self._adds else None
+        noisy = schedule.noisy(self.objective.known(condition.estimate, noise), noise, highest)
         patches: dict[tuple[int, int], tuple[Condition, Context]] = {}
 
         def denoise(noisy: Tensor, levels: Tensor) -> Tensor:
@@ -158,10 +157,43 @@ class DiffusionDecoder(Decoder):
                     patches[position] = part, self.denoiser.context(part)
                 return self._guided(noisy[..., rows, columns], levels, *patches[position], scale)
 
-            return self.objective.clean(self.boundary.merge(denoise_patch, height, width), noisy, levels, known)
+            return self._clean(self.boundary.merge(denoise_patch, height, width), noisy, levels, condition)
 
         clean = sampler.sample(schedule, denoise, noisy, steps, start=start)
         return self.objective.to_target(clean, condition.estimate)[..., : shape[0], : shape[1]]
+
+    def noisy_target(self, target: Tensor, condition: Condition, level: float) -> Tensor:
+        """Return x_t at a noise level, (B, C, h, w), padded: where sampling starts, it is the estimate's.
+
+        Args:
+            target: The targets, (B, C, h, w).
+            condition: As `on_grid` returns it.
+            level: From 0 to that at which sampling starts.
+        """
+        schedule = self.objective.schedule
+        clean = self.objective.to_diffused(pad_to_multiple(target, self.denoiser.multiple), condition.estimate)
+        if level == schedule.highest(self.start):
+            clean = self.objective.known(condition.estimate, clean)
+        return schedule.noisy(clean, torch.randn_like(clean), schedule.at(level, clean))
+
+    def predict(
+        self, noisy: Tensor, levels: Tensor, condition: Condition, context: Context, *, guidance: float = 1.0
+    ) -> Tensor:
+        """Return the estimate of x_0, (B, C, h, w).
+
+        Args:
+            noisy: x_t, (B, C, h, w).
+            levels: Noise levels, (B,).
+            condition: As `on_grid` returns it.
+            context: Of the denoiser, for this condition.
+            guidance: Guidance scale of the text; 1 is no guidance.
+        """
+        output = self._guided(noisy, levels, condition, context, guidance)
+        return self._clean(output, noisy, levels, condition)
+
+    def _clean(self, output: Tensor, noisy: Tensor, levels: Tensor, condition: Condition) -> Tensor:
+        known = self.objective.known(condition.estimate, noisy) if self._adds else None
+        return self.objective.clean(output, noisy, levels, known)
 
     def _check(self, sampler: Sampler, start: float) -> None:
         """Raise ValueError for a start, or a sampler from there, with which training has not reckoned."""
@@ -190,8 +222,12 @@ class DiffusionDecoder(Decoder):
     def _estimate(self, condition: Condition) -> Tensor | None:
         return None if self.estimate is None else self.estimate(condition)
 
-    def _on_grid(self, condition: Condition, shape: tuple[int, int]) -> Condition:
-        """Return the condition with the estimate, its maps on the target's grid and padded as the denoiser needs."""
+    def on_grid(self, condition: Condition, shape: tuple[int, int]) -> Condition:
+        """Return a condition as `predict` takes it.
+
+        It has the estimate too, and its maps are on the grid of a target of h by w positions, padded as the denoiser
+        needs.
+        """
         maps: dict[str, Tensor | None] = dict.fromkeys(condition.maps)
         for name in maps.keys() & self.denoiser.condition_channels.keys():
             maps[name] = pad_to_multiple(_repeated(condition.maps[name], shape), self.denoiser.multiple)

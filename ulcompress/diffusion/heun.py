@@ -1,16 +1,18 @@
 """The second-order sampler that evaluates the network at both ends of a step."""
 
 import itertools
+from collections.abc import Sequence
 
 from torch import Tensor
 
-from ulcompress.diffusion.sampler import Denoise, Sampler
+from ulcompress.diffusion.sampler import Denoise
 from ulcompress.diffusion.schedule import Schedule
+from ulcompress.diffusion.solver import Solver
 from ulcompress.part import loadable
 
 
 @loadable()
-class Heun(Sampler):
+class Heun(Solver):
     """Heun's method, second order, two calls of the network a step, one in the last step.
 
     Each step is a step of DDIM with the mean of two estimates: at x_t, and at the point that DDIM reaches from there.
@@ -19,11 +21,10 @@ class Heun(Sampler):
     algorithm 1, where it is in sigma / alpha.
     """
 
-    def sample(self, schedule: Schedule, denoise: Denoise, noisy: Tensor, steps: int, *, start: float = 1.0) -> Tensor:
-        """Return the sample of x_t, (B, C, h, w), with a step for each of the schedule's sampling levels."""
-        levels = [schedule.at(level, noisy) for level in schedule.sampling_levels(steps, start)]
-        for level, following in itertools.pairwise(levels):
+    def move(self, schedule: Schedule, denoise: Denoise, noisy: Tensor, levels: Sequence[float]) -> Tensor:
+        """Return x_t at the last of the noise levels, (B, C, h, w)."""
+        for level, following in itertools.pairwise(schedule.at(level, noisy) for level in levels):
             clean = denoise(noisy, level)
             ahead = denoise(schedule.step(noisy, clean, level, following), following)
             noisy = schedule.step(noisy, (clean + ahead) / 2, level, following)
-        return denoise(noisy, levels[-1])
+        return noisy

@@ -53,6 +53,12 @@ class Schedule(Part, ABC):
         alpha, sigma = self.coefficients(levels)
         return self.noisy(clean, (noisy - alpha * clean) / sigma, following)
 
+    def origin(self, noisy: Tensor, moved: Tensor, levels: Tensor, following: Tensor) -> Tensor:
+        """Return the x_0 with which `step` moves x_t to `moved`, (B, C, h, w)."""
+        (alpha, sigma), (next_alpha, next_sigma) = self.coefficients(levels), self.coefficients(following)
+        ratio = next_sigma / sigma
+        return (moved - ratio * noisy) / (next_alpha - ratio * alpha)
+
     def log_snr(self, level: float) -> float:
         """Return log(alpha^2 / sigma^2) at a noise level; minus infinity at pure noise."""
         dtype = torch.int64 if isinstance(level, int) else torch.float64

@@ -85,6 +85,12 @@ def read_network(
             f"{directory / weights} does not hold all of a {kind.__name__}: {len(lost)} of its tensors are missing "
             f"or of another shape, {lost[0]} for instance; get it again"
         )
+    # Older files of text encoders state the positions, which are 0, 1, 2 ... in any case.
+    if other := sorted(key for key in found["unexpected_keys"] if not key.endswith("position_ids")):
+        raise ValueError(
+            f"{directory / weights} holds more than a {kind.__name__}, {other[0]} for instance; give the weights of "
+            "that network alone; those of published codecs, such as PerCo (SD), are read by `ulcompress import`"
+        )
     with open(directory / weights, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     network.origin = f"{origin} sha256:{digest}"

@@ -67,6 +67,10 @@ class StableDiffusion(Part):
         from transformers import CLIPTokenizer
 
         directory = self._fetch("tokenizer", ("tokenizer_config.json",))
+        if not (directory / "tokenizer.json").is_file():
+            # As transformers saved it up to version 4. Without this map, that of Stable Diffusion 2 would pad texts
+            # with another token than in training.
+            self._fetch("tokenizer", ("special_tokens_map.json",))
         try:
             return CLIPTokenizer.from_pretrained(directory)
         except (OSError, ValueError, TypeError) as error:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -43,54 +44,79 @@ def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
     name or through another link. Links that lead nowhere or back, and folders that cannot be read, are left out with
     a warning each.
     """
-    return sorted(Path(entry) for entry in _entries(folder) if Path(entry).suffix.lower() in suffixes)
+    return [Path(file) for file in list_folder(folder, suffixes).files]
 
 
-def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+@dataclass
+class Listing:
+    """What lies below a folder."""
+
+    files: list[str] = field(default_factory=list)
+    """Paths that begin with that of the folder, in the order of `pathlib`: by their parts."""
+    folders: dict[str, int] = field(default_factory=dict)
+    """Each folder that was searched, with its time of modification in nanoseconds: a file more or less changes it."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Number of hidden files with one of the suffixes, and of links and folders that are no use."""
+
+
+def list_folder(folder: str | os.PathLike[str], suffixes: Collection[str]) -> Listing:
+    """List the files below a folder with one of some suffixes, by the rules of `files_below`."""
+    listing = Listing()
+    listing.files = sorted(_files(folder, frozenset(suffixes), listing), key=_by_parts)
+    return listing
+
+
+def _by_parts(path: str) -> str:
+    return path.replace(os.sep, "\0")
+
+
+def _files(folder: str | os.PathLike[str], suffixes: frozenset[str], listing: Listing) -> Iterator[str]:
     """Yield the regular files below; linked folders come last, so that a file is found under its real path."""
-    folders, links, seen = deque[str | os.DirEntry[str]]([os.fspath(folder)]), deque[os.DirEntry[str]](), set()
+    folders, links, seen = deque([os.fspath(Path(folder))]), deque[str](), set()
     while folders or links:
         place = folders.popleft() if folders else links.popleft()
-        if (identity := _identity(place)) in seen:
-            _leave_out(place, "it leads to a folder that is searched already")
+        status = os.stat(place)
+        if (identity := (status.st_dev, status.st_ino)) in seen:
+            _leave_out(place, "it leads to a folder that is searched already", listing)
             continue
         seen.add(identity)
-        for entry in _listed(place):
-            if _leads_nowhere(entry):
+        listing.folders[place] = status.st_mtime_ns
+        for entry in _listed(place, listing):
+            known = os.path.splitext(entry.name)[1].lower() in suffixes
+            path = entry.name if place == "." else os.path.join(place, entry.name)
+            if entry.name.startswith("."):
+                listing.left_out["hidden files"] += known
+            elif _leads_nowhere(entry, listing):
                 continue
-            if entry.is_dir():
-                (links if entry.is_symlink() else folders).append(entry)
-            elif entry.is_file():
-                yield entry
+            elif entry.is_dir():
+                (links if entry.is_symlink() else folders).append(path)
+            elif known and entry.is_file():
+                yield path
 
 
-def _listed(place: str | os.DirEntry[str]) -> list[os.DirEntry[str]]:
+def _listed(place: str, listing: Listing) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(place) as entries:
-            return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+            return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        _leave_out(place, error.strerror or error)
+        _leave_out(place, error.strerror or error, listing)
         return []
 
 
-def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
+def _leads_nowhere(entry: os.DirEntry[str], listing: Listing) -> bool:
     if not entry.is_symlink():
         return False
     try:
         entry.stat()
     except OSError as error:
-        _leave_out(entry, f"it leads nowhere, {error.strerror}")
+        _leave_out(entry.path, f"it leads nowhere, {error.strerror}", listing)
         return True
     return False
 
 
-def _identity(place: str | os.DirEntry[str]) -> tuple[int, int]:
-    status = os.stat(place)
-    return status.st_dev, status.st_ino
-
-
-def _leave_out(place: str | os.DirEntry[str], reason: object) -> None:
-    warnings.warn(f"{os.fspath(place)} is left out: {reason}", stacklevel=2)
+def _leave_out(place: str, reason: object, listing: Listing) -> None:
+    listing.left_out["links and folders"] += 1
+    warnings.warn(f"{place} is left out: {reason}", stacklevel=2)
 
 
 def _some(suffixes: Collection[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ulcompress.files import read_torch
+from ulcompress.learned.state import read_state, reason_of
 from ulcompress.part import Part, loadable
 
 HYPERPRIORS = ("bmshj2018-hyperprior", "mbt2018-mean")
@@ -231,26 +231,6 @@ def compressai() -> Any:
         import compressai.zoo.image
         import compressai.zoo.pretrained
     return compressai
-
-
-def read_state(path: str) -> dict[str, Tensor]:
-    """Read a file of weights without executing anything in it; ValueError where it holds none."""
-    try:
-        state = read_torch(path)
-    except ValueError as error:
-        raise ValueError(
-            f"cannot read the weights {path!r}: {reason_of(error)}; give the file as it was published"
-        ) from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path!r} holds no weights but a {type(state).__name__}; give the file as it was published")
-    return state
-
-
-def reason_of(error: Exception) -> str:
-    """Return the message of an error in one line of at most some 200 letters."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 200 else f"{text[:200]} ..."
 
 
 def without_tables(prior: Any) -> nn.Module:

@@ -1,6 +1,7 @@
 """MS-ILLM, the base codec of CGDM."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,23 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from ulcompress.entropy.exact import Parallel
-from ulcompress.learned.compressai import (
-    TABLES,
-    Hyperprior,
-    HyperpriorModel,
-    compressai,
-    read_state,
-    reason_of,
-    without_tables,
-)
+from ulcompress.learned.catalogue import PUBLISHED
+from ulcompress.learned.compressai import TABLES, Hyperprior, HyperpriorModel, compressai, without_tables
+from ulcompress.learned.state import fill, read_state
 from ulcompress.part import loadable
 
-REPOSITORY = "facebookresearch/NeuralCompression"
-LICENCE = "code MIT, weights CC-BY-NC 4.0: not for commercial use"
-_OLD_NAMES = {"_matrix": "matrices.", "_bias": "biases.", "_factor": "factors."}
+NETWORKS = (
+    *("encoder", "decoder", "hyper_analysis", "hyper_synthesis_mean", "hyper_synthesis_scale", "hyper_bottleneck"),
+    "latent_bottleneck",
+)
+"""Parts of the published model; the last has no parameters, only tables, which are computed anew."""
+_OLDER_NAMES = {"matrices.": "_matrix", "biases.": "_bias", "factors.": "_factor"}
 
 
-@loadable(sources=["quality", "repository", "weights"], plain=["origin"])
+@loadable(sources=["quality", "weights"], plain=["name", "origin"])
 class MSILLM(HyperpriorModel):
     """The codec of Muckley et al., with its published weights, which are not included, or small and untrained.
 
@@ -35,8 +33,8 @@ class MSILLM(HyperpriorModel):
     Source: Muckley et al., Improving Statistical Fidelity for Neural Image Compression with Implicit Local Likelihood
     Models, ICML 2023; the networks are those of Mentzer et al., High-Fidelity Generative Image Compression, NeurIPS
     2020, appendix A. The authors' code is under the MIT licence, their weights under CC-BY-NC 4.0, which also applies
-    to a codec that is saved with them. The layers are built here, so such a codec does not need the authors'
-    repository. In a configuration it is `class_path: ulcompress.learned.illm.MSILLM`.
+    to a codec that is saved with them. The layers are built here, and none of the authors' code is run. In a
+    configuration it is `class_path: ulcompress.learned.illm.MSILLM`.
     """
 
     stride = 16
@@ -44,8 +42,8 @@ class MSILLM(HyperpriorModel):
     def __init__(
         self,
         *,
-        quality: int | None = None,
-        repository: str = REPOSITORY,
+        name: str = "msillm",
+        quality: int | str | None = None,
         weights: str | None = None,
         widths: Sequence[int] = (60, 120, 240, 480, 960),
         channels: int = 220,
@@ -56,11 +54,10 @@ class MSILLM(HyperpriorModel):
         """Choose the model; nothing is loaded yet.
 
         Args:
-            quality: Quality of the published weights, 1 to 6, trained for 0.035, 0.07, 0.14, 0.3, 0.45 and 0.9 bpp;
-                None for random weights.
-            repository: Repository on GitHub, or directory of a copy, in which torch.hub finds the entries
-                `msillm_quality_1` to `_6`. Its code is run, and its dependencies must be installed.
-            weights: File of those weights, fetched by hand; the repository is then not used.
+            name: Published family: `msillm`, or `noganms`, the same before the adversarial stage.
+            quality: Quality of the published weights, 1 to 6, trained for 0.035, 0.07, 0.14, 0.3, 0.45 and 0.9 bpp; of
+                `msillm` also `vlo1` and `vlo2`, for 0.00218 and 0.00438 bpp. None for random weights.
+            weights: File of those weights, fetched by hand; None downloads it.
             widths: Channels of the encoder's five stages; the generator has them in reverse.
             channels: Channels of the latent.
             hyper_channels: Channels of the hyper-latent.
@@ -68,23 +65,25 @@ class MSILLM(HyperpriorModel):
             origin: A note on the origin of the weights, saved with a codec.
 
         Raises:
-            ValueError: There is no such quality, or not five widths.
+            ValueError: There is no such family or quality, or not five widths.
         """
         super().__init__()
-        if quality is not None and quality not in range(1, 7):
-            raise ValueError(f"MS-ILLM has the qualities 1 to 6, got {quality}")
+        known = [each.partition("-")[2] for each in PUBLISHED if each.startswith(f"{name}-")]
+        if name not in ("msillm", "noganms"):
+            raise ValueError(f"name must be msillm or noganms, got {name!r}")
+        if quality is not None and str(quality) not in known:
+            raise ValueError(f"{name} has the qualities {', '.join(known)}, got {quality}")
         if quality is None and weights is not None:
             raise ValueError(f"weights {weights!r} need the quality that they belong to")
         if len(widths) != 5:
             raise ValueError(f"widths must be five, for a stride of 16, got {list(widths)}")
-        self.quality = quality
-        self.repository = repository
+        self.published = None if quality is None else PUBLISHED[f"{name}-{quality}"]
         self.weights = weights
         self.widths = list(widths)
         self.channels = channels
         self.hyper_channels = hyper_channels
         self.blocks = blocks
-        self.origin = origin or (None if quality is None else f"MS-ILLM quality {quality} ({LICENCE})")
+        self.origin = origin or (self.published and f"{self.published.name} ({self.published.licence})")
 
     def arguments(self) -> dict[str, Any]:
         """Return sizes and origin, from which a saved codec builds the networks before its weights are loaded."""
@@ -128,35 +127,28 @@ class MSILLM(HyperpriorModel):
         )
 
     def _filled(self, networks: Mapping[str, nn.Module]) -> Mapping[str, nn.Module]:
-        """Load the weights of the authors' model into networks, which are named as in that model."""
-        if self.quality is None:
+        """Load the published weights into networks, which are named as in the published model.
+
+        Raises:
+            ValueError: They cannot be fetched, or are not those of such a model.
+        """
+        if self.published is None:
             return networks
-        state = read_state(self.weights) if self.weights is not None else self._fetched()
+        file = Path(self.weights) if self.weights is not None else self.published.files[0].fetched()
+        state = read_state(str(file))
+        if other := next((key for key in state if key.partition(".")[0] not in NETWORKS), None):
+            raise ValueError(f"{file} does not fit: {other} has no place in an MS-ILLM")
         for name, network in networks.items():
-            part = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
-            if name == "hyper_bottleneck":
-                part = {_renamed(key): value for key, value in part.items()} | dict.fromkeys(TABLES, torch.IntTensor())
-            try:
-                network.load_state_dict(part)
-            except RuntimeError as error:
-                raise ValueError(
-                    f"{self.weights or self.repository} does not hold the {name} of such an MS-ILLM: {reason_of(error)}"
-                ) from error
+            part = {key: value for key, value in state.items() if key.startswith(f"{name}.")}
+            part |= {key: torch.IntTensor() for key in part if key.endswith(TABLES)}
+            spelling = _older if f"{name}._matrix0" in part else str
+            fill(network, part, name=partial(_joined, name, spelling), source=str(file))
         return networks
 
-    def _fetched(self) -> dict[str, Tensor]:
-        entry = f"msillm_quality_{self.quality}"
-        compressai()  # the repository imports it too, and would then show its warnings
-        source = "local" if Path(self.repository).is_dir() else "github"
-        try:
-            # `check`: torch asks before it runs the code of an unknown owner.
-            model: Any = torch.hub.load(self.repository, entry, source=source, trust_repo="check", verbose=False)
-            return model.state_dict()
-        except Exception as error:  # of the repository's code, or the plain one where the user answers torch by no
-            raise ValueError(
-                f"cannot get {entry} from {self.repository!r}: {reason_of(error)}; give the directory of a copy as "
-                "`repository`, or the file of the weights as `weights`"
-            ) from error
+
+def _joined(part: str, spelling: Callable[[str], str], key: str) -> str:
+    """Return the published name of a weight in a part of the model."""
+    return f"{part}.{spelling(key)}"
 
 
 class UnbiasedChannelNorm(nn.Module):
@@ -239,8 +231,8 @@ def _hyper_synthesis(hyper: int, latent: int) -> nn.Module:
     )
 
 
-def _renamed(key: str) -> str:
-    """Return the name that newer versions of CompressAI have for a weight of the prior."""
-    for old, new in _OLD_NAMES.items():
-        key = key.replace(old, new)
+def _older(key: str) -> str:
+    """Return the name that CompressAI up to 1.2.6 had for a weight of the prior."""
+    for new, old in _OLDER_NAMES.items():
+        key = key.replace(new, old)
     return key

@@ -63,8 +63,8 @@ class MapDistance(PerceptualDistance):
         """Compare two batches of RGB in [0, 1], (B, 3, H, W); returns (B,), 0 for equal images."""
         shift = self._shift()
         # One after the other: in training the reference needs no gradient, and then costs no backward pass.
-        pairs = zip(*(self._shifted_maps(images, *shift) for images in (image, reference)), strict=True)
-        return torch.stack([distance_of_maps(*pair, self.texture) for pair in pairs]).mean(0)
+        pairs = zip(self._shifted_maps(image, *shift), self._shifted_maps(reference, *shift), strict=True)
+        return torch.stack([distance_of_maps(one, other, self.texture) for one, other in pairs]).mean(0)
 
 
 def distance_of_maps(first: Tensor, second: Tensor, texture: float = 0.0) -> Tensor:

@@ -8,6 +8,10 @@ from typing import Any
 from ulcompress.files import read_torch
 from ulcompress.pretrained.upgrades import upgrade_checkpoint
 
+FINGERPRINT = "fingerprint"
+"""Key of the fingerprint, in hexadecimal, in a codec directory's metadata, and in a checkpoint whose training leaves
+files as they are: they stay files of the codec with which it began."""
+
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Return the content of a Lightning checkpoint in the present format; nothing in it is executed.

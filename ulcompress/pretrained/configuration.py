@@ -17,7 +17,7 @@ from ulcompress.part import Configurable, sources_of
 
 ROOMS = (
     *("autoencoders", "encoders", "quantizers", "entropy", "conditioning", "denoisers", "decoders", "diffusion"),
-    *("learned.compressai", "learned.illm"),
+    *("learned.compressai", "learned.illm", "learned.cod_lite"),
 )
 """Modules of ulcompress in which the parts of a codec are looked up."""
 LARGEST_FILE = 1 << 16

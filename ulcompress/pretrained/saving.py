@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ulcompress.pretrained.checkpoint import read_checkpoint
+from ulcompress.pretrained.checkpoint import FINGERPRINT, read_checkpoint
 from ulcompress.pretrained.directory import CARD, CONFIGURATION, WEIGHTS, replaced
 from ulcompress.pretrained.loading import build
 from ulcompress.pretrained.upgrades import FORMAT
@@ -34,7 +34,7 @@ def save(codec: Codec, directory: str | Path, *, card: str = "") -> None:
             raise ValueError(f"{name} has weights that are not finite in half precision; take an earlier checkpoint")
     with replaced(Path(directory)) as staged:
         OmegaConf.save(OmegaConf.create({"format": FORMAT, **codec.arguments()}), staged / CONFIGURATION)
-        save_file(state, staged / WEIGHTS, metadata={"fingerprint": codec.fingerprint.hex()})
+        save_file(state, staged / WEIGHTS, metadata={FINGERPRINT: codec.fingerprint.hex()})
         (staged / CARD).write_text(
             card or f"# A codec of ulcompress\n\nFingerprint `{codec.fingerprint.hex()}`.\n", encoding="utf-8"
         )
@@ -55,7 +55,7 @@ def export(
     averaged: bool = True,
     trust: Collection[str] = (),
 ) -> None:
-    """Write the codec of a training checkpoint (of `training.CodecModule`) as a codec directory.
+    """Write the codec of a training checkpoint (of a `training.CodecStage`) as a codec directory.
 
     Args:
         checkpoint: Path of the checkpoint; nothing in it is executed, as in `load`.
@@ -87,4 +87,5 @@ def export(
         codec.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"the weights in {str(checkpoint)!r} do not fit its codec: {one_line(error)}") from error
-    save(codec.eval(), directory, card=card)
+    fingerprint = content.get(FINGERPRINT)
+    save(codec.eval() if fingerprint is None else codec.eval().named(fingerprint), directory, card=card)

@@ -126,6 +126,12 @@ def _consistency_guided(options: Config) -> Config:
     return _part("ulcompress.decoders.DiffusionDecoder", parts | options)
 
 
+def _illm(options: Config) -> Config:
+    """Format 3: published weights are fetched by address, not by the code of a repository."""
+    options.pop("repository", None)
+    return _part("ulcompress.learned.illm.MSILLM", options)
+
+
 def _objective(options: Config, schedule: Config) -> Config:
     """Move the options that are now the objective's out of a decoder's; `schedule` has the decoder's defaults."""
     configured = options.pop("schedule", None)
@@ -170,8 +176,9 @@ def _part(path: str, options: Config) -> Config:
 UPGRADES: dict[str | None, Callable[[Config], Config]] = {
     "LatentDiffusionDecoder": _latent_diffusion,
     "ConsistencyGuidedDecoder": _consistency_guided,
+    "MSILLM": _illm,
 }
-"""Functions from the arguments of a class of an earlier format to the present part."""
+"""Functions from the arguments of a class in an earlier format to the present part."""
 STAGES = ("CodecModule", "AutoencoderModule")
 """Classes of trainings."""
 STAGE_OPTIONS = {
@@ -193,7 +200,6 @@ MOVED: dict[str | None, str] = {
     "GuidedUNet": "ulcompress.denoisers",
     "ConsistencyEncoder": "ulcompress.denoisers",
     "CompressAIModel": "ulcompress.learned.compressai",
-    "MSILLM": "ulcompress.learned.illm",
     "StableDiffusion": "ulcompress.foundation.stable_diffusion",
     "BlipCaptioner": "ulcompress.captioning.captioner",
 }

@@ -20,7 +20,7 @@ from ulcompress.functional.cores import threads
 from ulcompress.pretrained import export, read_checkpoint
 from ulcompress.training.base import TrainingModule
 from ulcompress.training.card import card
-from ulcompress.training.codec import CodecModule
+from ulcompress.training.codec_stage import CodecStage
 from ulcompress.training.continuation import check_continues, find_checkpoint, is_own
 from ulcompress.training.experiment import resolved, run_of
 from ulcompress.training.interruption import signals_have_a_status
@@ -81,23 +81,26 @@ class CodecCLI(LightningCLI):
         """Leave the model as the command has it, where Lightning would build what the checkpoint records."""
 
     def before_instantiate_classes(self) -> None:
-        """Refuse to overwrite a run of another configuration."""
+        """Refuse to overwrite a run of another configuration, or the checkpoint of this one."""
         assert self.subcommand is not None
         self.resolved = yaml.safe_load(
             self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False, skip_link_targets=False)
         )
         if self.subcommand == "fit" and not (self.continues or self.resolved["overwrite"] or rank_zero_only.rank):
-            self._refuse_another()
+            self._refuse_to_overwrite()
 
-    def _refuse_another(self) -> None:
+    def _refuse_to_overwrite(self) -> None:
+        advice = "go on with it by --ckpt_path last, or begin anew in its place by --overwrite"
         changed = self.run.differences(self.resolved) if self.run.configuration else {}
         if changed:
             shown = [f"{key} is {now} and was {was}" for key, (was, now) in changed.items()]
             more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
             raise ValueError(
                 f"{self.run.folder} holds a run of another configuration: {', '.join(shown[:SHOWN])}{more}; "
-                "give another --name, go on with it by --ckpt_path last, or begin anew in its place by --overwrite"
+                f"give another --name, {advice}"
             )
+        if self.run.last_checkpoint.exists():
+            raise ValueError(f"{self.run.folder} holds this run already, with a checkpoint; {advice}")
 
     def instantiate_trainer(self, **kwargs: Any) -> NamedTrainer:
         """Build the trainer from the named callbacks and loggers; the run's configuration is recorded here."""
@@ -149,7 +152,7 @@ class CodecCLI(LightningCLI):
 
     def _export(self) -> None:
         last = next((keeper.last_model_path for keeper in keepers(self.trainer)), None)
-        if last and isinstance(self.model, CodecModule):
+        if last and isinstance(self.model, CodecStage):
             packages = {path.partition(".")[0] for key, path in flat(self.resolved) if key.endswith("class_path")}
             values = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
             measured = {name: value for name, value in values.items() if not name.startswith("train/")}

@@ -1,19 +1,15 @@
 """Training of a codec: encoder, quantiser, conditioning and decoder together, over a fixed autoencoder."""
 
-from collections.abc import Iterable
 from typing import Any
 
-import torch
-from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor, nn
+from torch import Tensor
 
 from ulcompress.codec import Codec
 from ulcompress.functional.usage import perplexity, usage
 from ulcompress.part import loadable
 from ulcompress.training.acceleration import Acceleration
-from ulcompress.training.base import TrainingModule, mean_psnr
 from ulcompress.training.codec_loss import CodecLoss
-from ulcompress.training.coded_image import CodedImage
+from ulcompress.training.codec_stage import CodecStage
 from ulcompress.training.freezing import Freezing
 from ulcompress.training.optimizer import ScheduledOptimizer
 from ulcompress.training.preparation import Preparation
@@ -21,7 +17,7 @@ from ulcompress.training.start import Start
 
 
 @loadable()
-class CodecModule(TrainingModule):
+class CodecModule(CodecStage):
     """Trains a codec, or parts of it, on the terms of its loss, and logs all of them.
 
     Source: PerCo, arXiv 2310.10325: encoder, codebook and denoiser are trained together, the autoencoder is not.
@@ -56,105 +52,25 @@ class CodecModule(TrainingModule):
         Raises:
             ValueError: A part or a loss term that is named does not exist, or an entropy model could learn nothing.
         """
-        super().__init__(optimizer=optimizer, acceleration=acceleration, seed=seed)
-        self.codec = codec
-        self.start = start if start is not None else Start()
-        self.freezing = freezing if freezing is not None else Freezing()
+        super().__init__(
+            codec=codec,
+            start=start,
+            freezing=freezing,
+            preparation=preparation,
+            optimizer=optimizer,
+            acceleration=acceleration,
+            seed=seed,
+        )
         self.loss = loss if loss is not None else CodecLoss()
-        self.preparation = preparation if preparation is not None else Preparation()
-        self.coded_images: list[CodedImage] = []
-        self._continued = False
-        self.freezing.freeze(codec)
         self.loss.check(codec)
         self.train()
 
-    def train(self, mode: bool = True) -> nn.Module:
-        """Keep what is frozen in evaluation mode, but for what is trained within."""
-        super().train(mode)
-        self.freezing.set_modes(self.codec)
-        return self
-
-    def check(self) -> None:
-        """Raise ValueError where weights of earlier stages are missing."""
-        self.start.check()
-
-    def trained_parameters(self) -> dict[str, nn.Parameter]:
-        """Return the parameters that the optimiser changes; names of the codec's begin with its slots."""
-        return {name.removeprefix("codec."): p for name, p in super().trained_parameters().items()}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember that a training is continued."""
-        super().on_load_checkpoint(checkpoint)
-        self._continued = True
-
-    def _begin(self) -> None:
-        """Take weights from earlier stages unless a training is continued."""
-        if not self._continued:
-            self.start.load(self.codec)
-
-    def on_validation_start(self) -> None:
-        """Take weights from earlier stages where nothing is trained."""
-        if self.trainer.state.fn == TrainerFn.VALIDATING:
-            self._begin()
-
-    def on_test_start(self) -> None:
-        """Take weights from earlier stages."""
-        self._begin()
-
-    def on_fit_start(self) -> None:
-        """Take weights from earlier stages when a new training starts, and let the conditioners learn their tables.
-
-        Those come from the training captions, where they have not been learnt yet.
-        """
-        self._begin()
-        train_captions = getattr(getattr(self.trainer, "datamodule", None), "train_captions", None)
-        if train_captions is not None:
-            self.codec.prepare(train_captions())
-
-    def on_train_start(self) -> None:
-        """Let the codec's parts learn from data what they do before the first step, when a new training starts."""
-        super().on_train_start()
-        if self.global_step > 0:
-            return
-        self._seed_step(2, 0, 0)
-        self.train()
-        self.preparation.run(self.codec, self._train_batches)
-        self.train()
-
-    def _train_batches(self) -> Iterable[Any]:
-        return self.trainer.datamodule.train_dataloader()  # pyright: ignore[reportAttributeAccessIssue]
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Return the weighted loss of a batch with `images`, (B, 3, H, W) in [0, 1], and `captions`."""
-        output, size = self.codec(batch.images, batch.captions), len(batch.images)
-        self._log_symbols(output.symbols, size)
-        return self.log_terms(self.loss(self.codec, batch.images, output), "train", size)
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Log the terms, and the PSNR of images sampled from their condition alone.
-
-        `coded_images` are those of the batch until all callbacks have seen it.
-        """
-        pairs = zip(batch.images, batch.captions, strict=True)
-        self.coded_images = [CodedImage(self.codec, image, caption) for image, caption in pairs]
-        with torch.no_grad():
-            output = self.codec(batch.images, batch.captions)
-            self.log_terms(self.loss(self.codec, batch.images, output), "val", len(batch.images))
-            if batch_idx == 0:
-                highest = self.codec.quantizer.rates
-                self._log_psnr(batch, "val/psnr", highest)
-                if highest > 1:
-                    self._log_psnr(batch, "val/psnr-rate-1", 1)
-
-    def on_validation_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Free the coded images; Lightning calls this after the callbacks."""
-        self.coded_images = []
-
-    on_test_batch_end = on_validation_batch_end
-
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        """Log under `val/` what a validation logs."""
-        self.validation_step(batch, batch_idx)
+    def terms(self, batch: Any) -> dict[str, Tensor]:
+        """Return the terms of the codec's parts, the rates and those on the decoded estimate, by name."""
+        output = self.codec(batch.images, batch.captions)
+        if self.training:
+            self._log_symbols(output.symbols, len(batch.images))
+        return self.loss(self.codec, batch.images, output)
 
     def _log_symbols(self, symbols: Any, images: int) -> None:
         """Log perplexity and usage of each codebook over a batch."""
@@ -163,11 +79,3 @@ class CodecModule(TrainingModule):
             stage = f"-{number}" if len(alphabets) > 1 else ""
             self.log(f"train/perplexity{stage}", perplexity(indices), batch_size=images)
             self.log(f"train/usage{stage}", usage(indices, size), batch_size=images)
-
-    def _log_psnr(self, batch: Any, name: str, rate: int) -> None:
-        images, restored = batch.images[:4].float().cpu(), []
-        for image, caption in zip(images, batch.captions, strict=False):
-            code = self.codec.encode(image, caption if self.codec.takes_captions else None, rate=rate)
-            restored.append(self.codec.decode(code, seed=self.seed))
-        psnr = mean_psnr(torch.stack(restored), images)
-        self.log(name, psnr.to(self.device), prog_bar=True, sync_dist=True, batch_size=len(images))

@@ -6,9 +6,10 @@ import torch
 from PIL import Image
 
 from ulcompress.evaluation.anchors import ANCHORS, ZooAnchor, match
-from ulcompress.evaluation.anchors.zoo import HIGHEST, file_name
+from ulcompress.evaluation.anchors.zoo import file_name
 from ulcompress.evaluation.metrics import psnr
 from ulcompress.images import from_pil
+from ulcompress.learned.catalogue import ZOO
 from ulcompress.learned.compressai import CompressAIModel, compressai
 
 
@@ -81,8 +82,8 @@ def test_a_model_is_loaded_before_the_time_of_an_image_and_once(zoo, photo, monk
 
 def test_qualities_are_those_that_are_published():
     published = compressai().zoo.image.model_urls
-    assert {name: max(of_model["mse"]) for name, of_model in published.items()} == HIGHEST
-    for name, highest in HIGHEST.items():
+    assert {name: max(of_model["mse"]) for name, of_model in published.items()} == ZOO
+    for name, highest in ZOO.items():
         assert list(ANCHORS[name]().qualities) == sorted(published[name]["mse"]) == list(range(1, highest + 1))
 
 

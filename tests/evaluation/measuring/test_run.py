@@ -187,6 +187,21 @@ def test_what_is_done_is_not_done_again(plan, monkeypatch):
     assert coded.count("tiny") + coded.count("tiny steps=1") >= 2
 
 
+def test_codecs_of_one_fingerprint_are_not_taken_for_each_other(tiny_codec, tmp_path):
+    """A student and its teacher read each other's files."""
+
+    def identity(name):
+        return CodecContestant(codec=str(tmp_path / name), curve="", setting=Setting()).identity
+
+    save(tiny_codec, tmp_path / "teacher")
+    before = tiny_codec.fingerprint.hex()
+    with torch.no_grad():
+        next(tiny_codec.decoder.parameters()).add_(1)
+    save(tiny_codec.named(before), tmp_path / "student")
+    assert identity("teacher")["fingerprint"] == identity("student")["fingerprint"] == before
+    assert identity("teacher") != identity("student")
+
+
 def test_an_interruption_loses_only_the_image_at_hand(plan, monkeypatch):
     expected = numbers(evaluate(plan))
     plan = replace(plan, out=plan.out.with_name("again"))

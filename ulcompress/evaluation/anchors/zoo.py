@@ -18,18 +18,10 @@ from ulcompress.decoders import BaseReconstruction
 from ulcompress.encoders import AnalysisTransform
 from ulcompress.evaluation.anchors.base import Anchor
 from ulcompress.images import to_pil
+from ulcompress.learned.catalogue import ZOO
 from ulcompress.learned.compressai import CompressAIModel, compressai
 from ulcompress.quantizers import StringQuantizer
 
-HIGHEST = {
-    "bmshj2018-factorized": 8,
-    "bmshj2018-hyperprior": 8,
-    "mbt2018-mean": 8,
-    "mbt2018": 8,
-    "cheng2020-anchor": 6,
-    "cheng2020-attn": 6,
-}
-"""Models whose weights are published, and the highest quality of each."""
 HEAD = struct.Struct(">BHH")
 """Quality, height and width, which are not in the model's strings."""
 KEPT = 4
@@ -47,12 +39,12 @@ class ZooAnchor(Anchor):
         """Take a model by name.
 
         Args:
-            name: One of `HIGHEST`.
+            name: One of `learned.catalogue.ZOO`.
             weights: A folder with the files of the zoo under their published names; None downloads them to the cache of
                 torch.hub.
         """
         self.name = name
-        self.qualities = range(1, 1 + HIGHEST[name])
+        self.qualities = range(1, 1 + ZOO[name])
         self.weights = weights
         self._loaded = lru_cache(maxsize=KEPT)(self._load)
 

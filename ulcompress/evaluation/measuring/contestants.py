@@ -201,9 +201,12 @@ class CodecContestant(Contestant):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Fingerprint, configuration, setting and device."""
+        """Fingerprint, configuration, setting, device, and the weights where the fingerprint is not theirs."""
         parts = {"fingerprint": self.fingerprint, "codec": self.codec.arguments()}
         parts["device"] = self.codec.device.type
+        # Codecs that read each other's files share a fingerprint, and restore different images.
+        if (weights := self.codec.digest().hex()) != self.fingerprint:
+            parts["weights"] = weights
         return parts | {"setting": str(self.setting), "online": self.optimizer and self.optimizer.arguments()}
 
     def code(self, image: Tensor, caption: str | None, budget: int | None) -> Coded:

@@ -78,6 +78,8 @@ def launch(
         executor.update_parameters(name=study.name, **arrays, **(options or {}))
     except (NameError, RuntimeError, TypeError) as error:
         raise ValueError(f"submitit: {' '.join(str(error).split())}") from error
+    if not runs:
+        return []  # submitit warns of arrays without jobs
     with executor.batch():
         jobs = [executor.submit(Job(study, run, retry)) for run in runs]
     return jobs

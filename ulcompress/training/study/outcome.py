@@ -96,6 +96,8 @@ class Outcome:
     def remarks(self) -> list[str]:
         """What is not done, and why, a line each."""
         lines = []
+        if not self.study.evaluation.images:
+            lines.append("nothing is measured: name images in the study's `evaluate`, or give --images")
         for run in self.runs:
             if (now := self.state(run)) != DONE:
                 attempts = run.attempts.all()

@@ -37,7 +37,7 @@ def markdown(outcome: Outcome) -> str:
 def differences(outcome: Outcome) -> Table:
     """Return the table of variants, the base first."""
     columns = [
-        Column(lambda row: row.name, "variant", "variant"),
+        Column(lambda row: row.name, "variant", "variant", text=True),
         Column(lambda row: row.seeds, "seeds", "n"),
         Column(lambda row: row.bytes, "bytes", "bytes", "{:.0f}".format),
         Column(lambda row: row.bpp, "bpp", "bpp", "{:.4f}".format),
@@ -64,7 +64,7 @@ def _metric_columns(metric: Mapping[str, Any]) -> list[Column]:
         Column(of("mean"), name, metric["label"], short),
         *(Column(of(field), f"{name} difference{suffix}") for field, suffix in fields.items()),
         *(Column(of(field), f"{name} {field}") for field in ("images", "wins", "rate_percent", "kind", "refused")),
-        Column(lambda row: _described(row, name), heading=f"{metric['label']}, difference"),
+        Column(lambda row: _described(row, name), heading=f"{metric['label']}, difference", text=True),
     ]
 
 
