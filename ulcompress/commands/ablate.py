@@ -54,7 +54,7 @@ def shard(text: str) -> tuple[int, int]:
 
 def run(options: argparse.Namespace) -> int:
     """Run what is left of the study and write its report; return the exit status."""
-    from ulcompress.training.study.outcome import Outcome
+    from ulcompress.training.study.outcome import StudyOutcome
     from ulcompress.training.study.plan import plan
     from ulcompress.training.study.study import read_study
 
@@ -63,16 +63,16 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         from ulcompress.training.study.preview import describe
 
-        text, builds = describe(Outcome(study, runs), time=options.time)
+        text, builds = describe(StudyOutcome(study, runs), time=options.time)
         print(text)
         return 0 if builds else 1
     number, count = options.shard
     received = None if options.report else _work(options, study, runs[number::count])
-    _write(Outcome(study, runs), options.root / study.name / "report")
+    _write(StudyOutcome(study, runs), options.root / study.name / "report")
     if received:
         complain("ended in order; the same command continues")
         return 128 + received
-    return 1 if any(Outcome(study, runs).state(one) == "failed" for one in runs) else 0
+    return 1 if any(StudyOutcome(study, runs).state(one) == "failed" for one in runs) else 0
 
 
 def _work(options: argparse.Namespace, study, runs: Sequence) -> int | None:

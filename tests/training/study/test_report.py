@@ -9,7 +9,7 @@ import pytest
 
 from ulcompress.training.study.attempts import DONE, FAILED
 from ulcompress.training.study.measurement import measurements
-from ulcompress.training.study.outcome import Outcome
+from ulcompress.training.study.outcome import StudyOutcome
 from ulcompress.training.study.plan import plan
 from ulcompress.training.study.preview import describe
 from ulcompress.training.study.report import differences, write_report
@@ -40,7 +40,7 @@ def test_from_the_first_step_to_the_page(study, runs, carry_out):
     assert [one.cost is not None for one in measurements(study, base)] == [True, True]
     assert carry_out(study, fast).state == DONE
     folder = Path("runs/trial/report")
-    write_report(Outcome(study, runs), folder)
+    write_report(StudyOutcome(study, runs), folder)
     partial = (folder / "table.md").read_text()
     assert "2 of 4 runs are done" in partial and "- base, seed 1: waiting" in partial
     assert "no interval" in cells(partial, "fast")[5] and cells(partial, "fast")[1] == "1"
@@ -50,7 +50,7 @@ def test_from_the_first_step_to_the_page(study, runs, carry_out):
     fast_again = runs[3]
     fast_again.attempts.update(fast_again.attempts.claim(), state=FAILED, reason="no space left on the disk")
     fast_again.attempts.update(fast_again.attempts.claim(), state=FAILED, reason="no space left on the disk")
-    outcome = Outcome(study, runs)
+    outcome = StudyOutcome(study, runs)
     written = write_report(outcome, folder)
     assert [path.name for path in written] == ["table.md", "table.csv", "table.tex", "index.html"]
     text = (folder / "table.md").read_text()
@@ -93,7 +93,7 @@ def test_from_the_first_step_to_the_page(study, runs, carry_out):
 
     other = replace(study, evaluation=replace(study.evaluation, metrics=("psnr", "ms-ssim")))
     assert [one.cost for one in measurements(other, base)] == [None, None]
-    assert Outcome(other, runs).rows == []
+    assert StudyOutcome(other, runs).rows == []
 
 
 def test_a_codec_that_is_used_otherwise_keeps_its_weights(study, runs, carry_out):
@@ -115,7 +115,7 @@ def test_a_codec_that_is_used_otherwise_keeps_its_weights(study, runs, carry_out
 def test_a_dry_run_says_what_cannot_be_built(study_file, images):
     text = "base: tiny.yaml\nvariants: { odd: { model.codec.encoder.stride: 7 } }\n"
     study = read_study(study_file(text))
-    said, builds = describe(Outcome(study, plan(study, data=["--data.train", images])))
+    said, builds = describe(StudyOutcome(study, plan(study, data=["--data.train", images])))
     assert not builds
     assert "cannot be built: " in said and "stride must be one of" in said and "\n  builds: " in said
     assert "512 x 512: 4096 bits, 512 bytes" in said

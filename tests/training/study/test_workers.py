@@ -9,10 +9,10 @@ import pytest
 
 from ulcompress.training.run import Run
 from ulcompress.training.study import execution
-from ulcompress.training.study.launchers import Job, launch, parameters
+from ulcompress.training.study.launchers import StudyJob, launch, parameters
 from ulcompress.training.study.plan import StudyRun
 from ulcompress.training.study.process import Ending
-from ulcompress.training.study.study import Evaluation, Study, Variant
+from ulcompress.training.study.study import MeasurementPlan, Study, Variant
 from ulcompress.training.study.workers import Workers, complete
 
 
@@ -42,7 +42,7 @@ def started(monkeypatch):
 
 @pytest.fixture
 def study():
-    return Study("trial", (), (Variant("base"),), (0, 1, 2), Evaluation())
+    return Study("trial", (), (Variant("base"),), (0, 1, 2), MeasurementPlan())
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_jobs_of_a_cluster(study, runs, started, tmp_path):
 
 def test_a_job_whose_machine_is_taken_away_ends_in_order_and_is_queued_again(study, runs, started):
     pytest.importorskip("submitit")
-    job, queued = Job(study, runs[0]), []
+    job, queued = StudyJob(study, runs[0]), []
     signalled = threading.Thread(target=lambda: queued.append(job.checkpoint()))
 
     def preempted(wanted):
@@ -162,7 +162,7 @@ def test_a_job_whose_machine_is_taken_away_ends_in_order_and_is_queued_again(stu
 def test_a_job_of_older_code_is_refused(study, runs, monkeypatch):
     monkeypatch.setattr("ulcompress.training.study.launchers.code", lambda: "newer")
     with pytest.raises(ValueError, match="the code has changed since this job was submitted"):
-        Job(study, runs[0])()
+        StudyJob(study, runs[0])()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ulcompress.files import write_whole
 from ulcompress.functional.lines import one_line
 from ulcompress.training.study.attempts import DONE, FAILED, HEARTBEAT, INTERRUPTED, Attempt
-from ulcompress.training.study.measurement import Measurement
+from ulcompress.training.study.measurement import StudyMeasurement
 from ulcompress.training.study.plan import StudyRun
 from ulcompress.training.study.process import Ending, Process
 
@@ -30,7 +30,7 @@ class Execution:
     """Trains, exports and measures a run, going on from where an earlier attempt has ended."""
 
     run: StudyRun
-    measurements: Sequence[Measurement]
+    measurements: Sequence[StudyMeasurement]
     environment: Mapping[str, str]
     """Variables of its processes, such as the devices that they see."""
     stopping: threading.Event
@@ -67,7 +67,7 @@ class Execution:
         self._stage("fit", ["fit", *self.run.fit_words, *quiet, *place])
         write_whole(self.run.folder / "trained", b"")
 
-    def _measure(self, measurement: Measurement) -> None:
+    def _measure(self, measurement: StudyMeasurement) -> None:
         if measurement.cost is not None:
             return
         measurement.prepare()

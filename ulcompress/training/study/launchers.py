@@ -19,7 +19,7 @@ CLUSTERS = ("slurm", "local", "debug")
 
 
 @dataclass
-class Job:
+class StudyJob:
     """One run as a job, which is queued again when the cluster takes its machine away."""
 
     study: Study
@@ -81,7 +81,7 @@ def launch(
     if not runs:
         return []  # submitit warns of arrays without jobs
     with executor.batch():
-        jobs = [executor.submit(Job(study, run, retry)) for run in runs]
+        jobs = [executor.submit(StudyJob(study, run, retry)) for run in runs]
     return jobs
 
 

@@ -13,17 +13,17 @@ from ulcompress.evaluation.results.store import digest
 from ulcompress.files import write_whole
 from ulcompress.training.study.identity import files_digest
 from ulcompress.training.study.plan import StudyRun, folder_name
-from ulcompress.training.study.study import BASE, Evaluation, Study, Variant
+from ulcompress.training.study.study import BASE, MeasurementPlan, Study, Variant
 from ulcompress.training.study.variation import vary
 
 
 @dataclass(frozen=True)
-class Measurement:
+class StudyMeasurement:
     """A variant with one seed, measured."""
 
     run: StudyRun
     variant: Variant
-    evaluation: Evaluation
+    evaluation: MeasurementPlan
     anchors: tuple[str, ...] = ()
 
     @property
@@ -83,12 +83,12 @@ class Measurement:
         return json.loads((self.folder / "results.json").read_bytes())
 
 
-def measurements(study: Study, run: StudyRun) -> list[Measurement]:
+def measurements(study: Study, run: StudyRun) -> list[StudyMeasurement]:
     """Return what is measured of a run; nothing where the study names no images."""
     return list(_measurements(study, run)) if study.evaluation.images else []
 
 
-def _measurements(study: Study, run: StudyRun) -> Iterator[Measurement]:
+def _measurements(study: Study, run: StudyRun) -> Iterator[StudyMeasurement]:
     for variant in run.variants:
         anchored = variant.name == BASE and run.seed == study.seeds[0]
-        yield Measurement(run, variant, study.evaluation, study.evaluation.anchors if anchored else ())
+        yield StudyMeasurement(run, variant, study.evaluation, study.evaluation.anchors if anchored else ())

@@ -15,7 +15,7 @@ from ulcompress.evaluation.results.comparison import Comparison
 from ulcompress.evaluation.results.runs import compare_runs
 from ulcompress.training.run import Run
 from ulcompress.training.study.attempts import FAILED
-from ulcompress.training.study.measurement import Measurement, measurements
+from ulcompress.training.study.measurement import StudyMeasurement, measurements
 from ulcompress.training.study.plan import DONE, StudyRun, state
 from ulcompress.training.study.study import BASE, Study
 
@@ -57,7 +57,7 @@ class Row:
         return {**vars(self.comparisons[metric]), **ends}
 
 
-class Outcome:
+class StudyOutcome:
     """The runs of a study as they are now."""
 
     def __init__(self, study: Study, runs: Sequence[StudyRun]):
@@ -71,9 +71,9 @@ class Outcome:
         return state(run, measured=all(one.cost is not None for one in self._measurements[run.run.name]))
 
     @cached_property
-    def measured(self) -> dict[str, dict[int, Measurement]]:
+    def measured(self) -> dict[str, dict[int, StudyMeasurement]]:
         """What is measured: variants by name, seeds; variants in the order of the study."""
-        done: dict[str, dict[int, Measurement]] = {variant.name: {} for variant in self.study.variants}
+        done: dict[str, dict[int, StudyMeasurement]] = {variant.name: {} for variant in self.study.variants}
         for run in self.runs:
             for one in self._measurements[run.run.name]:
                 if run.trained and one.cost is not None:
@@ -105,7 +105,7 @@ class Outcome:
                 lines.append(f"{run.title}: {now}{f' after {len(attempts)} attempts: {reason}' if reason else ''}")
         return lines
 
-    def _row(self, name: str, base: Mapping[int, Measurement], own: Mapping[int, Measurement]) -> Row:
+    def _row(self, name: str, base: Mapping[int, StudyMeasurement], own: Mapping[int, StudyMeasurement]) -> Row:
         seeds = [seed for seed in own if seed in base]
         bases, results = ([some[seed].results() for seed in seeds] for some in (base, own))
         summaries = [row for content in results for row in _codec_rows(content)]
@@ -120,7 +120,7 @@ class Outcome:
         )
 
 
-def commands(measurement: Measurement) -> tuple[str, ...]:
+def commands(measurement: StudyMeasurement) -> tuple[str, ...]:
     """Return the commands that train and measure a variant with one seed anew, in the folder `reproduced`."""
     run = replace(measurement.run, run=Run(measurement.run.run.name, Path("reproduced")))
     fit = ["fit", *run.fit_words, "--name", run.run.name, "--root", str(run.run.root)]
@@ -133,7 +133,7 @@ def _codec_rows(results: Results) -> list[Mapping[str, Any]]:
     return [row for row in results["summary"] if row["contestant"] in codecs]
 
 
-def _cost(some: Sequence[Measurement]) -> Cost:
+def _cost(some: Sequence[StudyMeasurement]) -> Cost:
     attempts = [attempt for one in some for attempt in one.run.attempts.all()]
     parameters, codec_bytes = weights_of(some[0].codec)
     seconds = sum(attempt.seconds.get("fit", 0.0) for attempt in attempts) / len(some)

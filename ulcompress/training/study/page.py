@@ -9,8 +9,8 @@ from typing import Any
 
 from ulcompress.evaluation.page import write_page
 from ulcompress.evaluation.results.comparison import KINDS
-from ulcompress.training.study.measurement import Measurement
-from ulcompress.training.study.outcome import Outcome
+from ulcompress.training.study.measurement import StudyMeasurement
+from ulcompress.training.study.outcome import StudyOutcome
 from ulcompress.training.study.study import BASE
 
 Results = Mapping[str, Any]
@@ -18,7 +18,7 @@ _CODEC = "codec"
 """Name of the codec's directory in every run, and so of the contestant in its evaluation."""
 
 
-def write_study_page(outcome: Outcome, folder: Path) -> Path:
+def write_study_page(outcome: StudyOutcome, folder: Path) -> Path:
     """Write `index.html` and return its path.
 
     Curves and pictures are of the first seed of each variant, the differences of all seeds.
@@ -33,7 +33,7 @@ def write_study_page(outcome: Outcome, folder: Path) -> Path:
     return write_page({**content, "kinds": KINDS, "command": command}, folder)
 
 
-def _comparisons(outcome: Outcome) -> Iterator[dict[str, Any]]:
+def _comparisons(outcome: StudyOutcome) -> Iterator[dict[str, Any]]:
     """Yield the differences of all seeds, as `results.json` has those of an evaluation."""
     for row in outcome.rows:
         if row.name != BASE:
@@ -43,7 +43,7 @@ def _comparisons(outcome: Outcome) -> Iterator[dict[str, Any]]:
             )
 
 
-def _renamed(measurement: Measurement, name: str, folder: Path) -> dict[str, Any]:
+def _renamed(measurement: StudyMeasurement, name: str, folder: Path) -> dict[str, Any]:
     """Return the results of a measurement under its variant's name, with paths from another folder."""
     results = measurement.results()
     names = {one["name"]: _name(one["name"], name) for one in results["contestants"]}

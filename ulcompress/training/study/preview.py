@@ -15,7 +15,7 @@ from ulcompress.commands.nominal import describe_codec
 from ulcompress.training.run import flat
 from ulcompress.training.study.configuration import Difference, build, differences
 from ulcompress.training.study.measurement import measurements
-from ulcompress.training.study.outcome import Outcome
+from ulcompress.training.study.outcome import StudyOutcome
 from ulcompress.training.study.plan import DONE, StudyRun
 from ulcompress.training.study.process import Process
 
@@ -52,7 +52,7 @@ class Preview:
         return held + self.parameters * (HELD_BYTES * self.averaged + CODEC_BYTES)
 
 
-def previews(outcome: Outcome) -> list[Preview]:
+def previews(outcome: StudyOutcome) -> list[Preview]:
     """Return a preview of each training, the base's first; each is built once, in this process."""
     groups: dict[str, list[StudyRun]] = {}
     for run in outcome.runs:
@@ -88,7 +88,7 @@ def _title(variant: Any) -> str:
     return f"{variant.name} ({', '.join(used)})" if used else variant.name
 
 
-def describe(outcome: Outcome, *, time: bool = False) -> tuple[str, bool]:
+def describe(outcome: StudyOutcome, *, time: bool = False) -> tuple[str, bool]:
     """Return a study before it runs as text, and whether all of it can be built.
 
     Args:
@@ -116,7 +116,7 @@ def describe(outcome: Outcome, *, time: bool = False) -> tuple[str, bool]:
     return "\n".join(lines), all(preview.error is None for preview in found)
 
 
-def _lines(preview: Preview, outcome: Outcome, seconds: float | None, hours: float | None) -> Iterator[str]:
+def _lines(preview: Preview, outcome: StudyOutcome, seconds: float | None, hours: float | None) -> Iterator[str]:
     yield "; ".join(preview.titles)
     yield from (f"  {difference}" for difference in preview.differences)
     if preview.error:

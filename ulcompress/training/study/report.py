@@ -10,13 +10,13 @@ from ulcompress.evaluation.results.comparison import KINDS
 from ulcompress.evaluation.results.summary import difference_text, interval_text, short
 from ulcompress.evaluation.results.table import Column, Table
 from ulcompress.files import write_whole
-from ulcompress.training.study.outcome import Outcome, Row
+from ulcompress.training.study.outcome import Row, StudyOutcome
 from ulcompress.training.study.page import write_study_page
 from ulcompress.training.study.plan import DONE
 from ulcompress.training.study.study import BASE
 
 
-def write_report(outcome: Outcome, folder: Path) -> list[Path]:
+def write_report(outcome: StudyOutcome, folder: Path) -> list[Path]:
     """Write `table.md`, `table.csv`, `table.tex` and, once the base is measured, `index.html`; return their paths."""
     table = differences(outcome)
     texts = {"table.md": markdown(outcome), "table.csv": table.csv, "table.tex": table.latex}
@@ -27,14 +27,14 @@ def write_report(outcome: Outcome, folder: Path) -> list[Path]:
     return [*(folder / name for name in texts), *page]
 
 
-def markdown(outcome: Outcome) -> str:
+def markdown(outcome: StudyOutcome) -> str:
     """Return the table, what is not done and why, and the commands that reproduce each row."""
     remarks = "".join(f"- {line}\n" for line in outcome.remarks)
     rows = "".join(f"{row.name}, one seed:\n\n```sh\n{chr(10).join(row.commands)}\n```\n\n" for row in outcome.rows)
     return "\n".join(part for part in (differences(outcome).markdown, remarks, rows.rstrip() + "\n") if part.strip())
 
 
-def differences(outcome: Outcome) -> Table:
+def differences(outcome: StudyOutcome) -> Table:
     """Return the table of variants, the base first."""
     columns = [
         Column(lambda row: row.name, "variant", "variant", text=True),
@@ -85,7 +85,7 @@ def _described(row: Row, metric: str) -> str | None:
     return f"{difference_text(found)} ({interval_text(found)}){wins}{rate}, {found['kind']}"
 
 
-def _caption(outcome: Outcome) -> str:
+def _caption(outcome: StudyOutcome) -> str:
     done = sum(outcome.state(run) == DONE for run in outcome.runs)
     kinds = _kinds(outcome.rows)
     return " ".join(

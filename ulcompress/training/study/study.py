@@ -35,7 +35,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class MeasurementPlan:
     """What is measured of every trained codec, as `ulcompress evaluate` takes it."""
 
     images: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ class Study:
     variants: tuple[Variant, ...]
     """The base first."""
     seeds: tuple[int, ...]
-    evaluation: Evaluation
+    evaluation: MeasurementPlan
     budget: Mapping[str, Any] = field(default_factory=dict)
     """Of each training: `max_steps`, `max_epochs`, `max_time`."""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -121,11 +121,11 @@ def _variant(name: str, change: Mapping[str, Any], options: Mapping[str, Any], f
 _KEYS = "files, setting, codec, grid"
 
 
-def _evaluation(content: Mapping[str, Any], folder: Path) -> Evaluation:
+def _evaluation(content: Mapping[str, Any], folder: Path) -> MeasurementPlan:
     _known(content, _EVALUATE, "evaluate")
     listed = {key: tuple(map(str, _listed(content.get(key)))) for key in ("images", "metrics", "anchors", "options")}
     settings = tuple(Setting.parse(text) for text in _listed(content.get("settings"))) or (Setting(),)
-    return Evaluation(settings=settings, weights=content.get("weights"), **listed)
+    return MeasurementPlan(settings=settings, weights=content.get("weights"), **listed)
 
 
 def _files(value: Any, folder: Path) -> tuple[Path, ...]:
