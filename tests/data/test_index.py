@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ulcompress.data import indexing, open_source
-from ulcompress.data.index import SAMPLE, Index, Part
+from ulcompress.data.index import SAMPLE, Container, Index
 from ulcompress.data.indexing import make_index
 
 COUNT = 60
@@ -170,7 +170,7 @@ def test_small_sets_are_not_kept(tmp_path, cache):
 
 def test_names_are_read_where_they_lie():
     samples = np.zeros(3, SAMPLE)
-    samples["part"], samples["name"] = [0, 1, 1], [0, 0, 5]
-    parts = [Part("", shard=False, count=1), Part("x.tar", shard=True, count=2, names=6)]
-    index = Index(parts, samples, b"a.png\0b.pn\0\xff/c.png\0")
+    samples["container"], samples["name"] = [0, 1, 1], [0, 0, 5]
+    containers = [Container("", shard=False, count=1), Container("x.tar", shard=True, count=2, names=6)]
+    index = Index(containers, samples, b"a.png\0b.pn\0\xff/c.png\0")
     assert [index.name(i) for i in range(3)] == ["a.png", "x.tar/b.pn", "x.tar/\udcff/c.png"]

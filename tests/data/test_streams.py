@@ -50,7 +50,7 @@ def test_the_oldest_copies_make_place(tmp_path, write_shard, cache, monkeypatch)
     for name in "abc":
         write_shard(tmp_path / f"{name}.tar.gz", 0, 4, "w:gz")
     source = open_source(str(tmp_path))
-    first, second, third = (source._place(part) for part in (1, 2, 3))
+    first, second, third = (source._place(container) for container in (1, 2, 3))
     os.utime(first, (1, 1))
     os.utime(second, (2, 2))
     third.unlink()
@@ -81,6 +81,7 @@ def test_the_images_of_a_shard_that_vanishes_are_replaced_and_counted(shards):
     whole = dataset.__getitems__([Draw(0, index) for index in range(12)])
     shards.failures["train-001.tar"] = 1000
     dataset = ImageDataset(source=open_source(f"{shards.url}/train-{{000..002}}.tar"), crop=16)
+    assert dataset.source.survey().captioned == 8
     with pytest.warns(UserWarning, match=r"image left out.*train-001\.tar"):
         found = dataset.__getitems__([Draw(0, index) for index in range(12)])
     captions = [caption.split()[1] for _, caption in found]

@@ -49,14 +49,14 @@ def test_the_recipe_trains_writes_and_reads_a_file(stable_diffusion, images, tmp
     monkeypatch.setenv("STABLE_DIFFUSION", str(copy))
     assert run(["fit", "-c", RECIPE, "--data.train", images, *SMALL, *ENTRIES]) == 0, capsys.readouterr().err
     shutil.rmtree(copy)
-    assert run(["export", "runs/perco/sd/last.ckpt", "exported"]) == 0
+    assert run(["export", "runs/perco/sd/checkpoints/last.ckpt", "exported"]) == 0
     codec = ulcompress.load("exported")
     image = torch.rand(3, 64, 96)
     data = codec.compress(image, "a red cup")
     restored = codec.decompress(data, steps=2, guidance=3.0)
     assert restored.shape == image.shape
     assert not torch.equal(restored, codec.decompress(data, steps=2, guidance=1.0)), "the text is guided"
-    trained = CodecModule.load_from_checkpoint("runs/perco/sd/last.ckpt", weights_only=True).codec.eval()
+    trained = CodecModule.load_from_checkpoint("runs/perco/sd/checkpoints/last.ckpt", weights_only=True).codec.eval()
     torch.testing.assert_close(
         trained.decoder.denoiser.network.conv_in.weight,
         codec.decoder.denoiser.network.conv_in.weight,

@@ -89,7 +89,7 @@ def test_weights_keep_their_names_and_are_recorded_the_same_way(tiny_codec):
 
 
 def test_what_cannot_be_accelerated_is_one_clear_line(tiny_codec):
-    with pytest.raises(ValueError, match=r"must be a backend of torch.compile: .*inductor.*; got 'inducter'"):
+    with pytest.raises(ValueError, match=r"must be a backend of torch\.compile: .*inductor.*; got 'inducter'"):
         Acceleration(compile="inducter")
     module = AutoencoderModule(autoencoder=tiny_codec.autoencoder, acceleration=Acceleration(checkpointing=True))
     with pytest.raises(ValueError, match="of a denoiser, and there is none"):

@@ -77,6 +77,15 @@ def test_a_run_is_not_overwritten(fit, capsys):
     assert place.record["step"] == 2
 
 
+def test_a_training_that_has_ended_goes_on_as_a_longer_one(fit):
+    """It ends in the middle of an epoch, of which the rest comes next."""
+    assert fit("--name", "long", steps=4) == 0
+    assert fit("--name", "short", steps=2) == fit("--name", "short", "--ckpt_path", "last", steps=4) == 0
+    one, other = (torch.load(Run(name).last_checkpoint, weights_only=True) for name in ("long", "short"))
+    assert one["epoch"] == other["epoch"] == 0
+    assert all(torch.equal(value, other["state_dict"][name]) for name, value in one["state_dict"].items())
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

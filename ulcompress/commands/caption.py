@@ -57,5 +57,5 @@ def _in_shards(inputs: list[str], out: Path | None) -> tuple[list[Path], list[Pa
         raise ValueError(f"{inputs[0]}: captions of shards need a file of their own; give --out FILE")
     source = open_source(inputs)
     places = {Path(source.name(index)): index for index in range(len(source))}
-    folders = [Path(part.location) for part in source.index.parts if part.location]
+    folders = [Path(container.location) for container in source.index.containers if container.location]
     return list(places), folders, lambda path: source.image(places[path])

@@ -27,8 +27,8 @@ LONGEST_NAME = 4096
 """Bytes of the longest path, as on Linux."""
 SAMPLE = np.dtype(
     [
-        ("part", "<u4"),  # number of its part
-        ("name", "<u4"),  # where its name begins, among those of its part
+        ("container", "<u4"),  # number of its container
+        ("name", "<u4"),  # where its name begins, among those of its container
         ("offset", "<u8"),  # where the image begins in its shard
         ("size", "<u4"),
         ("caption", "u1"),  # kind of its captions
@@ -51,7 +51,7 @@ class CaptionKind(IntEnum):
 
 
 @dataclass
-class Part:
+class Container:
     """The samples of one shard, of one folder, or of image files that were named."""
 
     location: str
@@ -63,19 +63,19 @@ class Part:
     """Whether its samples are read from a local copy."""
     count: int = 0
     names: int = 0
-    """Where its names begin among those of all parts."""
+    """Where its names begin among those of all containers."""
     names_size: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
     """Number of files that are no samples, by their kind."""
     shards: list[str] = field(default_factory=list)
-    """The shards in a folder, which are parts of their own."""
+    """The shards in a folder, which are containers of their own."""
 
 
 @dataclass
-class Table:
-    """The samples of one part, while an index is made."""
+class SampleTable:
+    """The samples of one container, while an index is made."""
 
-    part: Part
+    container: Container
     samples: np.ndarray
     names: bytes
     """Names that end with NUL."""
@@ -89,22 +89,27 @@ class Index:
     """A sequence of the places of samples; what is mapped from a folder is opened anew in another process."""
 
     def __init__(
-        self, parts: list[Part], samples: np.ndarray, names: bytes, listed: bytes = b"", failures: Sequence[str] = ()
+        self,
+        containers: list[Container],
+        samples: np.ndarray,
+        names: bytes,
+        listed: bytes = b"",
+        failures: Sequence[str] = (),
     ):
         """Take what is in memory.
 
         Args:
-            parts: The parts in order.
+            containers: The containers in order.
             samples: Their samples, of type SAMPLE.
             names: The names of all samples, each with a NUL at its end.
             listed: The captions of kind LISTED.
             failures: A line for each shard that is left out.
         """
-        self.parts = parts
+        self.containers = containers
         self.failures = list(failures)
         self.samples = samples
-        self.starts = np.cumsum([0, *(part.count for part in parts)]).tolist()
-        """Index of the first sample of each part, and the number of all samples."""
+        self.starts = np.cumsum([0, *(container.count for container in containers)]).tolist()
+        """Index of the first sample of each container, and the number of all samples."""
         self._names: bytes | Path = names
         self._listed: bytes | Path = listed
         self.about: dict[str, str] = {}
@@ -117,10 +122,10 @@ class Index:
     def name(self, index: int) -> str:
         """Return the path of an image, or of its shard and the member."""
         sample = self.samples[index]
-        part = self.parts[sample["part"]]
-        start = part.names + int(sample["name"])
+        container = self.containers[sample["container"]]
+        start = container.names + int(sample["name"])
         name = os.fsdecode(self._bytes(self._names, start, LONGEST_NAME).partition(b"\0")[0])
-        return f"{part.location}/{name}" if part.shard else os.path.join(part.location, name)
+        return f"{container.location}/{name}" if container.shard else os.path.join(container.location, name)
 
     def listed(self, index: int) -> list[str]:
         """Return the captions of a sample of kind LISTED."""
@@ -137,12 +142,14 @@ class Index:
                 samples["text"][index], samples["text_size"][index] = place, len(listed[-1])
                 place += len(listed[-1])
         names = self._names if isinstance(self._names, bytes) else self._names.read_bytes()
-        return Index(self.parts, samples, names, b"".join(listed), self.failures)
+        return Index(self.containers, samples, names, b"".join(listed), self.failures)
 
-    def table(self, number: int) -> Table:
-        """Return what a part consists of."""
-        part, samples = self.parts[number], self.samples[self.starts[number] : self.starts[number + 1]]
-        return Table(replace(part), np.array(samples), self._bytes(self._names, part.names, part.names_size))
+    def table(self, number: int) -> SampleTable:
+        """Return what a container consists of."""
+        container, samples = self.containers[number], self.samples[self.starts[number] : self.starts[number + 1]]
+        return SampleTable(
+            replace(container), np.array(samples), self._bytes(self._names, container.names, container.names_size)
+        )
 
     def save(self, folder: Path, **about: str) -> None:
         """Write the index to a folder, in place of an older one; who has that mapped keeps it."""
@@ -153,7 +160,11 @@ class Index:
         for name, content in (("names", self._names), ("listed", self._listed)):
             (staged / name).write_bytes(content if isinstance(content, bytes) else content.read_bytes())
         about = {"identity": secrets.token_hex(8), **about}
-        content = {"about": about, "failures": self.failures, "parts": [asdict(part) for part in self.parts]}
+        content = {
+            "about": about,
+            "failures": self.failures,
+            "containers": [asdict(container) for container in self.containers],
+        }
         (staged / "index.json").write_text(json.dumps(content))
         shutil.rmtree(folder, ignore_errors=True)
         staged.rename(folder)
@@ -162,11 +173,11 @@ class Index:
     def load(cls, folder: Path) -> Index:
         """Map an index from its folder; raises OSError or ValueError."""
         content = json.loads((folder / "index.json").read_text())
-        parts = [Part(**part) for part in content["parts"]]
+        containers = [Container(**container) for container in content["containers"]]
         samples = np.load(folder / "samples.npy", mmap_mode="r")
         if samples.dtype != SAMPLE:
             raise ValueError(f"{folder} has an index of another version")
-        index = cls(parts, samples, b"", failures=content["failures"])
+        index = cls(containers, samples, b"", failures=content["failures"])
         index.about = content["about"]
         index._names, index._listed = folder / "names", folder / "listed"
         for path in (index._names, index._listed):  # before another process replaces the index
@@ -183,7 +194,7 @@ class Index:
         """Let another process map the same files."""
         if isinstance(self._names, Path):
             return _load, (self._names.parent,)
-        return Index, (self.parts, np.array(self.samples), self._names, self._listed, self.failures)
+        return Index, (self.containers, np.array(self.samples), self._names, self._listed, self.failures)
 
     def __del__(self):
         for descriptor in self._descriptors.values():
@@ -194,15 +205,21 @@ def _load(folder: Path) -> Index:
     return Index.load(folder)
 
 
-def joined(tables: Sequence[Table], failures: Sequence[str] = ()) -> Index:
-    """Return the index of several parts in order."""
+def joined(tables: Sequence[SampleTable], failures: Sequence[str] = ()) -> Index:
+    """Return the index of several containers in order."""
     names = 0
     for number, table in enumerate(tables):
-        table.samples["part"] = number
-        table.part.count, table.part.names, table.part.names_size = len(table.samples), names, len(table.names)
+        table.samples["container"] = number
+        table.container.count, table.container.names, table.container.names_size = (
+            len(table.samples),
+            names,
+            len(table.names),
+        )
         names += len(table.names)
     samples = np.concatenate([table.samples for table in tables]) if tables else np.zeros(0, SAMPLE)
-    return Index([table.part for table in tables], samples, b"".join(table.names for table in tables), b"", failures)
+    return Index(
+        [table.container for table in tables], samples, b"".join(table.names for table in tables), b"", failures
+    )
 
 
 def span_beside(name: str, text: int) -> Span:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from ulcompress.data.cache import cache_folder
-from ulcompress.data.index import Index, Part, Table, joined
+from ulcompress.data.index import Container, Index, SampleTable, joined
 from ulcompress.data.locations import expand, is_shard
 from ulcompress.data.storage import is_local, properties
 from ulcompress.data.tables import folder_table, images_table, listing_of, shard_table, shards_in
@@ -81,7 +81,9 @@ def keep(index: Index, folder: Path, **about: str) -> Index:
 
     Otherwise an older one is removed.
     """
-    if len(index) < LARGE and not any(part.copied or not is_local(part.location) for part in index.parts):
+    if len(index) < LARGE and not any(
+        container.copied or not is_local(container.location) for container in index.containers
+    ):
         shutil.rmtree(folder, ignore_errors=True)
         return index
     try:
@@ -93,46 +95,53 @@ def keep(index: Index, folder: Path, **about: str) -> Index:
 
 
 class _Making:
-    """The parts of an index while it is made; each is a table, or the number of a part of the index that is kept."""
+    """An index while it is made; its containers are tables, or numbers of containers of the index that is kept."""
 
     def __init__(self, kept: Index | None, caption_field: str | None):
-        self.parts: list[Table | int] = []
+        self.containers: list[SampleTable | int] = []
         self._kept = kept
         self._field = caption_field
         self._failures: list[str] = []
-        parts = kept.parts if kept is not None else []
-        self._known = {part.location: number for number, part in enumerate(parts) if part.location}
+        containers = kept.containers if kept is not None else []
+        self._known = {container.location: number for number, container in enumerate(containers) if container.location}
 
     @property
     def is_kept(self) -> bool:
         """Whether the index that is kept is the one that was made."""
         kept = self._kept
-        return kept is not None and self.parts == list(range(len(kept.parts))) and self._failures == kept.failures
+        return (
+            kept is not None
+            and self.containers == list(range(len(kept.containers)))
+            and self._failures == kept.failures
+        )
 
     def run(self, patterns: Sequence[str]) -> None:
-        """Find all parts."""
-        found = [part for pattern in patterns for part in self._found(pattern)]
-        shards = [part for part in found if isinstance(part, str)]
+        """Find all containers."""
+        found = [container for pattern in patterns for container in self._found(pattern)]
+        shards = [container for container in found if isinstance(container, str)]
         console = Console(stderr=True, quiet=len(shards) < AT_ONCE)
         pool = ThreadPoolExecutor(AT_ONCE)
         try:
             read = iter(track(pool.map(self._shard, shards), "indexing", len(shards), console=console, transient=True))
-            for part in found:
-                if (table := next(read) if isinstance(part, str) else part) is not None:
-                    self.parts.append(table)
+            for container in found:
+                if (table := next(read) if isinstance(container, str) else container) is not None:
+                    self.containers.append(table)
         finally:
             pool.shutdown(cancel_futures=True)
 
     @property
     def has_news(self) -> bool:
-        """Whether there are parts that are not in the index that is kept."""
-        return any(isinstance(part, Table) for part in self.parts)
+        """Whether there are containers that are not in the index that is kept."""
+        return any(isinstance(container, SampleTable) for container in self.containers)
 
     def joined(self, *, rest: bool = False) -> Index:
-        """Return the index of all parts; with `rest` also of those that are kept and were not come to yet."""
-        tables = [part if isinstance(part, Table) else self._old.table(part) for part in self.parts]
+        """Return the index of all containers; with `rest` also of those that are kept and were not come to yet."""
+        tables = [
+            container if isinstance(container, SampleTable) else self._old.table(container)
+            for container in self.containers
+        ]
         if rest:
-            come_to = {table.part.location for table in tables}
+            come_to = {table.container.location for table in tables}
             tables += [self._old.table(number) for place, number in self._known.items() if place not in come_to]
         return joined(tables, self._failures)
 
@@ -142,9 +151,9 @@ class _Making:
         Raises:
             ValueError: Shards cannot be read, and there is nothing else.
         """
-        if self._failures and not self.parts:
+        if self._failures and not self.containers:
             raise ValueError(self._failures[0])
-        tables = [part for part in self.parts if isinstance(part, Table)]
+        tables = [container for container in self.containers if isinstance(container, SampleTable)]
         skipped = [member for table in tables for member in table.skipped]
         complaints = [table.complaint for table in tables if table.complaint]
         if self._failures:
@@ -157,45 +166,45 @@ class _Making:
 
     @property
     def _old(self) -> Index:
-        assert self._kept is not None, "only numbers of its parts need it"
+        assert self._kept is not None, "only numbers of its containers need it"
         return self._kept
 
-    def _found(self, pattern: str) -> Iterator[Table | int | str]:
-        """Yield the parts of a pattern; of a shard its location, as it is not read yet."""
+    def _found(self, pattern: str) -> Iterator[SampleTable | int | str]:
+        """Yield the containers of a pattern; of a shard its location, as it is not read yet."""
         empty = True
         for kind, group in groupby(expand(pattern), key=_kind):
-            for part in self._folders(group) if kind == "folder" else self._files(kind, group):
+            for container in self._folders(group) if kind == "folder" else self._files(kind, group):
                 empty = False
-                yield part
+                yield container
         if empty:
             raise ValueError(f"got {pattern!r}, which holds neither images nor .tar shards; give a path that does")
 
-    def _files(self, kind: str, places: Iterable[str]) -> Iterator[Table | str]:
+    def _files(self, kind: str, places: Iterable[str]) -> Iterator[SampleTable | str]:
         if kind == "shard":
             yield from places
         else:
             yield images_table(list(places), self._field)
 
-    def _folders(self, folders: Iterable[str]) -> Iterator[Table | int | str]:
+    def _folders(self, folders: Iterable[str]) -> Iterator[SampleTable | int | str]:
         for folder in folders:
             number = self._known.get(folder)
-            if number is not None and _is_as_it_was(self._old.parts[number]):
+            if number is not None and _is_as_it_was(self._old.containers[number]):
                 yield number
-                yield from self._old.parts[number].shards
+                yield from self._old.containers[number].shards
                 continue
             listing = listing_of(folder)
             table = folder_table(listing, folder, self._field)
-            table.part.shards = shards_in(listing)
-            if len(table.samples) or table.part.shards:
+            table.container.shards = shards_in(listing)
+            if len(table.samples) or table.container.shards:
                 yield table
-                yield from table.part.shards
+                yield from table.container.shards
 
-    def _shard(self, location: str) -> Table | int | None:
+    def _shard(self, location: str) -> SampleTable | int | None:
         """Return a shard that is known, or read it; None if that fails."""
         try:
             stamp = properties(location)
             number = self._known.get(location)
-            if number is not None and self._old.parts[number].stamp == stamp:
+            if number is not None and self._old.containers[number].stamp == stamp:
                 return number
             return shard_table(location, stamp, self._field)
         except (ValueError, OSError) as error:
@@ -207,7 +216,7 @@ def _kind(location: str) -> str:
     return "folder" if os.path.isdir(location) else "shard" if is_shard(location) else "image"
 
 
-def _is_as_it_was(folder: Part) -> bool:
+def _is_as_it_was(folder: Container) -> bool:
     """Say whether nothing was added to a folder, or to one below it, and nothing removed or renamed."""
     try:
         return bool(folder.stamp) and all(os.stat(path).st_mtime_ns == time for path, time in folder.stamp.items())

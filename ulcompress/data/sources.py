@@ -97,31 +97,35 @@ class ImageSource:
         It is the next one; for a sample of a shard that is lost it is the one at the same place of the next shard, so
         that not all of them are replaced by one.
         """
-        starts, part = self.index.starts, int(self.index.samples["part"][index])
-        if part in self._lost:
-            for later in (*range(part + 1, len(starts) - 1), *range(part)):
+        starts, container = self.index.starts, int(self.index.samples["container"][index])
+        if container in self._lost:
+            for later in (*range(container + 1, len(starts) - 1), *range(container)):
                 if later not in self._lost and (count := starts[later + 1] - starts[later]):
-                    return starts[later] + (index - starts[part]) % count
+                    return starts[later] + (index - starts[container]) % count
         return (index + 1) % len(self)
 
     @property
     def streams(self) -> list[int] | None:
-        """The number of samples of each part, where some are better read part by part than in any order; else None."""
-        if all(is_local(part.location) and not part.copied for part in self.index.parts):
+        """The number of samples of each container; None where all can be read in any order at no cost."""
+        if all(is_local(container.location) and not container.copied for container in self.index.containers):
             return None
-        return [part.count for part in self.index.parts]
+        return [container.count for container in self.index.containers]
 
     @property
     def left_out(self) -> dict[str, int]:
         """Number of files that are no samples, and of shards that cannot be read, by their kind."""
         failures = Counter({"shards": len(self.index.failures)})
-        return dict(sum((Counter(part.left_out) for part in self.index.parts), +failures))
+        return dict(sum((Counter(container.left_out) for container in self.index.containers), +failures))
 
     def origin(self) -> str:
         """Describe in a few words where the images are from."""
-        shards = [part.location for part in self.index.parts if part.shard]
-        folders = [part.location for part in self.index.parts if not part.shard and part.location and part.count]
-        files = sum(part.count for part in self.index.parts if not part.location)
+        shards = [container.location for container in self.index.containers if container.shard]
+        folders = [
+            container.location
+            for container in self.index.containers
+            if not container.shard and container.location and container.count
+        ]
+        files = sum(container.count for container in self.index.containers if not container.location)
         return " and ".join(
             text
             for text in (
@@ -137,7 +141,7 @@ class ImageSource:
         return self.survey().captions
 
     def survey(self) -> Survey:
-        """Read captions and no image, of all images or of SURVEYED that lie evenly; raises OSError."""
+        """Read captions and no image, of all images or of SURVEYED that lie evenly; what cannot be read is none."""
         captions: list[str] = []
         captioned = 0
         guessed: list[str] = []
@@ -145,8 +149,8 @@ class ImageSource:
         for start in range(0, len(indices), _AT_ONCE):
             some = indices[start : start + _AT_ONCE]
             for index, text in zip(some, self._contents(some, self._text), strict=True):
-                if isinstance(text, OSError):
-                    raise text
+                if isinstance(text, OSError):  # a training leaves this image out too, and counts it
+                    continue
                 found = self._captions(index, text)
                 captions += found
                 captioned += bool(found)
@@ -158,7 +162,7 @@ class ImageSource:
     def _surveyed(self) -> Sequence[int]:
         if len(self) <= SURVEYED:
             return range(len(self))
-        if any(part.copied for part in self.index.parts):
+        if any(container.copied for container in self.index.containers):
             return range(SURVEYED)  # anything else would copy all shards
         return [place * len(self) // SURVEYED for place in range(SURVEYED)]
 
@@ -179,39 +183,39 @@ class ImageSource:
         for index, content in zip(spans, read_spans(list(spans.values())), strict=True):
             found[index] = content
             if isinstance(content, OSError):
-                self._lose(int(self.index.samples["part"][index]))
+                self._lose(int(self.index.samples["container"][index]))
         return [found[index] for index in indices]
 
     def _lose(self, number: int) -> None:
         """Remember a shard elsewhere that could not be read; files and shards on this machine cost no time."""
-        if not is_local(self.index.parts[number].location):
+        if not is_local(self.index.containers[number].location):
             self._lost.add(number)
 
     def _image(self, index: int) -> Span:
         sample = self.index.samples[index]
-        part = int(sample["part"])
-        if not self.index.parts[part].shard:
+        container = int(sample["container"])
+        if not self.index.containers[container].shard:
             return Span(self.name(index))
-        return Span(self._place(part), int(sample["offset"]), int(sample["size"]))
+        return Span(self._place(container), int(sample["offset"]), int(sample["size"]))
 
     def _text(self, index: int) -> Span | None:
         sample = self.index.samples[index]
-        part, kind, text = int(sample["part"]), sample["caption"], int(sample["text"])
+        container, kind, text = int(sample["container"]), sample["caption"], int(sample["text"])
         if kind in (CaptionKind.NONE, CaptionKind.LISTED):
             return None
-        if not self.index.parts[part].shard:
+        if not self.index.containers[container].shard:
             return span_beside(self.name(index), text)
-        return Span(self._place(part), text, int(sample["text_size"]))
+        return Span(self._place(container), text, int(sample["text_size"]))
 
     def _place(self, number: int) -> str | Path:
         """Return where a shard is read: where it is, or in a copy, which is made where there is none."""
-        part = self.index.parts[number]
+        container = self.index.containers[number]
         if number in self._lost:
-            raise OSError(f"{part.location} could not be read")
-        if not part.copied:
-            return part.location
+            raise OSError(f"{container.location} could not be read")
+        if not container.copied:
+            return container.location
         try:
-            return local_copy(part.location, part.stamp, self._field)
+            return local_copy(container.location, container.stamp, self._field)
         except (OSError, ValueError) as error:
             self._lost.add(number)
             raise OSError(one_line(error)) from error

@@ -13,7 +13,7 @@ import numpy as np
 
 from ulcompress.captioning.captions import TEXT_SUFFIXES
 from ulcompress.data.copies import local_copy, needs_copy
-from ulcompress.data.index import BESIDE, SAMPLE, CaptionKind, Part, Table
+from ulcompress.data.index import BESIDE, SAMPLE, CaptionKind, Container, SampleTable
 from ulcompress.data.locations import SHARDS, suffix
 from ulcompress.data.shard import Shard, read_shard
 from ulcompress.data.span import Span
@@ -25,12 +25,12 @@ SETTLED = 2_000_000_000
 """Nanoseconds after which a further change of a folder also changes its time of modification, on any file system."""
 
 
-def folder_table(listing: Listing, folder: str, caption_field: str | None) -> Table:
+def folder_table(listing: Listing, folder: str, caption_field: str | None) -> SampleTable:
     """Return the images of a folder that was listed, with the files of captions beside them."""
-    images, texts = _apart(listing.files)
+    images, texts = _images_and_texts(listing.files)
     inside = len(os.path.join(folder, "")) if folder != "." else 0
-    part = Part(folder, shard=False, stamp=folder_stamp(listing.folders), left_out=dict(+listing.left_out))
-    return _files_table(part, images, [image[inside:] for image in images], texts, caption_field)
+    container = Container(folder, shard=False, stamp=folder_stamp(listing.folders), left_out=dict(+listing.left_out))
+    return _files_table(container, images, [image[inside:] for image in images], texts, caption_field)
 
 
 def listing_of(folder: str) -> Listing:
@@ -44,13 +44,13 @@ def shards_in(listing: Listing) -> list[str]:
     return [file for file in listing.files if suffix(file) in SHARDS]
 
 
-def images_table(files: Sequence[str], caption_field: str | None) -> Table:
+def images_table(files: Sequence[str], caption_field: str | None) -> SampleTable:
     """Return image files that were named, with the files of captions beside them."""
     beside: set[str] = set()
     for folder in {os.path.dirname(file) for file in files}:
         beside.update(os.path.join(folder, name) for name in os.listdir(folder or ".") if name.endswith(BESIDE))
     return _files_table(
-        Part("", shard=False), files, files, {text for text in beside if os.path.isfile(text)}, caption_field
+        Container("", shard=False), files, files, {text for text in beside if os.path.isfile(text)}, caption_field
     )
 
 
@@ -59,7 +59,7 @@ def folder_stamp(folders: dict[str, int]) -> dict[str, int] | None:
     return folders if max(folders.values()) < time.time_ns() - SETTLED else None
 
 
-def shard_table(location: str, properties: str, caption_field: str | None) -> Table:
+def shard_table(location: str, properties: str, caption_field: str | None) -> SampleTable:
     """Return the images of a shard.
 
     Args:
@@ -72,16 +72,16 @@ def shard_table(location: str, properties: str, caption_field: str | None) -> Ta
         OSError: It cannot be read, after several attempts.
     """
     copied = needs_copy(location)
-    part = Part(location, shard=True, copied=copied, stamp=properties)
+    container = Container(location, shard=True, copied=copied, stamp=properties)
     place = os.fspath(local_copy(location, properties, caption_field)) if copied else location
     shard = _members(place, location)
     images = {name: span for name, span in shard.members.items() if _is_image(name)}
     skipped = [(name, why) for name, why in shard.skipped.items() if _is_image(name) or name.suffix in TEXT_SUFFIXES]
     if not images:
         raise ValueError(f"{location}: no images in this shard; it needs members such as key.webp and key.txt")
-    part.left_out = dict(+Counter({"members of shards": len(skipped)}))
-    return Table(
-        part,
+    container.left_out = dict(+Counter({"members of shards": len(skipped)}))
+    return SampleTable(
+        container,
         *_shard_samples(images, shard, caption_field),
         skipped=[f"{f'{location}/{name}'!r} ({why})" for name, why in skipped],
         complaint=f"{location} {shard.complaint}" if shard.complaint else None,
@@ -121,8 +121,8 @@ def _text_beside(name: PurePosixPath, shard: Shard, caption_field: str | None) -
 
 
 def _files_table(
-    part: Part, images: Sequence[str], names: Sequence[str], texts: Collection[str], caption_field: str | None
-) -> Table:
+    container: Container, images: Sequence[str], names: Sequence[str], texts: Collection[str], caption_field: str | None
+) -> SampleTable:
     samples = np.zeros(len(images), SAMPLE)
     beside = BESIDE if caption_field else TEXT_SUFFIXES
     stems = [os.path.splitext(image)[0] for image in images]
@@ -130,7 +130,7 @@ def _files_table(
     samples["text"] = np.maximum(found, 0)
     kinds = [*[CaptionKind.LINES] * len(TEXT_SUFFIXES), CaptionKind.FIELD, CaptionKind.NONE]
     samples["caption"] = [kinds[place] for place in found]
-    return Table(part, samples, _named(samples, names))
+    return SampleTable(container, samples, _named(samples, names))
 
 
 def _named(samples: np.ndarray, names: Sequence[str]) -> bytes:
@@ -141,7 +141,7 @@ def _named(samples: np.ndarray, names: Sequence[str]) -> bytes:
     return b"".join(encoded)
 
 
-def _apart(files: Sequence[str]) -> tuple[list[str], set[str]]:
+def _images_and_texts(files: Sequence[str]) -> tuple[list[str], set[str]]:
     known = image_suffixes()
     images = [file for file in files if os.path.splitext(file)[1].lower() in known]
     return images, {file for file in files if file.endswith(BESIDE)}

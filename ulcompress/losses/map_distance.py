@@ -53,17 +53,19 @@ class MapDistance(PerceptualDistance):
         """Return the feature maps of RGB in [0, 1], (B, 3, H, W), of any size, shifted all alike."""
         return self._shifted_maps(images, *self._shift())
 
-    def _shift(self) -> list[int]:
-        return torch.randint(self.shift + 1, (2,)).tolist() if self.shift else [0, 0]
+    def _shift(self) -> tuple[int, int]:
+        top, left = torch.randint(self.shift + 1, (2,)).tolist() if self.shift else (0, 0)
+        return top, left
 
     def _shifted_maps(self, images: Tensor, top: int, left: int) -> list[Tensor]:
         return self.evaluate(pad_to_minimum(images, self.smallest + self.shift)[..., top:, left:])
 
     def forward(self, image: Tensor, reference: Tensor) -> Tensor:
         """Compare two batches of RGB in [0, 1], (B, 3, H, W); returns (B,), 0 for equal images."""
-        shift = self._shift()
+        top, left = self._shift()
         # One after the other: in training the reference needs no gradient, and then costs no backward pass.
-        pairs = zip(self._shifted_maps(image, *shift), self._shifted_maps(reference, *shift), strict=True)
+        maps, others = (self._shifted_maps(images, top, left) for images in (image, reference))
+        pairs = zip(maps, others, strict=True)
         return torch.stack([distance_of_maps(one, other, self.texture) for one, other in pairs]).mean(0)
 
 

@@ -63,6 +63,9 @@ def save_last(trainer: Trainer) -> Path:
     if keeper is not None:
         keeper.last_model_path = str(path)  # so that the next `last.ckpt` takes its place
     trainer.save_checkpoint(path)
+    for each in keepers(trainer):
+        # Else one that has not written yet writes at the end of the training, where Lightning has begun the next epoch.
+        each._last_checkpoint_saved = str(path)
     return path
 
 
