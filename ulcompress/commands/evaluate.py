@@ -44,7 +44,8 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument(
         "--reference",
         metavar="NAME",
-        help="curve or point of one to which all others are compared (default: the first anchor, or else codec)",
+        help="curve or point to which all others are compared, curves by Bjøntegaard differences (default: the first "
+        "anchor, or else codec)",
     )
     parser.add_argument(
         "--metrics", nargs="+", action="extend", metavar="NAME", help="metrics, or all (default: psnr ms-ssim)"
