@@ -105,9 +105,9 @@ class StudyOutcome:
                 lines.append(f"{run.title}: {now}{f' after {len(attempts)} attempts: {reason}' if reason else ''}")
         return lines
 
-    def _row(self, name: str, base: Mapping[int, StudyMeasurement], own: Mapping[int, StudyMeasurement]) -> Row:
-        seeds = [seed for seed in own if seed in base]
-        bases, results = ([some[seed].results() for seed in seeds] for some in (base, own))
+    def _row(self, name: str, base: Mapping[int, StudyMeasurement], variant: Mapping[int, StudyMeasurement]) -> Row:
+        seeds = [seed for seed in variant if seed in base]
+        bases, results = ([some[seed].results() for seed in seeds] for some in (base, variant))
         summaries = [row for content in results for row in _codec_rows(content)]
         return Row(
             name=name,
@@ -115,8 +115,8 @@ class StudyOutcome:
             bytes=mean(row["bytes"] for row in summaries),
             bpp=mean(row["bpp"] for row in summaries),
             comparisons={metric["name"]: compare_runs(bases, results, metric["name"]) for metric in self.metrics},
-            cost=_cost([own[seed] for seed in seeds]),
-            commands=commands(own[seeds[0]]),
+            cost=_cost([variant[seed] for seed in seeds]),
+            commands=commands(variant[seeds[0]]),
         )
 
 
