@@ -3,8 +3,11 @@
 from typing import Any
 
 import torch
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
+
+from ulcompress.training.sharding import FullyShardedStrategy
 
 
 class MovingAverage(WeightAveraging):
@@ -22,6 +25,15 @@ class MovingAverage(WeightAveraging):
             raise ValueError(f"decay must be at least 0 and less than 1, got {decay}")
         self.decay = decay
         super().__init__(use_buffers=True, avg_fn=self._average)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Copy the model; ValueError where no process will have whole weights."""
+        if isinstance(trainer.strategy, FullyShardedStrategy):
+            raise ValueError(
+                "MovingAverage needs whole weights, and trainer.strategy shares them out; leave it out by "
+                "--trainer.callbacks.moving_average null, or choose the strategy ddp"
+            )
+        super().setup(trainer, pl_module, stage)
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """Update after every optimiser step."""

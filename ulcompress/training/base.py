@@ -56,6 +56,7 @@ class TrainingModule(Configurable, LightningModule):
         self.optimizer = optimizer if optimizer is not None else ScheduledOptimizer()
         self.acceleration = acceleration if acceleration is not None else Acceleration()
         self.seed = seed
+        self._has_begun = False
         self._watched = 0
         self._idle: set[str] = set()
 
@@ -65,6 +66,20 @@ class TrainingModule(Configurable, LightningModule):
     def setup(self, stage: str) -> None:
         """Accelerate the networks; Lightning calls this before it loads weights and wraps the module for processes."""
         self.acceleration.accelerate(self)
+
+    def begin_fit(self) -> None:
+        """Take what a training begins with, such as weights of earlier stages."""
+
+    def begin_fit_early(self) -> None:
+        """Do so before `on_fit_start`, where a strategy will have shared out the parameters by then."""
+        self.begin_fit()
+        self._has_begun = True
+
+    def on_fit_start(self) -> None:
+        """Begin, unless that was done early."""
+        if not self._has_begun:
+            self.begin_fit()
+        self._has_begun = False
 
     def trained_parameters(self) -> dict[str, nn.Parameter]:
         """Return the parameters that the optimiser changes, by names that begin with those of the parts."""
