@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
@@ -87,7 +88,9 @@ class TrainingModule(Configurable, LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Let the optimiser's part build it for the trained parameters."""
-        configured = self.optimizer.configure(self.trained_parameters())
+        # Lightning refuses to clip gradients of mixed precision where the step is fused.
+        fused = self._trainer is None or not isinstance(self.trainer.precision_plugin, MixedPrecision)
+        configured = self.optimizer.configure(self.trained_parameters(), fused=fused)
         self._options = Options.of(configured)
         return configured
 

@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Trainer
 from torch.distributed import DistError
 
@@ -18,8 +19,8 @@ from ulcompress.functional import distributed
 EVERY = 30.0
 """Seconds between two lines."""
 ADVICE = (
-    "start the same command on each node, and look at MASTER_ADDR, MASTER_PORT and NODE_RANK there; with several network "
-    "interfaces also at GLOO_SOCKET_IFNAME or NCCL_SOCKET_IFNAME"
+    "start the same command on each node, and look at MASTER_ADDR, MASTER_PORT and NODE_RANK there; with several "
+    "network interfaces also at GLOO_SOCKET_IFNAME or NCCL_SOCKET_IFNAME"
 )
 
 
@@ -55,8 +56,9 @@ def _check(trainer: Trainer, environment: ClusterEnvironment) -> None:
     needed = ["MASTER_PORT", *(["MASTER_ADDR"] if environment.node_rank() else [])]
     if missing := [name for name in needed if name not in os.environ]:
         raise ValueError(
-            f"trainer.num_nodes is {trainer.num_nodes}, and {' and '.join(missing)} not set; on each node set MASTER_ADDR "
-            "and MASTER_PORT to an address and a free port of the first one, and NODE_RANK to the node's number from 0"
+            f"trainer.num_nodes is {trainer.num_nodes}, and {' and '.join(missing)} not set; on each node set "
+            "MASTER_ADDR and MASTER_PORT to an address and a free port of the first one, and NODE_RANK to the node's "
+            "number from 0"
         )
 
 
@@ -70,7 +72,8 @@ def _say(trainer: Trainer, environment: ClusterEnvironment, ended: threading.Eve
 def _situation(trainer: Trainer, environment: ClusterEnvironment) -> str:
     node, processes = environment.node_rank(), trainer.num_devices
     others = ", ".join(str(number) for number in range(trainer.num_nodes) if number != node)
+    place = f"{environment.main_address}:{environment.main_port}"
     return (
         f"node {node} of {trainer.num_nodes}, with the ranks {node * processes} to {(node + 1) * processes - 1} of "
-        f"{trainer.num_nodes * processes}, waits at {environment.main_address}:{environment.main_port} for node {others}"
+        f"{trainer.num_nodes * processes}, waits at {place} for node {others}"
     )

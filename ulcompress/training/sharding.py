@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
@@ -36,12 +36,13 @@ class FullyShardedStrategy(DDPStrategy):
     def configure_ddp(self) -> None:
         """Share out the parameters, in place of wrapping the module as DDP does."""
         module = self.lightning_module
-        assert isinstance(module, TrainingModule)
-        module.begin_fit_early()
+        assert module is not None
+        if isinstance(module, TrainingModule):
+            module.begin_fit_early()
         for tensor in (*module.parameters(), *module.buffers()):
             distributed.of_first(tensor.detach())
         mesh = init_device_mesh(self.root_device.type, (self.world_size,))
-        shard(module, mesh)
+        shard(module, mesh, "training_step")
 
     def on_validation_start(self) -> None:
         """Gather all parameters, since callbacks code images in some processes only."""
@@ -64,9 +65,9 @@ class FullyShardedStrategy(DDPStrategy):
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """Return the state that the optimiser of one process would have."""
-        state = super().optimizer_state(optimizer)
-        whole = {key: {name: _whole(value) for name, value in each.items()} for key, each in state["state"].items()}
-        return {**state, "state": whole}
+        state: dict[str, Any] = super().optimizer_state(optimizer)
+        moments = {key: {name: _whole(value) for name, value in each.items()} for key, each in state["state"].items()}
+        return {**state, "state": moments}
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
         """Take this process's part of the states in a checkpoint."""
@@ -80,8 +81,8 @@ class FullyShardedStrategy(DDPStrategy):
 StrategyRegistry.register(NAME, FullyShardedStrategy, "Fully sharded data parallel, second version")
 
 
-def shard(module: nn.Module, mesh: Any) -> None:
-    """Replace the trained parameters of a module by this process's parts of them."""
+def shard(module: nn.Module, mesh: DeviceMesh, method: str) -> None:
+    """Replace the trained parameters of a module by this process's parts, which `method` gathers while it runs."""
     module.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
     options = {"mesh": mesh, "ignored_params": {p for p in module.parameters() if not p.requires_grad}}
     for denoiser in [each for each in module.modules() if isinstance(each, Denoiser)]:
@@ -91,7 +92,7 @@ def shard(module: nn.Module, mesh: Any) -> None:
     fully_shard(module, **options)
     # A validation calls the blocks before the first step calls the root, which torch would refuse.
     module._get_fsdp_state()._lazy_init()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
-    register_fsdp_forward_method(module, "training_step")
+    register_fsdp_forward_method(module, method)
 
 
 @contextmanager
