@@ -15,6 +15,7 @@ from copy import deepcopy
 import torch
 from lightning.pytorch import Callback
 from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
 
 from callbacks import MovingAverage
 from ulcompress.data import Batch
@@ -66,7 +67,7 @@ def by_trainer(words: Sequence[str]) -> float:
     """Return the CPU seconds of a step by the trainer."""
     cli, clock = built(words), Clock()
     cli.trainer.callbacks.insert(0, clock)
-    cli.trainer.fit(cli.model, train_dataloaders=batches(cli))
+    cli.trainer.fit(cli.model, DataLoader(batches(cli), batch_size=None))
     return _seconds(clock.times)
 
 
