@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any, ClassVar, final
 
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
@@ -146,7 +147,8 @@ class ScheduledOptimizer(Part):
 
 
 def _on_cpu(parameters: Iterable[nn.Parameter]) -> bool:
-    return all(parameter.device.type == "cpu" for parameter in parameters)
+    """Return whether parameters are on the CPU, and whole, since not every fused step takes parts of them."""
+    return all(each.device.type == "cpu" and not isinstance(each, DTensor) for each in parameters)
 
 
 WarmupAdamW = ScheduledOptimizer
