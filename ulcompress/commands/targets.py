@@ -62,7 +62,7 @@ def _relative_paths(inputs: Sequence[Path], find: Callable[[Sequence[Path]], lis
 def _with_targets(output: str | None, paths: Mapping[Path, Path], suffix: str) -> list[Job]:
     if output is None:
         return [Job(source, STDOUT if source == STDIN else source.with_suffix(suffix)) for source in paths]
-    if _is_folder(output):
+    if is_folder(output):
         return [Job(source, Path(output) / path.with_suffix(suffix)) for source, path in paths.items()]
     target = STDOUT if output == "-" else Path(output)
     if len(paths) > 1 and (target == STDOUT or not _is_no_file(target)):
@@ -81,7 +81,7 @@ def _without_existing(jobs: list[Job], *, skip: bool) -> list[Job]:
     return remaining
 
 
-def _is_folder(output: str) -> bool:
+def is_folder(output: str) -> bool:
     """Say whether an output is a folder: an existing one, with a separator at its end, or new and without a suffix."""
     path = Path(output)
     return output != "-" and (output.endswith(FOLDER_ENDS) or path.is_dir() or not (path.suffix or path.exists()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -75,7 +76,7 @@ class _Failure(NamedTuple):
 def _start(work: Work[Any, Any], share: Any, threads: int) -> _Worker:
     context = get_context("spawn")
     results, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_run, args=(work, share, threads, sender))
+    process = context.Process(target=_run, args=(pickle.dumps((work, share)), threads, sender))
     process.start()
     sender.close()  # else the pipe would not end with the process
     return _Worker(process, results)
@@ -95,11 +96,12 @@ def _report_in_turn(workers: Sequence[_Worker], report: Report[Any]) -> None:
         working.rotate(-1)
 
 
-def _run(work: Work[Any, Any], share: Any, threads: int, results: Connection) -> None:
+def _run(pickled: bytes, threads: int, results: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as an exception, which removes what is being written
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
+        work, share = pickle.loads(pickled)  # only now, as it imports what the work needs, which takes seconds
         with limited(threads):
             work(share, results.send)
     except SystemExit as ending:
