@@ -1,6 +1,7 @@
 import itertools
 import json
 import pickle
+import re
 import tarfile
 from pathlib import Path
 
@@ -161,7 +162,7 @@ def test_the_command_writes_shards_with_captions_and_continues(folder, tmp_path,
     assert [path.name for path in out.iterdir()] == ["captions.jsonl"]
     monkeypatch.setattr("ulcompress.captioning.captioner.BlipCaptioner", lambda **options: SizeCaptioner())
     assert run(words) == 1
-    assert "4 captions made, 6 existed, 2 images unreadable" in capsys.readouterr().out
+    assert "2 captions made, 6 existed, 2 images unreadable" in capsys.readouterr().out
     assert sorted(path.name for path in out.iterdir()) == ["a.tar", "b.tar", "captions.jsonl"]
     source = open_source(str(out))
     found = {source.name(index).removeprefix(f"{out}/"): source[index].captions for index in range(10)}
@@ -175,16 +176,21 @@ def test_the_command_writes_shards_with_captions_and_continues(folder, tmp_path,
     assert open_source(str(out)).captions()[2:4] == ["4 pixels wide", "5 pixels wide"]
 
 
-def test_shards_are_not_written_over_themselves_or_one_another(folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("ulcompress.captioning.captioner.BlipCaptioner", lambda **options: SizeCaptioner())
-    for name in ("x/a.tar", "y/a.tar"):
-        (tmp_path / name).parent.mkdir()
-        with tarfile.open(tmp_path / name, "w") as shard:
+@pytest.mark.parametrize(
+    ("shards", "out", "message"),
+    [
+        ("a.tar", ".", "would be written over itself; give --out another folder"),
+        ("a.{tar,tar.gz}", "new/", r"a.tar and .*a.tar.gz would both be written to .*new/a.tar"),
+    ],
+)
+def test_shards_that_would_be_lost_are_refused_before_anything_is_done(folder, tmp_path, capsys, shards, out, message):
+    for name, mode in (("a.tar", "w"), ("a.tar.gz", "w:gz")):
+        with tarfile.open(tmp_path / name, mode) as shard:
             shard.add(folder / "0.png", "0.png")
-    assert run(["caption", f"{tmp_path}/x/a.tar", "--out", f"{tmp_path}/x"]) == 1
-    assert "would be written over itself; give --out another folder" in capsys.readouterr().err
-    assert run(["caption", f"{tmp_path}/{{x,y}}/a.tar", "--out", f"{tmp_path}/new/"]) == 1
-    assert "would both be written to" in capsys.readouterr().err
+    before = sorted(tmp_path.iterdir())
+    assert run(["caption", f"{tmp_path}/{shards}", "--out", f"{tmp_path}/{out}"]) == 1
+    assert re.search(message, capsys.readouterr().err)
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_processes_share_the_images_in_their_order(folder, tmp_path, monkeypatch):

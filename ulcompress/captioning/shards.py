@@ -20,25 +20,47 @@ AT_ONCE = 64
 """Members that are in memory at the same time."""
 
 
-def write_shards(source: ImageSource, captions: CaptionFile, folder: Path) -> list[Path]:
-    """Write the shards of a source to a folder, with `<key>.txt` beside each image that has a caption.
+def shard_paths(source: ImageSource, folder: Path) -> dict[int, Path]:
+    """Return where `write_shards` writes each shard of a source, by the number of its container.
 
-    A caption of the file takes the place of those in the shard; all other members stay, in their order. Compressed
-    shards, Parquet and the output of commands become `.tar`. A shard in the folder that is not older than the file of
-    captions is left as it is, so that an interrupted run continues.
+    Compressed shards, Parquet and the output of commands become `.tar`.
+
+    Raises:
+        ValueError: Two shards have one name, or one would be written over itself.
+    """
+    containers = source.index.containers
+    paths = {
+        number: folder / _name(container, number) for number, container in enumerate(containers) if container.shard
+    }
+    owners: dict[Path, str] = {}
+    for number, path in paths.items():
+        location = containers[number].location
+        if (other := owners.setdefault(path, location)) != location:
+            raise ValueError(f"{other} and {location} would both be written to {path}; caption them apart")
+        if path.exists() and os.path.exists(location) and path.samefile(location):
+            raise ValueError(f"{location} would be written over itself; give --out another folder")
+    return paths
+
+
+def write_shards(source: ImageSource, captions: CaptionFile, targets: Mapping[int, Path]) -> list[Path]:
+    """Write shards of a source again, with `<key>.txt` beside each image that has a caption.
+
+    A caption of the file takes the place of those in the shard; all other members stay, in their order. A target that
+    is not older than the file of captions is left as it is, so that an interrupted run continues.
+
+    Args:
+        source: The shards.
+        captions: Captions of their images.
+        targets: Where each is written, by the number of its container; see `shard_paths`.
 
     Returns:
         Paths of the shards that were written.
 
     Raises:
-        ValueError: Two shards have one name.
         OSError: A shard cannot be read or written.
     """
-    numbers = [number for number, container in enumerate(source.index.containers) if container.shard]
-    targets = {number: folder / _name(source.index.containers[number], number) for number in numbers}
-    _check_distinct(source, targets)
     changed = captions.path.stat().st_mtime_ns
-    wanted = [n for n in numbers if not targets[n].exists() or targets[n].stat().st_mtime_ns < changed]
+    wanted = [n for n in targets if not targets[n].exists() or targets[n].stat().st_mtime_ns < changed]
     known = captions.read() if wanted else {}
     for number in wanted:
         inside = len(f"{source.index.containers[number].location}/")
@@ -54,16 +76,6 @@ def _name(container: Container, number: int) -> str:
         return f"{number:06d}.tar"
     name = PurePosixPath(container.location.split("?")[0]).name
     return f"{name[: -len(suffix(name))]}.tar" if suffix(name) in SHARDS else f"{name}.tar"
-
-
-def _check_distinct(source: ImageSource, targets: Mapping[int, Path]) -> None:
-    owners: dict[Path, str] = {}
-    for number, target in targets.items():
-        location = source.index.containers[number].location
-        if (other := owners.setdefault(target, location)) != location:
-            raise ValueError(f"{other} and {location} would both be written to {target}; caption them apart")
-        if target.exists() and os.path.exists(location) and target.samefile(location):
-            raise ValueError(f"{location} would be written over itself; give --out another folder")
 
 
 def _copy(place: str | Path, file: IO[bytes], captions: Mapping[PurePosixPath, list[str]]) -> None:

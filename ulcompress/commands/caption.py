@@ -63,7 +63,7 @@ def _caption_files(options: argparse.Namespace) -> Captioned:
 
 def _caption_shards(options: argparse.Namespace) -> Captioned:
     from ulcompress.captioning.captions import CaptionFile, caption_set
-    from ulcompress.captioning.shards import write_shards
+    from ulcompress.captioning.shards import shard_paths, write_shards
     from ulcompress.data.index import CaptionKind
     from ulcompress.data.sources import open_source
 
@@ -71,6 +71,7 @@ def _caption_shards(options: argparse.Namespace) -> Captioned:
         raise ValueError(f"{options.inputs[0]}: captions of shards need a file or a folder of their own; give --out")
     source = open_source(options.inputs)
     folder = Path(options.out) if is_folder(options.out) else None
+    targets = shard_paths(source, folder) if folder else {}
     folders = [Path(container.location) for container in source.index.containers if container.location]
     store = CaptionFile(folder / JOURNAL if folder else Path(options.out), folders)
     kinds = source.index.samples["caption"]
@@ -79,10 +80,10 @@ def _caption_shards(options: argparse.Namespace) -> Captioned:
         store,
         partial(_describe, options, source),
         force=options.force,
-        has_caption=lambda number: folder is not None and kinds[number] != CaptionKind.NONE,
+        has_caption=lambda number: bool(targets) and kinds[number] != CaptionKind.NONE,
     )
-    if folder is not None:
-        write_shards(source, store, folder)
+    if targets:
+        write_shards(source, store, targets)
     return result
 
 

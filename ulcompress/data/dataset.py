@@ -40,9 +40,9 @@ class ImageDataset(Dataset):
     small images then look like parts of large ones, in which things are larger and smoother. An image smaller than the
     crop is enlarged, by at most `zoom`, before it is padded.
 
-    With `shorter_side` images whose shorter side is longer are first reduced to it, their aspect ratio kept. Then a JPEG
-    is decoded at a half, a quarter or an eighth of its size where that is still large enough, and resized from there;
-    images of other formats are decoded whole, as no decoder of Pillow's decodes a part of an image.
+    With `shorter_side` images whose shorter side is longer are first reduced to it, their aspect ratio kept. Then a
+    JPEG is decoded at a half, a quarter or an eighth of its size where that is still large enough, and resized from
+    there. All else is decoded whole before it is cropped, as no decoder of Pillow's decodes a part of an image.
 
     With `cache` decoded images stay in memory, 3 bytes a pixel; every worker process keeps its own.
 

@@ -37,8 +37,8 @@ class ImageDataModule(LightningDataModule):
         captions: File of JSON lines, or COCO's `captions_*.json`, with captions of training and validation images; None
             takes `<stem>.txt` beside each image.
         max_pixels: Images of more pixels are left out, with a warning.
-        shorter_side: Images whose shorter side is longer, in pixels, are reduced to it before crops are drawn, JPEG while
-            it is decoded (see `ImageDataset`); None for crops of the pixels as they are.
+        shorter_side: Images whose shorter side is longer, in pixels, are reduced to it before crops are drawn, JPEG
+            while it is decoded (see `ImageDataset`); None for crops of the pixels as they are.
         caption_field: Field of `<stem>.json` beside each image, or column of Parquet, with its captions.
         window: Images among which those of shards elsewhere, or of compressed ones, are shuffled, after the shards; all
             others are shuffled as a whole.

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, TypeVar
 
-from ulcompress.functional.cores import limited
+from ulcompress.functional.cores import limit_decoders, limited
 from ulcompress.functional.lines import one_line
 
 S = TypeVar("S")
@@ -100,10 +100,11 @@ def _run(pickled: bytes, threads: int, results: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as an exception, which removes what is being written
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # as torch is not imported yet
+    limit_decoders(threads)
     try:
         work, share = pickle.loads(pickled)  # only now, as it imports what the work needs, which takes seconds
-        with limited(threads):
-            work(share, results.send)
+        work(share, results.send)
     except SystemExit as ending:
         sys.exit(ending.code or 1)  # a library that ends the process early has not done the work
     except (ValueError, OSError, MemoryError) as error:
