@@ -183,7 +183,10 @@ def test_the_command_writes_shards_with_captions_and_continues(folder, tmp_path,
         ("a.{tar,tar.gz}", "new/", r"a.tar and .*a.tar.gz would both be written to .*new/a.tar"),
     ],
 )
-def test_shards_that_would_be_lost_are_refused_before_anything_is_done(folder, tmp_path, capsys, shards, out, message):
+def test_shards_that_would_be_lost_are_refused_before_anything_is_done(
+    folder, tmp_path, monkeypatch, capsys, shards, out, message
+):
+    monkeypatch.setenv("ULCOMPRESS_CACHE", str(folder))
     for name, mode in (("a.tar", "w"), ("a.tar.gz", "w:gz")):
         with tarfile.open(tmp_path / name, mode) as shard:
             shard.add(folder / "0.png", "0.png")
