@@ -44,6 +44,9 @@ class ImageDataset(Dataset):
     JPEG is decoded at a half, a quarter or an eighth of its size where that is still large enough, and resized from
     there. All else is decoded whole before it is cropped, as no decoder of Pillow's decodes a part of an image.
 
+    With `crops_per_image` the random crop, flip and caption of an image recur after that many epochs, so that
+    what is computed from a crop can be kept; exactly where all crops have one side.
+
     With `cache` decoded images stay in memory, 3 bytes a pixel; every worker process keeps its own.
 
     An image of more than `max_pixels` counts as one that cannot be read: it would keep its loader busy for seconds,
@@ -60,6 +63,7 @@ class ImageDataset(Dataset):
         zoom: float = 1.0,
         max_pixels: int = MAX_TRAINING_PIXELS,
         shorter_side: int | None = None,
+        crops_per_image: int | None = None,
     ):
         if crop < 1:
             raise ValueError(f"got crop {crop}; give the side of the crops in pixels, at least 1")
@@ -74,6 +78,7 @@ class ImageDataset(Dataset):
         self.seed = seed
         self.cache = cache
         self.max_pixels = max_pixels
+        self.crops_per_image = crops_per_image
         self._cached: dict[int, _Decoded] = {}
         # Shared with the workers, so that the process that ends the training can count.
         self._unreadable = torch.zeros(len(source), dtype=torch.bool).share_memory_()
@@ -99,7 +104,8 @@ class ImageDataset(Dataset):
 
     def _view(self, item: int | Draw, stored: dict[int, Sample | OSError]) -> tuple[Tensor, str | None]:
         if isinstance(item, Draw):
-            rng = np.random.default_rng((self.seed, item.epoch, item.index))
+            epoch = item.epoch % self.crops_per_image if self.crops_per_image else item.epoch
+            rng = np.random.default_rng((self.seed, epoch, item.index))
             pixels, caption = _random_view(self._readable(item.index, stored), item.crop or self.crop, self.zoom, rng)
         else:
             pixels, caption = _central_view(self._readable(item, stored), self.crop)

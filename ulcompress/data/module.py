@@ -40,6 +40,8 @@ class ImageDataModule(LightningDataModule):
         shorter_side: Images whose shorter side is longer, in pixels, are reduced to it before crops are drawn, JPEG
             while it is decoded (see `ImageDataset`); None for crops of the pixels as they are.
         caption_field: Field of `<stem>.json` beside each image, or column of Parquet, with its captions.
+        crops_per_image: Let crops, flips and captions recur after this many epochs (see `ImageDataset`); None draws new
+            ones for ever.
         window: Images among which those of shards elsewhere, or of compressed ones, are shuffled, after the shards; all
             others are shuffled as a whole.
     """
@@ -61,10 +63,13 @@ class ImageDataModule(LightningDataModule):
         caption_field: str | None = None,
         window: int = WINDOW,
         shorter_side: int | None = None,
+        crops_per_image: int | None = None,
     ):
         super().__init__()
         counts = {"crop": crop, "batch_size": batch_size, "validation_images": validation_images}
-        for name, count in (counts | {"max_pixels": max_pixels, "window": window}).items():
+        for name, count in (
+            counts | {"max_pixels": max_pixels, "window": window, "crops_per_image": crops_per_image}
+        ).items():
             if count is not None and (count == [] or min([count] if isinstance(count, int) else count) < 1):
                 raise ValueError(f"got data.{name} {count}; give at least 1")
         self.train = train
@@ -85,6 +90,7 @@ class ImageDataModule(LightningDataModule):
         self.max_pixels = max_pixels
         self.caption_field = caption_field
         self.window = window
+        self.crops_per_image = crops_per_image
 
     def prepare_data(self) -> None:
         """Index the images in one process of each machine; the others take its index."""
@@ -200,6 +206,7 @@ class ImageDataModule(LightningDataModule):
             zoom=self.zoom,
             max_pixels=self.max_pixels,
             shorter_side=self.shorter_side,
+            crops_per_image=self.crops_per_image,
         )
 
     def _options(self) -> dict[str, Any]:
