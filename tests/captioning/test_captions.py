@@ -1,3 +1,4 @@
+import gzip
 import itertools
 import json
 import pickle
@@ -169,7 +170,8 @@ def test_the_command_writes_shards_with_captions_and_continues(folder, tmp_path,
     expected = [["1 pixels wide"], ["2 pixels wide"], [], ["a red cup"], ["5 pixels wide"]]
     assert found == {f"{shard}.tar/{number}.png": expected[number] for shard in "ab" for number in range(5)}
     with tarfile.open(out / "a.tar") as shard:
-        assert shard.extractfile("3.json").read() == b"{}"
+        member = shard.extractfile("3.json")
+        assert member is not None and member.read() == b"{}"
     written = (out / "a.tar").stat().st_mtime_ns
     assert run(words) == 1 and (out / "a.tar").stat().st_mtime_ns == written
     assert run([*words, "--force"]) == 1
@@ -187,9 +189,9 @@ def test_shards_that_would_be_lost_are_refused_before_anything_is_done(
     folder, tmp_path, monkeypatch, capsys, shards, out, message
 ):
     monkeypatch.setenv("ULCOMPRESS_CACHE", str(folder))
-    for name, mode in (("a.tar", "w"), ("a.tar.gz", "w:gz")):
-        with tarfile.open(tmp_path / name, mode) as shard:
-            shard.add(folder / "0.png", "0.png")
+    with tarfile.open(tmp_path / "a.tar", "w") as shard:
+        shard.add(folder / "0.png", "0.png")
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress((tmp_path / "a.tar").read_bytes()))
     before = sorted(tmp_path.iterdir())
     assert run(["caption", f"{tmp_path}/{shards}", "--out", f"{tmp_path}/{out}"]) == 1
     assert re.search(message, capsys.readouterr().err)

@@ -154,7 +154,8 @@ def _reduced(image: Image.Image, shorter_side: int) -> Image.Image:
 
 def _size(pixels: Image.Image | np.ndarray) -> tuple[int, int]:
     """Return height and width."""
-    return pixels.shape[:2] if isinstance(pixels, np.ndarray) else (pixels.height, pixels.width)
+    height, width = pixels.shape[:2] if isinstance(pixels, np.ndarray) else (pixels.height, pixels.width)
+    return height, width
 
 
 def _square(pixels: Image.Image | np.ndarray, top: int, left: int, side: int) -> np.ndarray:
