@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ulcompress.entropy.density import TABLES, EntropyBottleneck
 from ulcompress.entropy.exact import Parallel
 from ulcompress.learned.catalogue import PUBLISHED
-from ulcompress.learned.compressai import TABLES, Hyperprior, HyperpriorModel, compressai, without_tables
+from ulcompress.learned.compressai import Hyperprior, HyperpriorModel
 from ulcompress.learned.state import fill, read_state
 from ulcompress.part import loadable
 
@@ -113,7 +114,7 @@ class MSILLM(HyperpriorModel):
                 "hyper_analysis": _hyper_analysis(latent, hyper),
                 "hyper_synthesis_scale": _hyper_synthesis(hyper, latent),
                 "hyper_synthesis_mean": _hyper_synthesis(hyper, latent),
-                "hyper_bottleneck": without_tables(compressai().entropy_models.EntropyBottleneck(hyper)),
+                "hyper_bottleneck": EntropyBottleneck(hyper),
             }
         )
         return Hyperprior(
