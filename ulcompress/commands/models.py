@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
-from os.path import commonprefix
 from pathlib import Path
 
 from ulcompress.commands.options import Verbs
@@ -61,18 +60,17 @@ def _method(codecs: Sequence[PublishedCodec]) -> str:
         facts.append("fetched by hand, then `ulcompress import NAME FOLDER OUT`")
     head = ["  name", "bpp", "MB", "file" if any(files) else ""]
     rows = [
-        [f"  {each.name}", f"{each.bpp:g}", str(each.megabytes), file]
-        for each, file in zip(codecs, files, strict=True)
+        [f"  {each.name}", f"{each.bpp:g}", str(each.megabytes), file] for each, file in zip(codecs, files, strict=True)
     ]
     return _table([[first.method], *([f"  {fact}"] for fact in facts), head, *rows])
 
 
 def _shared_address(addresses: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the folder of several addresses and what each has beyond it; the address itself where all are the same."""
+    """Return the folder of addresses and the file of each there; the address itself where all are the same."""
     if len(set(addresses)) == 1:
         return addresses[0], [""] * len(addresses)
-    folder = commonprefix(addresses).rpartition("/")[0] + "/"
-    return folder, [address.removeprefix(folder) for address in addresses]
+    (folder,) = {address.rpartition("/")[0] for address in addresses}
+    return f"{folder}/", [address.rpartition("/")[2] for address in addresses]
 
 
 def _zoo() -> str:
