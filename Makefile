@@ -1,8 +1,8 @@
-# The first on the path that is of a known version and can make an environment.
-VERSIONS := 11 12 13 14
-FITS := import ensurepip, sys, venv; sys.exit(sys.version_info[0] != 3 or str(sys.version_info[1]) not in "$(VERSIONS)".split())
-PYTHON ?= $(shell for python in python3 $(VERSIONS:%=python3.%); do \
-	$$python -c '$(FITS)' 2> /dev/null && echo $$python && break; done)
+# The first Python on the path that can make the environment.
+MINORS := 11 12 13 14
+FITS := import ensurepip, sys, venv; sys.exit(sys.version_info[0] != 3 or str(sys.version_info[1]) not in "$(MINORS)".split())
+PYTHON ?= $(shell for python in python3 $(MINORS:%=python3.%); do \
+	if $$python -c '$(FITS)' 2> /dev/null; then echo $$python; break; fi; done)
 VENV := .venv
 BIN := $(VENV)/bin
 IMAGE ?=
@@ -24,8 +24,8 @@ check: $(VENV)/.installed  ## lint and types alone, mended where a tool can
 	$(BIN)/pyright
 
 $(VENV)/.installed: pyproject.toml
-	@$(or $(PYTHON),false) -c '$(FITS)' 2> /dev/null || { \
-		echo "ulcompress needs Python 3.11, 3.12, 3.13 or 3.14 with its module venv; give one: make PYTHON=/usr/bin/python3.12" >&2; exit 1; }
+	@$(or $(PYTHON),false) -c '$(FITS)' 2> /dev/null || \
+		{ echo "needs Python 3.11, 3.12, 3.13 or 3.14 with its module venv; say where: make PYTHON=/path/to/python3" >&2; false; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable ".[dev]"
 	touch $@
