@@ -77,6 +77,8 @@ def seen(make):
 
 @pytest.fixture(params=MAKERS)
 def make(request, one_thread):
+    if request.param == "StringQuantizer":
+        request.getfixturevalue("compressai")
     return MAKERS[request.param]
 
 
