@@ -235,7 +235,7 @@ class _TextAttention(nn.Module):
         positions = rearrange(self.proj_in(self.norm(x)), "b c h w -> b (h w) c")
         for block in self.transformer_blocks:
             positions = block(positions, text, bias)
-        return x + self.proj_out(rearrange(positions, "b (h w) c -> b c h w", w=x.shape[-1]).contiguous())
+        return self.proj_out(rearrange(positions, "b (h w) c -> b c h w", w=x.shape[-1]).contiguous()) + x
 
 
 class _Block(nn.Module):
