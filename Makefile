@@ -16,7 +16,7 @@ test: $(VENV)/.installed  ## what CI runs: lint, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(BIN)/pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q --numprocesses auto --dist loadfile
 
 check: $(VENV)/.installed  ## lint and types alone, mended where a tool can
 	$(BIN)/ruff check --fix .
