@@ -134,9 +134,12 @@ class GuidedUNet(Denoiser):
 
     def checkpoint_activations(self) -> None:
         """Compute those within residual blocks a second time."""
-        for module in self.modules():
-            if isinstance(module, ResidualBlock):
-                module.checkpointed = True
+        for block in self.blocks():
+            block.checkpointed = True
+
+    def blocks(self) -> Sequence[ResidualBlock]:
+        """Return the residual blocks, also those of the consistency branch."""
+        return [module for module in self.modules() if isinstance(module, ResidualBlock)]
 
     def context(self, condition: Condition) -> Context:
         """Return the consistency features of the maps, finest first."""

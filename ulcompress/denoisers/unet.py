@@ -139,6 +139,11 @@ class UNet(Denoiser):
         else:
             self.network.enable_gradient_checkpointing(partial(checkpoint, use_reentrant=False))
 
+    def blocks(self) -> Sequence[nn.Module]:
+        """Return those of each level, and the one in the middle."""
+        network = self.network
+        return [*network.down_blocks, *([network.mid_block] if network.mid_block else []), *network.up_blocks]
+
     def forward(self, noisy: Tensor, times: Tensor, condition: Condition, context: Context = ()) -> Tensor:
         """Map x_t, (B, C, h, w), times (B,) and a condition whose maps have the same grid to a prediction."""
         text, mask = text_of(condition, self.condition_channels["text"], noisy)
