@@ -142,7 +142,7 @@ class _Level(nn.Module):
             states.append(x := self.block(block, x, time, text, bias))
         return x, states
 
-    def block(self, number: int, *inputs: Tensor | None) -> Tensor:
+    def block(self, number: int, *inputs: Any) -> Tensor:
         if self.checkpointed and torch.is_grad_enabled():
             return checkpoint(self._refined, number, *inputs, use_reentrant=False)
         return self._refined(number, *inputs)
