@@ -24,7 +24,8 @@ from binascii import crc_hqx
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from itertools import accumulate
+from typing import TYPE_CHECKING, NamedTuple
 
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder, BitstreamError
 from ulcompress.coding.sizes import MAX_SIDE, pack_size, parse_size
@@ -41,6 +42,19 @@ VERSION = 2
 _MAGIC = 0xB0
 _CUT = 0x08
 _CHECK = 2
+
+
+class Field(NamedTuple):
+    """Some bytes of a file with one purpose."""
+
+    name: str
+    """What they are."""
+    content: str
+    """What they say."""
+    start: int
+    """The first byte, counted from 0."""
+    size: int
+    """The number of bytes."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +85,7 @@ class Header:
             size = _pack_side(self.width) + _pack_side(self.height)
         first = bytes([_MAGIC | self.version | _CUT * self.cut])
         return [
-            ("format", first, f"version {self.version}" + ", cut to a size" * self.cut),
+            ("format", first, f"version {self.version}" + ", cut to its size" * self.cut),
             ("codec", self.fingerprint, self.fingerprint.hex()),
             ("size", size, f"{self.width} x {self.height}"),
         ]
@@ -144,6 +158,17 @@ def parse(data: bytes, *, max_pixels: int = MAX_PIXELS, prefix: bool = False) ->
         raise BitstreamError(f"the file says {width} x {height} pixels; sides are 1 to {MAX_SIDE}")
     _check_pixels(width, height, max_pixels)
     return Header(version, bytes(data[1:4]), width, height, cut or prefix), bytes(payload)
+
+
+def layout(data: bytes, *, max_pixels: int = MAX_PIXELS) -> list[Field]:
+    """Return what each byte of a file is for; BitstreamError as for `parse`."""
+    header, payload = parse(data, max_pixels=max_pixels)
+    check = data[len(data) - len(payload) - _CHECK :][:_CHECK]
+    parts = [*header.fields(), ("check", check, f"{check.hex()}, CRC-16 of the other bytes")]
+    if payload:
+        parts.append(("payload", payload, "all streams in one arithmetic code" + ", cut" * header.cut))
+    ends = accumulate(len(part) for _, part, _ in parts)
+    return [Field(name, text, end - len(part), len(part)) for (name, part, text), end in zip(parts, ends, strict=True)]
 
 
 def read(
