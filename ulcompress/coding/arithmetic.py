@@ -6,6 +6,7 @@ compression", CACM 1987). It is kept as a lower bound and a width of 64 bits; ca
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from math import log2
 
@@ -237,3 +238,45 @@ class SymbolTable:
         assert 0 <= symbol < len(self), f"symbol {symbol} is outside the alphabet of {len(self)}"
         start = int(self.bounds[symbol])
         return start, int(self.bounds[symbol + 1]) - start
+
+
+class SymbolTables:
+    """Integer probabilities of several symbols, each with a table of its own; all tables have one total.
+
+    `bounds` are (n, size + 1), each row as those of a `SymbolTable`.
+    """
+
+    def __init__(self, bounds: np.ndarray):
+        assert bounds.ndim == 2 and not bounds[:, 0].any() and (bounds[:, -1] == bounds[:1, -1]).all()
+        self.bounds = bounds
+
+    def encode(self, symbols: Sequence[int], coder: ArithmeticEncoder) -> None:
+        """Code one symbol by each table."""
+        rows = np.arange(len(self.bounds))
+        starts = self.bounds[rows, symbols]
+        frequencies = self.bounds[rows, np.asarray(symbols) + 1] - starts
+        for start, frequency in zip(starts.tolist(), frequencies.tolist(), strict=True):
+            coder.encode(start, frequency, self._total)
+
+    def decode(self, coder: ArithmeticDecoder) -> tuple[list[int], int]:
+        """Read a symbol by each table; return them and how many the message holds, the others are the likeliest."""
+        symbols: list[int] = []
+        total = self._total
+        for row in self.bounds if not coder.ended else ():
+            symbol = int(row.searchsorted(coder.target(total), "right")) - 1
+            start = int(row[symbol])
+            coder.consume(start, int(row[symbol + 1]) - start, total)
+            if coder.ended:
+                break
+            symbols.append(symbol)
+        held = len(symbols)
+        return symbols + np.diff(self.bounds[held:]).argmax(1).tolist(), held
+
+    @property
+    def costs(self) -> np.ndarray:
+        """The ideal bits of every symbol, (n, size), float64."""
+        return np.log2(self._total) - np.log2(np.diff(self.bounds))
+
+    @property
+    def _total(self) -> int:
+        return int(self.bounds[0, -1])

@@ -8,9 +8,9 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ulcompress.coding.arithmetic import TOTAL, ArithmeticDecoder, ArithmeticEncoder, SymbolTable
+from ulcompress.coding.arithmetic import TOTAL, ArithmeticDecoder, ArithmeticEncoder, SymbolTables
 from ulcompress.entropy.exact import ACTIVATION_BITS, exact
-from ulcompress.entropy.inference import decoded, nearest_known
+from ulcompress.entropy.inference import nearest_known
 from ulcompress.entropy.order import order_of
 from ulcompress.entropy.staged import Choose, StagedEntropy
 from ulcompress.part import loadable
@@ -101,8 +101,7 @@ class ContextModel(StagedEntropy):
 
         def write_pass(positions: Tensor, scores: Tensor) -> Tensor:
             coded = indices.flatten(1)[:, positions]
-            for table, index in zip(_tables(scores[0]), coded[0].tolist(), strict=True):
-                table.encode(index, coder)
+            _tables(scores[0]).encode(coded[0].tolist(), coder)
             return coded
 
         self._scan(stage, earlier, entries, write_pass, exactly=True, by_rows=coder.by_rows)
@@ -114,7 +113,7 @@ class ContextModel(StagedEntropy):
         known, symbols = torch.zeros(grid.numel(), dtype=torch.bool), torch.zeros(grid.numel(), dtype=torch.int64)
 
         def read_pass(positions: Tensor, scores: Tensor) -> Tensor:
-            read, held = decoded(_tables(scores[0]), coder)
+            read, held = _tables(scores[0]).decode(coder)
             symbols[positions], known[positions[:held]] = torch.tensor(read), True
             if stage == 0 and coder.ended and _is_first_pass(positions, grid[1]):
                 # Nothing but the symbols themselves tells of the others in this pass.
@@ -173,7 +172,7 @@ def _costs(scores: Tensor) -> Tensor:
     return scores.mul(log(2)).logsumexp(-1, keepdim=True).div(log(2)) - scores
 
 
-def _tables(scores: Tensor) -> Iterator[SymbolTable]:
+def _tables(scores: Tensor) -> SymbolTables:
     """Make a table of integer probabilities from each row of exact scores, (n, alphabet)."""
     below = ((scores.max(1, keepdim=True).values - scores) * _STEPS).long().numpy()
     counts = _COUNTS[below % _STEPS] >> np.minimum(below // _STEPS, _COUNT_BITS + 1)
@@ -181,7 +180,7 @@ def _tables(scores: Tensor) -> Iterator[SymbolTable]:
     # The computation of `SymbolTable.from_counts`, for all rows at once.
     ends = counts.cumsum(1)
     ends = ends * (TOTAL - size) // ends[:, -1:] + np.arange(1, size + 1)
-    return map(SymbolTable, np.pad(ends, [(0, 0), (1, 0)]))
+    return SymbolTables(np.pad(ends, [(0, 0), (1, 0)]))
 
 
 def _is_first_pass(positions: Tensor, columns: int) -> bool:
