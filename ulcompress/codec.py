@@ -365,7 +365,7 @@ class Codec(Part):
 
     def _source(self, images: Tensor, captions: Sequence[str | None] | None) -> Source:
         captions = [None] * len(images) if captions is None else captions
-        return Source(images, self.autoencoder.encode(images).float(), list(captions))
+        return Source(images, self.autoencoder.latent(images).float(), list(captions))
 
     def prepare(self, captions: list[str]) -> None:
         """Let the conditioners compute their tables from the captions of the training set, once."""

@@ -64,6 +64,14 @@ def test_zoom_enlarges_a_smaller_part_of_the_image(tmp_path):
         ImageDataset(source=source, crop=32, zoom=0.5)
 
 
+def test_crops_recur_after_some_epochs(tmp_path):
+    dataset = ImageDataset(source=make(tmp_path, (90, 80)), crop=32, zoom=2, crops_per_image=2)
+    views = [dataset[Draw(epoch, 0)][0] for epoch in range(4)]
+    assert torch.equal(views[0], views[2])
+    assert torch.equal(views[1], views[3])
+    assert not torch.equal(views[0], views[1])
+
+
 def test_a_small_image_is_enlarged_where_zoom_allows_it(tmp_path):
     dataset = ImageDataset(source=make(tmp_path, (20, 40), (10, 40)), crop=16, zoom=1.5)
     for epoch in range(20):

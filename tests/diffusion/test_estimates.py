@@ -6,7 +6,7 @@ import torch
 from ulcompress import diffusion
 from ulcompress.autoencoders import CosineAutoencoder
 from ulcompress.diffusion import BaseEstimate, Estimate, LinearEstimate
-from ulcompress.encoders import CosineEncoder, HyperEncoder
+from ulcompress.encoders import BlockEncoder, CosineEncoder, HyperEncoder
 from ulcompress.records import Condition
 from ulcompress.testing import check_estimate
 
@@ -42,6 +42,30 @@ def test_the_linear_estimate_of_all_coefficients_is_the_latent(one_thread):
     estimate = LinearEstimate(spatial_channels=768, channels=6)
     condition = Condition(spatial=encoder(image, latent))
     torch.testing.assert_close(estimate(condition), latent, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_the_linear_estimate_of_all_coefficients_of_latent_blocks_is_the_latent(one_thread):
+    torch.manual_seed(0)
+    image, latent = torch.rand(2, 3, 64, 96), torch.randn(2, 4, 8, 12)
+    encoder = BlockEncoder(network=HyperEncoder(stride=32, width=8, channels=64))
+    estimate = LinearEstimate(spatial_channels=64, spatial_stride=32, channels=4, inverse_of="BlockEncoder")
+    features = encoder(image, latent)
+    torch.testing.assert_close(estimate(Condition(spatial=features)), latent, atol=1e-5, rtol=1e-5)
+    means = torch.nn.functional.avg_pool2d(latent, 4)
+    torch.testing.assert_close(features[:, :4], 4 * means, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"inverse_of": "HyperEncoder"}, "inverse_of must be one of CosineEncoder, BlockEncoder, got 'HyperEncoder'"),
+        ({"inverse_of": "BlockEncoder", "channels": 4}, "2 x 2 latents of 4 channels has 16 coefficients, got 64"),
+    ],
+)
+def test_a_linear_estimate_that_inverts_nothing_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        LinearEstimate(**options)
 
 
 def test_the_base_is_brought_to_the_range_of_pixel_space():

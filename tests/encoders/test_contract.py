@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ulcompress import encoders
-from ulcompress.encoders import AnalysisTransform, CosineEncoder, Encoder, HyperEncoder
+from ulcompress.encoders import AnalysisTransform, BlockEncoder, CosineEncoder, Encoder, HyperEncoder
 from ulcompress.learned.compressai import CompressAIModel
 from ulcompress.testing import check_encoder
 
@@ -16,12 +16,20 @@ def cosine(stride):
     return encoder
 
 
+def block(stride):
+    """One whose network has a say."""
+    encoder = BlockEncoder(network=HyperEncoder(stride=stride, width=16, channels=4 * (stride // 8) ** 2))
+    torch.nn.init.ones_(encoder.gain)
+    return encoder
+
+
 MAKERS = {
+    BlockEncoder: block,
     CosineEncoder: cosine,
     AnalysisTransform: lambda stride: AnalysisTransform(model=CompressAIModel(sizes=(8, 12))),
     HyperEncoder: lambda stride: HyperEncoder(stride=stride, width=16, channels=16),
 }
-STRIDES = {AnalysisTransform: [16], CosineEncoder: [8, 32], HyperEncoder: [8, 16, 32, 64]}
+STRIDES = {AnalysisTransform: [16], BlockEncoder: [16, 32], CosineEncoder: [8, 32], HyperEncoder: [8, 16, 32, 64]}
 PARAMETERS = {8: 4_080_128, 16: 4_964_864, 32: 5_849_600, 64: 5_868_032}
 
 
@@ -83,3 +91,15 @@ def test_cosines_are_all_there_is_until_the_network_is_trained(one_thread):
     torch.testing.assert_close(distance, (image[0] - image[1]).square().sum())
     encoder.gain.fill_(1.0)
     assert not torch.equal(encoder(image, latent), features)
+
+
+@pytest.mark.parametrize(
+    "network, message",
+    [
+        (AnalysisTransform(model=CompressAIModel(sizes=(8, 12))), "must state the channels and the stride"),
+        (HyperEncoder(stride=16, width=16, channels=20), "2 x 2 latents of 4 channels has 16 coefficients"),
+    ],
+)
+def test_a_network_that_gives_no_blocks_of_the_latent_is_refused(network, message):
+    with pytest.raises(ValueError, match=message):
+        BlockEncoder(network=network)

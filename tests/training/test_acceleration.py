@@ -85,7 +85,8 @@ def test_weights_keep_their_names_and_are_recorded_the_same_way(tiny_codec):
     names = list(module.state_dict())
     module.setup("fit")
     assert list(module.state_dict()) == names
-    assert module.hparams["acceleration"] == {"channels_last": True, "checkpointing": True, "compile": "aot_eager"}
+    kept = {"channels_last": True, "checkpointing": True, "compile": "aot_eager", "latents": None}
+    assert module.hparams["acceleration"] == kept
 
 
 def test_what_cannot_be_accelerated_is_one_clear_line(tiny_codec):
@@ -101,3 +102,42 @@ def test_what_cannot_be_accelerated_is_one_clear_line(tiny_codec):
 
     with pytest.raises(ValueError, match="Other has no gradient checkpointing"):
         Other().checkpoint_activations()
+
+
+def test_latents_are_encoded_once_and_equal_to_the_bit(tiny_codec, tmp_path, monkeypatch):
+    expected = tiny_codec.autoencoder.encode(IMAGES)
+    CodecModule(codec=tiny_codec, acceleration=Acceleration(latents=str(tmp_path / "latents.db"))).setup("fit")
+    encoded, encode = [], tiny_codec.autoencoder.encode
+    monkeypatch.setattr(tiny_codec.autoencoder, "encode", lambda images: encoded.append(len(images)) or encode(images))
+    first = tiny_codec.autoencoder.latent(IMAGES[:3])
+    again = tiny_codec.autoencoder.latent(IMAGES)
+    assert encoded == [3, 1]
+    torch.testing.assert_close(again, expected)
+    assert torch.equal(again[:3], first)
+
+
+def test_latents_of_another_autoencoder_are_refused(tiny_codec, tmp_path):
+    file = tmp_path / "latents.db"
+    for _ in range(2):
+        CodecModule(codec=tiny_codec, acceleration=Acceleration(latents=str(file))).setup("fit")
+        tiny_codec.autoencoder.latent(IMAGES)
+    with torch.no_grad():
+        next(tiny_codec.autoencoder.parameters()).add_(1)
+    CodecModule(codec=tiny_codec, acceleration=Acceleration(latents=str(file))).setup("fit")
+    with pytest.raises(ValueError, match=r"latents\.db holds latents of another autoencoder; name another file"):
+        tiny_codec.autoencoder.latent(IMAGES)
+
+
+def test_latents_are_not_kept_where_the_autoencoder_learns(tiny_codec, tmp_path):
+    module = CodecModule(codec=tiny_codec, acceleration=Acceleration(latents=str(tmp_path / "latents.db")))
+    tiny_codec.autoencoder.requires_grad_(True)
+    with pytest.raises(ValueError, match="of an autoencoder that does not change"):
+        module.setup("fit")
+
+
+def test_a_file_that_is_no_cache_of_latents_is_refused_in_one_line(tiny_codec, tmp_path):
+    file = tmp_path / "latents.db"
+    file.write_text("not a database, but long enough to be looked at" * 99)
+    CodecModule(codec=tiny_codec, acceleration=Acceleration(latents=str(file))).setup("fit")
+    with pytest.raises(ValueError, match=r"latents\.db cannot keep latents: file is not a database"):
+        tiny_codec.autoencoder.latent(IMAGES)

@@ -1,6 +1,8 @@
 """The contract of an autoencoder: pixels to and from the space in which the diffusion works."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
@@ -14,6 +16,12 @@ class Autoencoder(Part, ABC):
     """Pixels a latent position, along each side."""
     channels: int
     """Channels of the latent."""
+    cache: Callable[[Any, Tensor], Tensor] | None = None
+    """Returns latents of images in place of `encode`; a training sets it where the autoencoder does not change."""
+
+    def latent(self, image: Tensor) -> Tensor:
+        """Return what `encode` does, from the cache where there is one."""
+        return self.encode(image) if self.cache is None else self.cache(self, image)
 
     @abstractmethod
     def encode(self, image: Tensor) -> Tensor:

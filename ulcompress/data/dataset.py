@@ -40,6 +40,9 @@ class ImageDataset(Dataset):
     small images then look like parts of large ones, in which things are larger and smoother. An image smaller than the
     crop is enlarged, by at most `zoom`, before it is padded.
 
+    With `crops_per_image` the random crop, flip and caption of an image recur after that many epochs, so that
+    what is computed from a crop can be kept; exactly where all crops have one side.
+
     With `cache` decoded images stay in memory, 3 bytes a pixel; every worker process keeps its own.
 
     An image of more than `max_pixels` counts as one that cannot be read: it would keep its loader busy for seconds,
@@ -55,6 +58,7 @@ class ImageDataset(Dataset):
         cache: bool = False,
         zoom: float = 1.0,
         max_pixels: int = MAX_TRAINING_PIXELS,
+        crops_per_image: int | None = None,
     ):
         if crop < 1:
             raise ValueError(f"got crop {crop}; give the side of the crops in pixels, at least 1")
@@ -66,6 +70,7 @@ class ImageDataset(Dataset):
         self.seed = seed
         self.cache = cache
         self.max_pixels = max_pixels
+        self.crops_per_image = crops_per_image
         self._cached: dict[int, _Decoded] = {}
         # Shared with the workers, so that the process that ends the training can count.
         self._unreadable = torch.zeros(len(source), dtype=torch.bool).share_memory_()
@@ -91,7 +96,8 @@ class ImageDataset(Dataset):
 
     def _view(self, item: int | Draw, stored: dict[int, Sample | OSError]) -> tuple[Tensor, str | None]:
         if isinstance(item, Draw):
-            rng = np.random.default_rng((self.seed, item.epoch, item.index))
+            epoch = item.epoch % self.crops_per_image if self.crops_per_image else item.epoch
+            rng = np.random.default_rng((self.seed, epoch, item.index))
             pixels, caption = _random_view(self._readable(item.index, stored), item.crop or self.crop, self.zoom, rng)
         else:
             pixels, caption = _central_view(self._readable(item, stored), self.crop)

@@ -38,6 +38,8 @@ class ImageDataModule(LightningDataModule):
             takes `<stem>.txt` beside each image.
         max_pixels: Images of more pixels are left out, with a warning.
         caption_field: Field of `<stem>.json` beside each image, or column of Parquet, with its captions.
+        crops_per_image: Let crops, flips and captions recur after this many epochs (see `ImageDataset`); None draws new
+            ones for ever.
         window: Images among which those of shards elsewhere, or of compressed ones, are shuffled, after the shards; all
             others are shuffled as a whole.
     """
@@ -58,10 +60,13 @@ class ImageDataModule(LightningDataModule):
         max_pixels: int = MAX_TRAINING_PIXELS,
         caption_field: str | None = None,
         window: int = WINDOW,
+        crops_per_image: int | None = None,
     ):
         super().__init__()
         counts = {"crop": crop, "batch_size": batch_size, "validation_images": validation_images}
-        for name, count in (counts | {"max_pixels": max_pixels, "window": window}).items():
+        for name, count in (
+            counts | {"max_pixels": max_pixels, "window": window, "crops_per_image": crops_per_image}
+        ).items():
             if count is not None and (count == [] or min([count] if isinstance(count, int) else count) < 1):
                 raise ValueError(f"got data.{name} {count}; give at least 1")
         self.train = train
@@ -79,6 +84,7 @@ class ImageDataModule(LightningDataModule):
         self.max_pixels = max_pixels
         self.caption_field = caption_field
         self.window = window
+        self.crops_per_image = crops_per_image
 
     def prepare_data(self) -> None:
         """Index the images in one process of each machine; the others take its index."""
@@ -193,6 +199,7 @@ class ImageDataModule(LightningDataModule):
             cache=self.cache,
             zoom=self.zoom,
             max_pixels=self.max_pixels,
+            crops_per_image=self.crops_per_image,
         )
 
     def _options(self) -> dict[str, Any]:

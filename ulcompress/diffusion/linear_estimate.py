@@ -6,22 +6,33 @@ from torch.nn import functional as F
 
 from ulcompress.diffusion.estimate import Estimate
 from ulcompress.encoders.cosine import CosineEncoder
-from ulcompress.functional.cosine_transform import cosine_basis
+from ulcompress.functional.cosine_transform import block_basis, cosine_basis
 from ulcompress.part import loadable
 from ulcompress.records import Condition
 
+ENCODERS = ("CosineEncoder", "BlockEncoder")
 
-@loadable()
+
+@loadable(plain=["inverse_of"])
 class LinearEstimate(Estimate):
     """Maps features to the latent on its finer grid, each position by itself.
 
-    It is initialised as the map from the coefficients of `CosineEncoder` to those of `CosineAutoencoder`, which the
-    blocks of the former determine.
+    It is initialised as the inverse of what an encoder is before training: the map from the coefficients of
+    `CosineEncoder` to those of `CosineAutoencoder`, which the blocks of the former determine, or from those of
+    `BlockEncoder` to any latent.
     """
 
     requires = frozenset({"spatial"})
 
-    def __init__(self, *, spatial_channels: int = 64, spatial_stride: int = 16, channels: int = 16, stride: int = 8):
+    def __init__(
+        self,
+        *,
+        spatial_channels: int = 64,
+        spatial_stride: int = 16,
+        channels: int = 16,
+        stride: int = 8,
+        inverse_of: str = "CosineEncoder",
+    ):
         """Compute the map.
 
         Args:
@@ -29,9 +40,11 @@ class LinearEstimate(Estimate):
             spatial_stride: Pixels per feature position, along each side.
             channels: Channels of the latent.
             stride: Pixels per latent position, along each side; a divisor of `spatial_stride`.
+            inverse_of: Encoder that gives the features, `CosineEncoder` or `BlockEncoder`.
 
         Raises:
-            ValueError: `stride` is no divisor, or the blocks have fewer coefficients.
+            ValueError: `stride` is no divisor, the blocks have another number of coefficients, or there is no such
+                encoder.
         """
         super().__init__()
         if spatial_stride % stride:
@@ -42,12 +55,26 @@ class LinearEstimate(Estimate):
         self.target_stride = stride
         self.scale = spatial_stride // stride
         self.map = nn.Conv2d(spatial_channels, channels * self.scale**2, 1)
-        blocks = cosine_basis(spatial_stride, spatial_channels)[0] * CosineEncoder.UNIT
-        functions, deviations = cosine_basis(stride, channels)
-        latents = F.conv2d(blocks, functions, stride=stride) / deviations[:, None, None]  # (spatial, C, scale, scale)
+        latents = self._latents(inverse_of)
         with torch.no_grad():
             self.map.weight.copy_(latents.flatten(1).T[..., None, None])
             nn.init.zeros_(self.map.bias)  # pyright: ignore[reportArgumentType]
+
+    def _latents(self, inverse_of: str) -> Tensor:
+        """Return the latent of each coefficient, (spatial, C, scale, scale)."""
+        features = self.map.in_channels
+        if inverse_of == "CosineEncoder":
+            blocks = cosine_basis(self.scale * self.target_stride, features)[0] * CosineEncoder.UNIT
+            functions, deviations = cosine_basis(self.target_stride, self.channels)
+            return F.conv2d(blocks, functions, stride=self.target_stride) / deviations[:, None, None]
+        if inverse_of != "BlockEncoder":
+            raise ValueError(f"inverse_of must be one of {', '.join(ENCODERS)}, got {inverse_of!r}")
+        if features != self.channels * self.scale**2:
+            raise ValueError(
+                f"a block of {self.scale} x {self.scale} latents of {self.channels} channels has "
+                f"{self.channels * self.scale**2} coefficients, got {features} channels of the features"
+            )
+        return block_basis(self.scale, self.channels)
 
     def forward(self, condition: Condition) -> Tensor:
         """Map the features `spatial`, (B, C, h, w), to latents, (B, C', h * scale, w * scale)."""

@@ -34,6 +34,15 @@ def cosine_basis(side: int, count: int) -> tuple[Tensor, Tensor]:
     return functions[order].float(), deviations.flatten()[order].float()
 
 
+def block_basis(side: int, channels: int) -> Tensor:
+    """Return the orthonormal cosine functions of blocks, (channels * side^2, channels, side, side), low ones first."""
+    rows = _cosines(side)
+    frequency = _positions(side)
+    order = (frequency[:, None] + frequency).flatten().argsort(stable=True)
+    functions = torch.einsum("uy,vx->uvyx", rows, rows).flatten(0, 1)[order]
+    return torch.einsum("kyx,cd->kcdyx", functions, torch.eye(channels, dtype=torch.float64)).flatten(0, 1).float()
+
+
 def _cosines(side: int) -> Tensor:
     """Return the orthonormal cosine functions of one dimension as rows, (side, side), float64."""
     position = _positions(side)
