@@ -100,8 +100,8 @@ def _carry(message: bytearray) -> None:
 class ArithmeticDecoder:
     """Reads the message of an `ArithmeticEncoder`; any bytes decode to some symbols until they are used up.
 
-    Of a message that was cut, the symbols are read that its bytes determine, whatever the missing bytes were. `ended` is
-    then true, and no further symbol can be read.
+    Of a message that was cut, the symbols are read that its bytes determine, whatever the missing bytes were. `ended`
+    is true after them, and no further symbol can be read.
     """
 
     def __init__(self, data: bytes, *, cut: bool = False, by_rows: bool = False):

@@ -9,13 +9,13 @@
 So a file is 7 bytes and its payload at 768 x 512. Without header only check and payload are stored, 2 bytes more than
 the payload; the check still covers the header, which the channel then implies.
 
-A file is canonical: another one of the same format and codec, with bytes appended for instance, holds another code or
-is refused. A payload that was cut holds the symbols that its bytes determine, and those after them are the most probable
-ones; so any length of a payload is an image, and the file may have any size.
+A whole payload is canonical: it is refused unless it is the one that is written for its symbols, so nothing can be
+appended to a file. A payload that was cut holds the symbols that its bytes determine, and the decoder infers the
+others; any length of it is an image, so a file can have any size.
 
 Files of the first format are read as well. They begin with 0xB1, have a size of 2 to 4 bytes (width - 1 and height - 1,
-each in 7 bits a byte, lowest first, 0x80 where another follows), are never cut, have the symbols of maps row by row, and
-need not be canonical.
+each in 7 bits a byte, lowest first, 0x80 where another follows), are never cut, have the symbols of maps row by row,
+and need not be canonical.
 """
 
 from __future__ import annotations

@@ -108,7 +108,6 @@ class ContextModel(StagedEntropy):
 
     def read(self, stage: int, earlier: Tensor, entries: Tensor, coder: ArithmeticDecoder) -> Tensor:
         """Read the indices of one image, (1, h, w)."""
-
         grid = earlier.shape[-2:]
         known, symbols = torch.zeros(grid.numel(), dtype=torch.bool), torch.zeros(grid.numel(), dtype=torch.int64)
 

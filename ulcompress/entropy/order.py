@@ -1,13 +1,12 @@
 """The order in which the positions of a map are coded, so that any beginning of it is spread over the whole map."""
 
 from collections.abc import Sequence
-from itertools import repeat
 
 import torch
 from torch import Tensor
 
 from ulcompress.coding.arithmetic import ArithmeticDecoder, SymbolTable
-from ulcompress.entropy.inference import decoded, nearest_known
+from ulcompress.entropy.inference import nearest_known
 
 LEVELS = 14
 """Bits of a row or column; images have at most 2^14 rows and columns."""
@@ -16,8 +15,8 @@ LEVELS = 14
 def spread(rows: int, columns: int) -> Tensor:
     """Return all positions, (h * w,) int64, counted row by row, in the order of an ordered-dither matrix.
 
-    The first quarter has even rows and even columns, the second odd rows and odd columns, and within each the same holds
-    for the halved rows and columns, and so on: a low-discrepancy order in integers, for a map of any size.
+    The first quarter has even rows and even columns, the second odd rows and odd columns, and within each the same
+    holds for the halved rows and columns, and so on: a low-discrepancy order in integers, for a map of any size.
 
     Source: Bayer, An optimum method for two-level rendition of continuous-tone pictures, ICC 1973.
     """
@@ -47,10 +46,11 @@ def read_map(table: SymbolTable, coder: ArithmeticDecoder, shape: Sequence[int])
     Positions of a map that a message which was cut does not hold take the symbol of the nearest one that it holds.
     """
     order = order_of(shape, by_rows=coder.by_rows)
-    symbols, held = decoded(repeat(table, len(order)), coder)
-    placed = torch.empty(len(order), dtype=torch.int64)
-    placed[order] = torch.tensor(symbols, dtype=torch.int64)
-    known = torch.zeros(len(order), dtype=torch.bool)
-    known[order[:held]] = True
+    symbols, held = [], []
+    for _ in range(len(order)):
+        symbols.append(table.decode(coder))
+        held.append(not coder.ended)
+    placed, known = torch.empty(len(order), dtype=torch.int64), torch.empty(len(order), dtype=torch.bool)
+    placed[order], known[order] = torch.tensor(symbols, dtype=torch.int64), torch.tensor(held, dtype=torch.bool)
     filled = nearest_known(placed.view(*shape), known.view(*shape)) if len(shape) == 2 else placed
     return filled.view(1, *shape)

@@ -22,8 +22,8 @@ SIDES_SHARE = 0.25
 def fill(codec: Codec, code: Code, features: Tensor, max_bytes: int, *, header: bool = True) -> bytes:
     """Return a file of exactly `max_bytes`, or a smaller one that holds the whole code.
 
-    Side information is shortened, at a word where it is a caption, to a quarter of the payload, or as far as all symbols
-    fit. Of the quantiser's ways to fill the rest, that is taken whose features come nearest to the image's.
+    Side information is shortened, at a word where it is a caption, to a quarter of the payload, or as far as all
+    symbols fit. Of the quantiser's ways to fill the rest, that is taken whose features come nearest to the image's.
 
     Args:
         codec: The codec.

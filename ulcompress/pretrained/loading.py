@@ -105,7 +105,7 @@ def load_weights(
         codec: The codec whose weights are replaced.
         name: Name of the saved codec, as for `load`.
         parts: Slots whose weights are replaced, `decoder` or `conditioning.text` for instance; None takes all slots.
-        without: Parts whose weights stay, `quantizer.entropy` for instance, whatever the saved codec has in their place.
+        without: Parts whose weights stay, `quantizer.entropy` for instance, whatever the saved codec has in place.
 
     Raises:
         ValueError: There is no such codec, or its weights do not fit the parts.

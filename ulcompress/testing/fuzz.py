@@ -165,7 +165,8 @@ def main() -> None:
     options = parser.parse_args()
     for name in options.codecs:
         outcomes = fuzz(load(name), options.inputs, seed=options.seed)
-        print(f"{name}: {outcomes.unnoticed} of {outcomes.damaged} damaged files unnoticed, slowest {outcomes.slowest:.2f} s")
+        unnoticed = f"{outcomes.unnoticed} of {outcomes.damaged} damaged files unnoticed"
+        print(f"{name}: {unnoticed}, slowest {outcomes.slowest:.2f} s")
         for (kind, outcome), number in sorted(outcomes.counts.items()):
             print(f"  {kind:<24} {outcome:<8} {number}")
 
