@@ -62,7 +62,7 @@ def fill(codec: Codec, code: Code, features: Tensor, max_bytes: int, *, header: 
 def _forms(conditioners: Mapping[str, Conditioner], sides: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield side information, the whole first, then ever shorter, the last conditioner's first; in the end nothing."""
     yield sides
-    for name, conditioner in reversed(conditioners.items()):
+    for name, conditioner in reversed(list(conditioners.items())):
         for side in conditioner.shortenings(sides[name]):
             sides = {**sides, name: side}
             yield sides
