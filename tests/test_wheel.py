@@ -59,7 +59,7 @@ def test_it_works_where_it_is_unpacked(wheel, tmp_path):
     command = [sys.executable, "-m", "ulcompress", "new", "part", "sampler", "MySampler"]
     environment = {"PYTHONPATH": str(tmp_path / "installed"), "PATH": "/usr/bin:/bin"}
     subprocess.run(command, cwd=tmp_path, env=environment, check=True)
-    assert (tmp_path / "my-sampler/experiment.yaml").is_file()
+    assert (tmp_path / "my-sampler/experiments/my_sampler.yaml").is_file()
 
 
 def test_the_citation_says_no_version_of_its_own():

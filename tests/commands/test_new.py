@@ -4,10 +4,12 @@ import importlib.util
 import re
 from pathlib import Path
 
+import jsonargparse
 import pytest
 import torch
+import yaml
 
-from ulcompress import testing
+from ulcompress import Codec, testing, training  # noqa: F401  (imported classes can be named without their path)
 from ulcompress.commands.main import run
 from ulcompress.commands.new import SLOTS
 
@@ -48,19 +50,44 @@ def test_there_is_a_template_for_every_check():
     assert sorted(SLOTS) == sorted(name.removeprefix("check_") for name in testing.__all__)
 
 
-@pytest.mark.parametrize("slot", SLOTS)
-def test_the_experiment_of_a_template_trains(slot, write, image_folder):
-    folder, images = write(slot), image_folder(4, 40, 40)
-    assert run(["fit", "-c", f"{folder}/experiment.yaml", "--data.train", images, *STEPS]) == 0
-    checkpoint = torch.load(f"runs/{folder}/experiment/checkpoints/last.ckpt", weights_only=True)
-    assert checkpoint["global_step"] == 3
-    assert "my_" in str(checkpoint["hyper_parameters"])
+def built(*files):
+    """Return the codec of experiments that are laid one over the other."""
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--codec", type=Codec)
+    options = None
+    for file in files:
+        codec = yaml.safe_load(file.read_text())["model"]["init_args"].get("codec", {})
+        options = parser.parse_object({"codec": codec}, cfg_base=options)
+    return parser.instantiate(options).codec
+
+
+@pytest.mark.parametrize("slot", [slot for slot in SLOTS if slot != "distance"])
+def test_the_experiment_of_a_template_has_a_codec_that_learns(slot, write):
+    folder = write(slot)
+    codec = built(folder / "experiments/codec.yaml", folder / f"experiments/my_{slot}.yaml").train()
+    parts = [type(part) for part in codec.modules() if type(part).__module__.startswith("my_")]
+    assert [part.__name__ for part in parts] == ["My" + slot.title().replace("_", "")]
+    losses = codec(torch.rand(2, 3, 32, 32)).losses
+    assert all(loss.isfinite() for loss in losses.values())
+    sum(losses.values()).backward()
+
+
+def trained(slot, write, images):
+    """Train the experiment of a template three steps, and return the run's folder."""
+    folder = write(slot)
+    assert run(["fit", "-c", f"{folder}/experiments/my_{slot}.yaml", "--data.train", images, *STEPS]) == 0
+    checkpoint = torch.load(f"runs/my_{slot}/checkpoints/last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 3 and f"my_{slot}" in str(checkpoint["hyper_parameters"])
+    return Path(f"runs/my_{slot}")
+
+
+def test_a_distance_is_trained_with(write, image_folder):
+    trained("distance", write, image_folder(4, 40, 40))
 
 
 def test_a_trained_codec_is_used_where_its_package_is_trusted(write, image_folder, capsys):
-    folder, images = write("quantizer"), image_folder(4, 40, 40)
-    assert run(["fit", "-c", f"{folder}/experiment.yaml", "--data.train", images, *STEPS]) == 0
-    command = ["compress", f"{images}/0.png", "--codec", f"runs/{folder}/experiment/codec"]
+    images = image_folder(4, 40, 40)
+    command = ["compress", f"{images}/0.png", "--codec", str(trained("quantizer", write, images) / "codec")]
     assert run(command) == 1
     assert "my_quantizer" in capsys.readouterr().err
     assert run([*command, "--trust", "my_quantizer"]) == 0

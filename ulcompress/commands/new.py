@@ -63,8 +63,8 @@ def _package(slot: str, name: str, package: str) -> Iterator[tuple[str, str]]:
     sources = {
         "pyproject.toml": "package/pyproject.toml.template",
         "README.md": "package/README.md.template",
-        "codec.yaml": "package/codec.yaml",
-        "experiment.yaml": f"{slot}.yaml",
+        "experiments/codec.yaml": "package/codec.yaml",
+        f"experiments/{package}.yaml": f"{slot}.yaml",
         f"{package}/__init__.py": "package/__init__.py.template",
         f"{package}/{slot}.py": f"{slot}.py",
         "tests/test_contract.py": "package/test_contract.py.template",
