@@ -4,6 +4,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
+from ulcompress.training.sharding import whole
+
 
 class GradientNorm(Callback):
     """Logs `train/gradient-norm`, the Euclidean norm of an optimiser step's whole gradient, before it is clipped."""
@@ -13,4 +15,4 @@ class GradientNorm(Callback):
         if not trainer._logger_connector.should_update_logs:
             return
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        pl_module.log("train/gradient-norm", get_total_norm(gradients))
+        pl_module.log("train/gradient-norm", whole(get_total_norm(gradients)))

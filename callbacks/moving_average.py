@@ -3,8 +3,11 @@
 from typing import Any
 
 import torch
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
+
+from ulcompress.training.sharding import FullyShardedStrategy
 
 
 class MovingAverage(WeightAveraging):
@@ -21,12 +24,25 @@ class MovingAverage(WeightAveraging):
         if not 0 <= decay < 1:
             raise ValueError(f"decay must be at least 0 and less than 1, got {decay}")
         self.decay = decay
-        super().__init__(use_buffers=True, avg_fn=self._average)
+        super().__init__(use_buffers=True, multi_avg_fn=self._average)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Copy the model; ValueError where no process will have whole weights."""
+        if isinstance(trainer.strategy, FullyShardedStrategy):
+            raise ValueError(
+                "MovingAverage needs whole weights, and trainer.strategy shares them out; leave it out by "
+                "--trainer.callbacks.moving_average null, or choose the strategy ddp"
+            )
+        super().setup(trainer, pl_module, stage)
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """Update after every optimiser step."""
         return step_idx is not None
 
-    def _average(self, averaged: Tensor, current: Tensor, count: Any) -> Tensor:
-        # lerp leaves what does not change as it is, to the bit: frozen parts stay what they were.
-        return torch.lerp(averaged, current, 1 - self.decay) if current.is_floating_point() else current
+    def _average(self, averaged: list[Tensor], current: list[Tensor], count: Any) -> None:
+        """Move tensors of one type in place."""
+        if averaged[0].is_floating_point():
+            # lerp leaves what does not change as it is, to the bit: frozen parts stay what they were.
+            torch._foreach_lerp_(averaged, current, 1 - self.decay)  # pyright: ignore[reportPrivateImportUsage]
+        else:
+            torch._foreach_copy_(averaged, current)  # pyright: ignore[reportPrivateImportUsage]

@@ -27,6 +27,7 @@ from ulcompress.denoisers import ConsistencyEncoder, GuidedUNet, UNet
 from ulcompress.diffusion import BaseEstimate, BoundaryControl, DiscreteSchedule, Objective
 from ulcompress.encoders import AnalysisTransform, HyperEncoder
 from ulcompress.learned.compressai import CompressAIModel
+from ulcompress.learned.compressai import compressai as import_compressai
 from ulcompress.losses.layers import IMAGE, Layers
 from ulcompress.quantizers import HyperpriorQuantizer, ResidualQuantizer, VectorQuantizer
 
@@ -77,6 +78,13 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def compressai():
+    """The package CompressAI; where it does not exist, the test is skipped."""
+    pytest.importorskip("compressai", reason="compressai does not exist for this Python")
+    return import_compressai()
 
 
 class TwoMaps(torch.nn.Module):

@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from PIL import EpsImagePlugin, Image, ImageCms, ImageFile
+from PIL import EpsImagePlugin, ExifTags, Image, ImageCms, ImageFile
 
 from ulcompress.images import (
     ColourWarning,
@@ -34,6 +34,30 @@ def ramp():
 
 def array(image):
     return np.asarray(to_rgb(image)).astype(int)
+
+
+@pytest.mark.parametrize(("least", "expected"), [(None, 192), (97, 192), (96, 96), (49, 96), (48, 48), (20, 24)])
+def test_a_jpeg_is_decoded_at_a_part_of_its_size_that_is_large_enough(tmp_path, ramp, least, expected):
+    large = ramp.resize((256, 192))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    large.save(tmp_path / "a.jpg", quality=95)
+    large.save(tmp_path / "turned.jpg", quality=95, exif=exif)
+    large.save(tmp_path / "a.png")
+    found = open_image(tmp_path / "a.jpg", least_side=least)
+    assert found.size == (expected * 4 // 3, expected)
+    assert np.abs(array(found) - array(large.resize(found.size, Image.Resampling.BOX))).mean() < 2
+    assert open_image(tmp_path / "turned.jpg", least_side=least).size == (expected, expected * 4 // 3)
+    assert open_image(tmp_path / "a.png", least_side=least).size == (256, 192)
+
+
+def test_the_image_that_is_converted_stays_as_it_is(ramp):
+    image = ramp.copy()
+    image.info["icc_profile"] = b""
+    converted = to_rgb(image)
+    assert image.info == {"icc_profile": b""} and converted.info == {}
+    converted.putpixel((0, 0), (1, 2, 3))
+    assert image.getpixel((0, 0)) == ramp.getpixel((0, 0))
 
 
 def lab(image):

@@ -30,7 +30,7 @@ TRAINING = {"lightning", "pytorch_lightning", "wandb", "callbacks"}
 NETWORKS = {"diffusers", "transformers", "compressai", "peft", "torchvision"}
 
 
-@pytest.mark.parametrize("statement", ["import ulcompress.codec", "ulcompress.load('mini', encoder_only=True)"])
+@pytest.mark.parametrize("statement", ["import ulcompress.codec", "ulcompress.load('mini')"])
 def test_a_codec_imports_torch_and_what_its_own_parts_need(statement, tmp_path):
     packages = packages_after(f"import ulcompress\n{statement}", tmp_path)
     assert "torch" in packages
@@ -38,7 +38,7 @@ def test_a_codec_imports_torch_and_what_its_own_parts_need(statement, tmp_path):
 
 
 def test_a_codec_is_built_without_the_compiler_of_torch(tmp_path):
-    code = "import sys, ulcompress; ulcompress.load('mini', encoder_only=True); print(*sys.modules)"
+    code = "import sys, ulcompress; ulcompress.load('mini'); print(*sys.modules)"
     assert not {"torch._dynamo", "sympy"} & set(run(code, tmp_path).split())
 
 

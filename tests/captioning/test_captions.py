@@ -1,4 +1,8 @@
+import gzip
+import itertools
 import json
+import pickle
+import re
 import tarfile
 from pathlib import Path
 
@@ -143,6 +147,82 @@ def test_the_command_captions_shards_and_continues(folder, tmp_path, monkeypatch
     found = {source.name(i).removeprefix(f"{tmp_path}/"): source[i].captions for i in range(10)}
     assert found["a.tar/3.png"] == found["b.tar/3.png"] == ["4 pixels wide"] and found["b.tar/2.png"] == []
     assert run(["caption", shards]) != 0 and "captions of shards need a file" in capsys.readouterr().err
+
+
+def test_the_command_writes_shards_with_captions_and_continues(folder, tmp_path, monkeypatch, capsys):
+    (folder / "2.png").write_bytes(b"broken")
+    (folder / "3.txt").write_text("a red cup\n")
+    (folder / "3.json").write_text("{}")
+    for name in "ab":
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as shard:
+            shard.add(folder, ".")
+    out = tmp_path / "captioned"
+    words = ["caption", f"{tmp_path}/{{a,b}}.tar", "--out", f"{out}/"]
+    monkeypatch.setattr("ulcompress.captioning.captioner.BlipCaptioner", lambda **options: SizeCaptioner(patience=1))
+    assert run([*words, "--batch-size", "5"]) == 130
+    assert [path.name for path in out.iterdir()] == ["captions.jsonl"]
+    monkeypatch.setattr("ulcompress.captioning.captioner.BlipCaptioner", lambda **options: SizeCaptioner())
+    assert run(words) == 1
+    assert "2 captions made, 6 existed, 2 images unreadable" in capsys.readouterr().out
+    assert sorted(path.name for path in out.iterdir()) == ["a.tar", "b.tar", "captions.jsonl"]
+    source = open_source(str(out))
+    found = {source.name(index).removeprefix(f"{out}/"): source[index].captions for index in range(10)}
+    expected = [["1 pixels wide"], ["2 pixels wide"], [], ["a red cup"], ["5 pixels wide"]]
+    assert found == {f"{shard}.tar/{number}.png": expected[number] for shard in "ab" for number in range(5)}
+    with tarfile.open(out / "a.tar") as shard:
+        member = shard.extractfile("3.json")
+        assert member is not None and member.read() == b"{}"
+    written = (out / "a.tar").stat().st_mtime_ns
+    assert run(words) == 1 and (out / "a.tar").stat().st_mtime_ns == written
+    assert run([*words, "--force"]) == 1
+    assert open_source(str(out)).captions()[2:4] == ["4 pixels wide", "5 pixels wide"]
+
+
+@pytest.mark.parametrize(
+    ("shards", "out", "message"),
+    [
+        ("a.tar", ".", "would be written over itself; give --out another folder"),
+        ("a.{tar,tar.gz}", "new/", r"a.tar and .*a.tar.gz would both be written to .*new/a.tar"),
+    ],
+)
+def test_shards_that_would_be_lost_are_refused_before_anything_is_done(
+    folder, tmp_path, monkeypatch, capsys, shards, out, message
+):
+    monkeypatch.setenv("ULCOMPRESS_CACHE", str(folder))
+    with tarfile.open(tmp_path / "a.tar", "w") as shard:
+        shard.add(folder / "0.png", "0.png")
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress((tmp_path / "a.tar").read_bytes()))
+    before = sorted(tmp_path.iterdir())
+    assert run(["caption", f"{tmp_path}/{shards}", "--out", f"{tmp_path}/{out}"]) == 1
+    assert re.search(message, capsys.readouterr().err)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_processes_share_the_images_in_their_order(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("ulcompress.captioning.captioner.BlipCaptioner", lambda **options: SizeCaptioner())
+    counts = []
+
+    def one_after_another(work, shares, report, *, threads):
+        results = []
+        for share in shares:
+            results.append([])
+            work(pickle.loads(pickle.dumps(share)), results[-1].append)
+        counts.append([len(some) for some in results])
+        for turn in itertools.zip_longest(*results):
+            for one in turn:
+                if one is not None:
+                    report(one)
+
+    monkeypatch.setattr("ulcompress.commands.caption.in_processes", one_after_another)
+    with tarfile.open(tmp_path / "a.tar", "w") as shard:
+        shard.add(folder, ".")
+    for inputs in (folder, tmp_path / "a.tar"):
+        files = []
+        for devices in "12":
+            files.append(tmp_path / f"{inputs.name}{devices}.jsonl")
+            assert run(["caption", str(inputs), "--out", str(files[-1]), "--devices", devices]) == 0
+        assert files[0].read_bytes() == files[1].read_bytes() and files[0].read_bytes().count(b"\n") == 5
+    assert counts == [[5], [3, 2]] * 2
 
 
 def test_compress_takes_captions_beside_or_makes_them(folder, monkeypatch, capsys):

@@ -40,6 +40,30 @@ def test_draws_depend_on_seed_epoch_and_index_only(tmp_path):
     assert not set(first.values()) & set(views(1, draws).values())
 
 
+def smooth(width, height):
+    y, x = np.mgrid[:height, :width]
+    return Image.fromarray(np.stack([255 * x / width, 255 * y / height, 0 * x], -1).astype(np.uint8))
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_large_images_are_reduced_with_their_aspect_ratio(tmp_path, suffix):
+    smooth(640, 320).save(tmp_path / f"0.{suffix}", quality=95)
+    smooth(120, 60).save(tmp_path / f"1.{suffix}", quality=95)
+    dataset = ImageDataset(source=open_source(str(tmp_path)), crop=60, shorter_side=70)
+    reduced, as_it_is = (np.asarray(dataset[index][0], float) for index in range(2))
+    for crop, (width, height) in ((reduced, (140, 70)), (as_it_is, (120, 60))):
+        left, top = (width - 60) // 2, (height - 60) // 2
+        expected = np.asarray(smooth(width, height), float).transpose(2, 0, 1)[:, top : top + 60, left : left + 60]
+        assert np.abs(crop - expected).mean() < 2
+    views = [ImageDataset(source=dataset.source, crop=60, shorter_side=70, cache=cache) for cache in (False, True)]
+    assert all(torch.equal(views[0][Draw(0, i)][0], views[1][Draw(0, i)][0]) for i in (0, 1, 0))
+
+
+def test_crops_larger_than_what_images_are_reduced_to_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="got shorter_side 15, less than the crop of 16; give at least as much"):
+        ImageDataset(source=make(tmp_path, (30, 20)), crop=16, shorter_side=15)
+
+
 def test_draws_cover_the_image_both_ways_and_all_captions(tmp_path):
     dataset = ImageDataset(source=make(tmp_path, (17, 18), captions=3), crop=16)
     views = [dataset[Draw(epoch, 0)] for epoch in range(100)]

@@ -89,6 +89,8 @@ def test_impossible_numbers_are_refused(folder):
     for crop in ([], [16, 0]):
         with pytest.raises(ValueError, match=r"got data\.crop \[.*\]; give at least 1"):
             ImageDataModule(crop=crop)
+    with pytest.raises(ValueError, match=r"got data\.shorter_side 31; give at least the crop, 32"):
+        ImageDataModule(crop=[16, 32], shorter_side=31)
 
 
 def test_batches_of_changing_size(folder):

@@ -50,7 +50,7 @@ def test_the_oldest_copies_make_place(tmp_path, write_shard, cache, monkeypatch)
     for name in "abc":
         write_shard(tmp_path / f"{name}.tar.gz", 0, 4, "w:gz")
     source = open_source(str(tmp_path))
-    first, second, third = (source._place(container) for container in (1, 2, 3))
+    first, second, third = (source.place(container) for container in (1, 2, 3))
     os.utime(first, (1, 1))
     os.utime(second, (2, 2))
     third.unlink()

@@ -2,6 +2,8 @@ import pytest
 import torch
 
 from ulcompress.diffusion import DiscreteSchedule
+from ulcompress.diffusion.diffusers_sampler import scheduler_of
+from ulcompress.diffusion.discrete_schedule import BETA_SCHEDULES
 
 CPU = torch.device("cpu")
 
@@ -16,6 +18,14 @@ def test_energy_is_kept(options):
     torch.testing.assert_close(alpha**2 + sigma**2, torch.ones_like(alpha))
     assert (alpha.diff(dim=0) < 0).all(), "the signal falls with the level"
     assert alpha[0] > 0.99
+
+
+@pytest.mark.parametrize("zero_terminal_snr", [True, False])
+@pytest.mark.parametrize("beta_schedule", BETA_SCHEDULES)
+def test_the_signal_is_that_of_diffusers_to_the_bit(beta_schedule, zero_terminal_snr):
+    schedule = DiscreteSchedule(beta_schedule=beta_schedule, zero_terminal_snr=zero_terminal_snr)
+    alpha, _ = schedule.coefficients(torch.arange(schedule.length))
+    assert alpha.flatten().equal(scheduler_of(schedule).alphas_cumprod.sqrt())
 
 
 @pytest.mark.parametrize("beta_schedule", ["scaled_linear", "squaredcos_cap_v2"])

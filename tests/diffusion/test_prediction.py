@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from ulcompress.diffusion import DiscreteSchedule
+from ulcompress.diffusion.diffusers_sampler import scheduler_of
 from ulcompress.diffusion.prediction import PREDICTIONS, Prediction
 
 ALPHAS, SIGMAS = torch.rand(2, 5, 1, 1, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
@@ -73,7 +74,8 @@ def test_v_at_pure_noise_is_the_negative_of_the_image():
 @pytest.mark.parametrize("level", [49, 499, 949])
 def test_the_step_of_diffusers_goes_through_our_estimate(name, level):
     schedule = DiscreteSchedule(zero_terminal_snr=False)
-    theirs = type(schedule.scheduler).from_config(schedule.scheduler.config, prediction_type=name)
+    described = scheduler_of(schedule)
+    theirs = described.from_config(described.config, prediction_type=name)
     theirs.set_timesteps(20)
     noisy, output = torch.randn(2, 1, 4, 3, 2, generator=torch.Generator().manual_seed(2))
     step = theirs.step(output, level, noisy, eta=0.0)

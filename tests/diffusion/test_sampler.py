@@ -6,7 +6,7 @@ import torch
 
 from ulcompress import diffusion
 from ulcompress.diffusion import DDIM, ContinuousSchedule, DiffusersSampler, DiscreteSchedule, DPMSolver, Heun, Sampler
-from ulcompress.diffusion.diffusers_sampler import SCHEDULERS
+from ulcompress.diffusion.diffusers_sampler import SCHEDULERS, scheduler_of
 from ulcompress.testing import check_sampler
 from ulcompress.testing.sampler import GaussianData
 
@@ -115,9 +115,8 @@ def test_ddim_is_diffusers_where_that_is_right():
     """With 20 steps, which divide 1000."""
     schedule, noise = DiscreteSchedule(), torch.randn(1, 4, 3, 2)
     expected = noise
-    theirs = type(schedule.scheduler).from_config(
-        schedule.scheduler.config, timestep_spacing="trailing", prediction_type="sample"
-    )
+    described = scheduler_of(schedule)
+    theirs = described.from_config(described.config, timestep_spacing="trailing", prediction_type="sample")
     theirs.set_timesteps(20)
     for time in theirs.timesteps:
         expected = theirs.step(squashed(expected, time), int(time), expected, eta=0.0).prev_sample

@@ -4,8 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from ulcompress.learned.compressai import compressai
-
 
 class Norm(nn.Module):
     def __init__(self, n):
@@ -59,7 +57,7 @@ def up(a, b):
 
 
 class Illm(nn.Module):
-    def __init__(self):
+    def __init__(self, models):
         super().__init__()
         self.encoder, self.decoder = Encoder(), Generator()
         down = [nn.Conv2d(10, 10, 5, stride=2, padding=2) for _ in range(2)]
@@ -67,16 +65,15 @@ class Illm(nn.Module):
         for name in ("mean", "scale"):
             layers = up(10, 10), nn.ReLU(), up(10, 10), nn.ReLU(), nn.Conv2d(10, 6, 3, padding=1)
             setattr(self, f"hyper_synthesis_{name}", nn.Sequential(*layers))
-        models = compressai().entropy_models
         self.hyper_bottleneck, self.latent_bottleneck = models.EntropyBottleneck(10), models.GaussianConditional(None)
 
 
 @pytest.fixture
-def authors(one_thread):
+def authors(one_thread, compressai):
     """A small MS-ILLM with random weights, its tables filled."""
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        model = Illm()
+        model = Illm(compressai.entropy_models)
     model.hyper_bottleneck.update()
     return model
 

@@ -6,6 +6,8 @@ import torch
 from ulcompress.learned.compressai import HYPERPRIORS, MODELS, CompressAIModel, compressai
 from ulcompress.pretrained import build
 
+pytest.importorskip("compressai", reason="compressai does not exist for this Python")
+
 NAME, SIZES, QUALITY = "mbt2018-mean", (8, 12), 3
 
 

@@ -310,7 +310,7 @@ def test_no_network_is_one_line(name):
     assert result.stdout.startswith("told:") and len(result.stdout.splitlines()) == 1, result.stderr[-2000:]
 
 
-def test_nothing_is_computed_of_weights_that_are_not_there_yet(tmp_path, monkeypatch):
+def test_nothing_is_computed_of_weights_that_are_not_there_yet(tmp_path, monkeypatch, compressai):
     """CompressAI refused to make tables of what the memory held, now and then."""
     model = CompressAIModel(name="bmshj2018-factorized", sizes=(8, 8))
     codec = Codec(

@@ -73,7 +73,7 @@ def test_grids_of_any_size_come_back(name, grid):
 
 
 @torch.no_grad()
-def test_bits_are_those_of_compressai(name):
+def test_bits_are_those_of_compressai(name, compressai):
     quantizer, given = make(name), features(2, 16, 16)
     likelihoods = compressai_model(quantizer, name)(given)["likelihoods"]
     expected = sum(-part.log2().sum() for part in likelihoods.values())
@@ -82,7 +82,7 @@ def test_bits_are_those_of_compressai(name):
 
 
 @torch.no_grad()
-def test_features_are_those_of_compressai(name):
+def test_features_are_those_of_compressai(name, compressai):
     """Where a difference lies half-way between two integers, the finite digits of ours may decide otherwise."""
     quantizer, given = make(name), features(1, 8, 12)
     strings = StringQuantizer(model=CompressAIModel(name=name, sizes=SIZES))

@@ -18,6 +18,8 @@ from ulcompress.pretrained import save
 from ulcompress.quantizers import StringQuantizer
 from ulcompress.quantizers.strings import Strings, _readable
 
+pytest.importorskip("compressai", reason="compressai does not exist for this Python")
+
 FACTORISED = "bmshj2018-factorized"
 KINDS = [FACTORISED, "mbt2018-mean", "mbt2018"]
 """One of each kind of entropy model: factorised, with a hyperprior, autoregressive."""

@@ -1,6 +1,5 @@
 """A killed training continues as if nothing had happened."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -159,24 +158,6 @@ def test_a_training_takes_the_cores_that_there_are(images, tmp_path, one_thread,
     with caplog.at_level("INFO"):
         assert run(arguments(images, "--trainer.max_steps", "1")) == 0
     assert torch.get_num_threads() == 3 and "1 x 3 threads." in caplog.text
-
-
-def test_two_processes_share_their_statistics(images, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    more = ["--trainer.strategy", "ddp", "--trainer.devices", "2", "--trainer.max_steps", "3"]
-    more += ["--model.preparation.batches", "2"]
-    result = subprocess.run(
-        [sys.executable, "-m", "ulcompress", *arguments(images, *more)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stderr[-2000:]
-    state = checkpoint("run/last.ckpt")["current_model_state"]
-    # Two batches of the preparation and three steps, two processes, two images of 2 x 2 positions each; every symbol
-    # starts with a count of 1.
-    assert int(state["codec.quantizer.entropy.counts"].sum()) == 16 + (2 + 3) * 2 * 2 * 4
 
 
 @pytest.mark.parametrize(

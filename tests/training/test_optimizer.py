@@ -52,6 +52,25 @@ def test_warm_up_takes_effect():
     assert configured["optimizer"].param_groups[0]["lr"] == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize("kind", ["AdamW", "SGD"])
+def test_a_step_of_one_loop_is_the_same(kind):
+    found = []
+    for fused in (True, False):
+        parameters = weights()
+        configured = ScheduledOptimizer(kind=kind, learning_rate=0.1).configure(parameters, fused=fused)
+        assert bool(configured["optimizer"].param_groups[0]["fused"]) == fused
+        train(configured, parameters, 5)
+        found.append(parameters)
+    for one, other in zip(*(parameters.values() for parameters in found), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_mixed_precision_clips_gradients(tmp_path, monkeypatch, image_folder):
+    monkeypatch.chdir(tmp_path)
+    words = ["--trainer.max_steps", "1", "--trainer.precision", "bf16-mixed", "--trainer.gradient_clip_val", "1.0"]
+    assert run(["fit", "-c", TINY, "--data.train", image_folder(4, 36, 40), *words]) == 0
+
+
 CHOICES = {
     "default": {"warmup_steps": 3, "decay_steps": 9},
     "options": {"options": {"betas": [0.8, 0.9], "amsgrad": True}},

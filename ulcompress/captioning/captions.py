@@ -7,8 +7,9 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from rich.console import Console
 from rich.markup import escape
@@ -112,6 +113,10 @@ class CaptionFile(CaptionStore):
         """Say whether a line has a caption of the image."""
         return self.key(image) in self._known
 
+    def read(self) -> dict[str, list[str]]:
+        """Return all captions by the names of the images."""
+        return parse_captions(self.path.read_bytes(), str(self.path)) if self.path.exists() else {}
+
     def add(self, image: Path, caption: str) -> None:
         """Append a line; of several for one image the last counts."""
         line = json.dumps({"image": self.key(image), "captions": [caption]}, ensure_ascii=False)
@@ -132,45 +137,134 @@ class Captioned:
     """One line for each image that cannot be read."""
 
 
-def caption_images(
-    captioner: "Captioner",
-    images: Sequence[Path],
-    store: CaptionStore,
-    *,
-    batch_size: int = 8,
-    force: bool = False,
-    read: "Callable[[Path], Image.Image]" = open_image,
-) -> Captioned:
-    """Caption the images that have none, or all with `force`, in batches under a progress bar.
+class CaptionedImage(NamedTuple):
+    """The outcome of one image."""
 
-    Each batch is stored before the next one starts, so an interrupted run continues where it stopped. `read` opens an
-    image by its path, which need not be one of a file. Raises ValueError for two images whose captions would be stored
-    under one name.
+    number: int
+    """Its place in the set."""
+    caption: str | None
+    error: str | None = None
+    """Why it cannot be read, in one line; None where it has a caption."""
+
+
+class ImageSet(Protocol):
+    """Images in order; `ImageFiles`, and `data.ImageSource` for shards."""
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """Return the path of an image, which need not be one of a file."""
+        ...
+
+    def image(self, index: int) -> "Image.Image":
+        """Decode an image as 8-bit RGB; raises ImageError."""
+        ...
+
+
+class ImageFiles:
+    """Images by the paths of their files."""
+
+    def __init__(self, paths: Iterable[Path]):
+        """Take the paths, of which each counts once."""
+        self._paths = list(dict.fromkeys(map(str, paths)))
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def name(self, index: int) -> str:
+        """Return the path of an image."""
+        return self._paths[index]
+
+    def image(self, index: int) -> "Image.Image":
+        """Decode an image as 8-bit RGB; raises ImageError."""
+        return open_image(self._paths[index])
+
+
+Describe = Callable[[Sequence[int], Callable[[CaptionedImage], None]], None]
+"""Captions the images of some numbers, and reports each of them in order."""
+
+
+def describe_batches(
+    captioner: "Captioner",
+    images: ImageSet,
+    batch_size: int,
+    numbers: Sequence[int],
+    report: Callable[[CaptionedImage], None],
+) -> None:
+    """Caption the images of some numbers in batches, and report each of a batch, in order, before the next one."""
+    for batch in _batches(numbers, batch_size):
+        opened: dict[int, Image.Image] = {}
+        errors: dict[int, str] = {}
+        for number in batch:
+            try:
+                opened[number] = images.image(number)
+            except ImageError as error:
+                errors[number] = one_line(error)
+        captions = dict(zip(opened, captioner.caption(list(opened.values())) if opened else [], strict=True))
+        for number in batch:
+            report(CaptionedImage(number, captions.get(number), errors.get(number)))
+
+
+def caption_images(
+    captioner: "Captioner", paths: Iterable[Path], store: CaptionStore, *, batch_size: int = 8, force: bool = False
+) -> Captioned:
+    """Caption image files in this process, as `caption_set` does."""
+    images = ImageFiles(paths)
+    check_batch_size(batch_size)
+    return caption_set(images, store, partial(describe_batches, captioner, images, batch_size), force=force)
+
+
+def caption_set(
+    images: ImageSet,
+    store: CaptionStore,
+    describe: Describe,
+    *,
+    force: bool = False,
+    has_caption: Callable[[int], bool] = lambda number: False,
+) -> Captioned:
+    """Caption the images that have none, or all with `force`, under a progress bar.
+
+    Each caption is stored when it is reported, so an interrupted run continues where it stopped.
+
+    Args:
+        images: The images.
+        store: Where captions are, and new ones are stored.
+        describe: Captions images by their numbers.
+        force: Whether images that have a caption get another one.
+        has_caption: Whether the image of a number has a caption elsewhere.
+
+    Raises:
+        ValueError: The captions of two images would be stored under one name.
     """
-    if batch_size < 1:
-        raise ValueError(f"the batch size is {batch_size}; give at least 1")
-    images = list(dict.fromkeys(images))
     _check_keys(images, store)
-    wanted = [image for image in images if force or not store.has(image)]
+    wanted = [
+        number
+        for number in range(len(images))
+        if force or not (store.has(Path(images.name(number))) or has_caption(number))
+    ]
     unreadable: list[str] = []
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("Captioning", total=len(wanted))
-        for paths in _batches(wanted, batch_size):
-            opened = {}
-            for path in paths:
-                try:
-                    opened[path] = read(path)
-                except ImageError as error:
-                    message = one_line(error)
-                    unreadable.append(message)
-                    progress.console.print(f"[yellow]left out[/yellow] {escape(message)}", soft_wrap=True)
-            captions = captioner.caption(list(opened.values())) if opened else []
-            for path, caption in zip(opened, captions, strict=True):
-                store.add(path, caption)
-            progress.advance(task, len(paths))
+
+        def keep(one: CaptionedImage) -> None:
+            if one.caption is not None:
+                store.add(Path(images.name(one.number)), one.caption)
+            else:
+                unreadable.append(str(one.error))
+                progress.console.print(f"[yellow]left out[/yellow] {escape(str(one.error))}", soft_wrap=True)
+            progress.advance(task)
+
+        if wanted:
+            describe(wanted, keep)
     made = len(wanted) - len(unreadable)
     return Captioned(made=made, kept=len(images) - len(wanted), unreadable=tuple(unreadable))
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raise ValueError for batches of nothing."""
+    if batch_size < 1:
+        raise ValueError(f"the batch size is {batch_size}; give at least 1")
 
 
 def first_caption(image: Path) -> str | None:
@@ -284,15 +378,18 @@ def _is_cut(line: bytes) -> bool:
     return line[: len(opening)] == opening[: len(line)] and not line.rstrip().endswith(b"}")
 
 
-def _check_keys(images: Sequence[Path], store: CaptionStore) -> None:
+def _check_keys(images: ImageSet, store: CaptionStore) -> None:
     """Raise ValueError for two images with one key."""
-    owners: dict[str, Path] = {}
-    for image in images:
-        if (other := owners.setdefault(store.key(image), image)) != image:
-            raise ValueError(f"{other} and {image} would share the caption {store.key(image)}; rename one")
+    owners: dict[str, int] = {}
+    for number in range(len(images)):
+        key = store.key(Path(images.name(number)))
+        if (other := owners.setdefault(key, number)) != number:
+            raise ValueError(
+                f"{images.name(other)} and {images.name(number)} would share the caption {key}; rename one"
+            )
 
 
-def _batches(paths: Iterable[Path], size: int) -> Iterable[tuple[Path, ...]]:
-    iterator = iter(paths)
+def _batches(numbers: Iterable[int], size: int) -> Iterable[tuple[int, ...]]:
+    iterator = iter(numbers)
     while batch := tuple(itertools.islice(iterator, size)):
         yield batch

@@ -9,8 +9,17 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ulcompress.commands.batch import each_file, read, write
-from ulcompress.commands.options import Verbs, add_codec, add_coding, add_inputs, add_limit, check_search, load_codec
+from ulcompress.commands.batch import FileAction, each_file, read, write
+from ulcompress.commands.options import (
+    Verbs,
+    add_codec,
+    add_coding,
+    add_devices,
+    add_inputs,
+    add_limit,
+    check_search,
+    load_codec,
+)
 from ulcompress.commands.targets import STDIN, jobs_of
 
 if TYPE_CHECKING:
@@ -34,12 +43,13 @@ def add_parser(verbs: Verbs) -> None:
     )
     add_coding(parser)
     add_limit(parser)
+    add_devices(parser)
     parser.set_defaults(action=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Write a .ulc file for each image; return the exit status."""
-    from ulcompress.images import find_images, from_pil
+    from ulcompress.images import find_images
 
     chosen = [name for name in ("caption", "captions", "captioner") if getattr(options, name) not in (None, False)]
     if len(chosen) > 1:
@@ -47,8 +57,13 @@ def run(options: argparse.Namespace) -> int:
     jobs = jobs_of(options, find_images, ".ulc")
     if options.caption and len(jobs) > 1:
         raise ValueError(f"--caption goes with one image, got {len(jobs)}; use --captions or --captioner")
-    if not jobs:
-        return 0
+    return each_file(jobs, options, coder) if jobs else 0
+
+
+def coder(options: argparse.Namespace) -> FileAction:
+    """Return the function that codes one image to a file."""
+    from ulcompress.images import from_pil
+
     optimizer = optimizer_of(options)
     codec = load_codec(options, encoder_only=optimizer is None)
     describe = describer(options)
@@ -71,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
         details += f", {caption!r}" if caption else ""
         return f"{source} -> {target}: {len(data)} bytes, {bpp:.4f} bpp, {seconds:.2f} s{details}"
 
-    return each_file(jobs, one)
+    return one
 
 
 def image_of(source: Path, max_pixels: int) -> Image.Image:

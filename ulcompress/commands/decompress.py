@@ -10,8 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ulcompress.coding.bitstream import BitstreamError, parse
-from ulcompress.commands.batch import each_file, read, write
-from ulcompress.commands.options import Verbs, add_codec, add_inputs, add_limit, add_sampling, load_codec, natural
+from ulcompress.commands.batch import FileAction, each_file, read, write
+from ulcompress.commands.options import (
+    Verbs,
+    add_codec,
+    add_devices,
+    add_inputs,
+    add_limit,
+    add_sampling,
+    load_codec,
+    natural,
+)
 from ulcompress.commands.targets import jobs_of
 from ulcompress.functional.folders import find_files
 from ulcompress.pretrained import find, load
@@ -30,6 +39,7 @@ def add_parser(verbs: Verbs) -> None:
     add_codec(parser, default=None)
     add_sampling(parser)
     add_limit(parser)
+    add_devices(parser)
     parser.add_argument("--seed", type=natural, help="seed of the noise, if the codec has none (default: the file's)")
     parser.add_argument(
         "--quality", type=int, metavar="N", help="write a lossy .jpg or .webp; 100 is the best (default: lossless)"
@@ -39,13 +49,16 @@ def add_parser(verbs: Verbs) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write an image for each .ulc file; return the exit status."""
-    sampling = Sampling.of(options)
+    _ = Sampling.of(options)  # raises for what no codec takes
     jobs = jobs_of(options, partial(find_files, suffixes={".ulc"}, kind=".ulc file"), ".png")
     for target in {job.target.suffix: job.target for job in jobs}.values():
         _check_format(target, options.quality)
-    if not jobs:
-        return 0
-    codec_of = _codecs(options)
+    return each_file(jobs, options, decoder) if jobs else 0
+
+
+def decoder(options: argparse.Namespace) -> FileAction:
+    """Return the function that decodes one file to an image."""
+    sampling, codec_of = Sampling.of(options), _codecs(options)
 
     def one(source: Path, target: Path) -> str:
         data = read(source)
@@ -56,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
         write(target, _encoded(image, target, options.quality))
         return f"{source} -> {target}: {image.shape[2]} x {image.shape[1]}, {seconds:.2f} s"
 
-    return each_file(jobs, one)
+    return one
 
 
 def _codecs(options: argparse.Namespace) -> Callable[[bytes], Codec]:

@@ -13,7 +13,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from ulcompress.commands.options import Verbs, add_coding, add_limit, add_sampling, add_trust, check_search, positive
+from ulcompress.commands.options import (
+    Verbs,
+    add_coding,
+    add_devices,
+    add_limit,
+    add_sampling,
+    add_trust,
+    check_search,
+    positive,
+)
 from ulcompress.functional.lines import printable
 
 if TYPE_CHECKING:
@@ -60,10 +69,7 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument("--captions", action="store_true", help="first line of <name>.txt beside each image")
     parser.add_argument("--out", type=Path, help="folder of the results; existing measurements are not repeated")
     parser.add_argument("--keep", action="store_true", help="keep compressed files and restored images in --out")
-    parser.add_argument("--devices", type=positive, default=1, metavar="N", help="processes that share the images")
-    parser.add_argument(
-        "--threads", type=positive, metavar="N", help="torch's threads per process (default: cores / processes)"
-    )
+    add_devices(parser)
     parser.add_argument(
         "--batch", type=positive, default=1, metavar="N", help="images of one size per call of a metric (default: 1)"
     )

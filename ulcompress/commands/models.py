@@ -47,22 +47,38 @@ def _facts(directory: Path) -> tuple[str, str]:
 
 def _published() -> Iterable[str]:
     """Return a table for each method: what its codecs have in common, and then a line for each of them."""
-    yield "Published: fetched and imported on first use, or by `ulcompress import NAME [FILE] OUT`"
+    yield "Published: --codec NAME fetches and imports on first use, as does `ulcompress import NAME [FILE] OUT`"
     for method in dict.fromkeys(codec.method for codec in PUBLISHED.values()):
         yield _method([codec for codec in PUBLISHED.values() if codec.method == method])
 
 
 def _method(codecs: Sequence[PublishedCodec]) -> str:
     first = codecs[0]
-    title = [[first.method], [f"  licence: {first.licence}"], [f"  base model: {first.base}"]]
-    rows = [[f"  {each.name}", f"{each.bpp:g}", str(each.megabytes), each.address] for each in codecs]
-    return _table([*title, ["  name", "bpp", "MB", "address"], *rows])
+    address, files = _shared_address([codec.address for codec in codecs])
+    facts = [f"licence: {first.licence}", f"base model: {first.base}", f"address: {address}"]
+    if not first.files:
+        facts.append("fetched by hand, then `ulcompress import NAME FOLDER OUT`")
+    head = ["  name", "bpp", "MB", "file" if any(files) else ""]
+    rows = [
+        [f"  {each.name}", f"{each.bpp:g}", str(each.megabytes), file] for each, file in zip(codecs, files, strict=True)
+    ]
+    return _table([[first.method], *([f"  {fact}"] for fact in facts), head, *rows])
+
+
+def _shared_address(addresses: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the folder of addresses and the file of each there; the address itself where all are the same."""
+    if len(set(addresses)) == 1:
+        return addresses[0], [""] * len(addresses)
+    (folder,) = {address.rpartition("/")[0] for address in addresses}
+    return f"{folder}/", [address.rpartition("/")[2] for address in addresses]
 
 
 def _zoo() -> str:
     title = "CompressAI's zoo: anchors, `evaluate --anchor NAME`, and bases of CGDM, `CompressAIModel(name, quality)`"
-    facts = [[title], [f"  licence: {ZOO_LICENCE}"], [f"  address: {ZOO_ADDRESS}"]]
-    return _table([*facts, ["  name", "qualities"], *([f"  {name}", f"1 to {most}"] for name, most in ZOO.items())])
+    needs = "needs: the package compressai, `pip install 'ulcompress[zoo]'`, for Python up to 3.12"
+    facts = [f"licence: {ZOO_LICENCE}", f"address: {ZOO_ADDRESS}", needs]
+    rows = [[f"  {name}", f"1 to {most}"] for name, most in ZOO.items()]
+    return _table([[title], *([f"  {fact}"] for fact in facts), ["  name", "qualities"], *rows])
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

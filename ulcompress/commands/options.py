@@ -51,6 +51,20 @@ def add_codec(parser: argparse.ArgumentParser, default: str | None = "mini") -> 
     parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
 
 
+def add_devices(parser: argparse.ArgumentParser) -> None:
+    """Add the processes among which images are shared, and their threads."""
+    parser.add_argument(
+        "--devices",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="processes that share the images; with --device cuda each has a GPU (default: 1)",
+    )
+    parser.add_argument(
+        "--threads", type=positive, metavar="N", help="torch's threads per process (default: cores / processes)"
+    )
+
+
 def add_rate(parser: argparse.ArgumentParser) -> None:
     """Add the rate, for codecs with several."""
     parser.add_argument(

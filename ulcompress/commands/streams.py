@@ -28,6 +28,11 @@ def prepare() -> None:
         errors="backslashreplace",
         line_buffering=True,
     )
+    show_warnings_in_one_line()
+
+
+def show_warnings_in_one_line() -> None:
+    """Format this package's warnings as its errors; in each process that may print some."""
     warnings.formatwarning = _one_line_of_ours
 
 

@@ -53,15 +53,16 @@ def _relative_paths(inputs: Sequence[Path], find: Callable[[Sequence[Path]], lis
     """Return all files with their paths relative to the input folder; for an input file that is its name."""
     paths: dict[Path, Path] = {}
     for path in inputs:
+        below = path.is_dir()
         for source in [path] if path == STDIN else find([path]):
-            paths.setdefault(source, source.relative_to(path) if path.is_dir() else Path(source.name))
+            paths.setdefault(source, source.relative_to(path) if below else Path(source.name))
     return paths
 
 
 def _with_targets(output: str | None, paths: Mapping[Path, Path], suffix: str) -> list[Job]:
     if output is None:
         return [Job(source, STDOUT if source == STDIN else source.with_suffix(suffix)) for source in paths]
-    if _is_folder(output):
+    if is_folder(output):
         return [Job(source, Path(output) / path.with_suffix(suffix)) for source, path in paths.items()]
     target = STDOUT if output == "-" else Path(output)
     if len(paths) > 1 and (target == STDOUT or not _is_no_file(target)):
@@ -71,20 +72,23 @@ def _with_targets(output: str | None, paths: Mapping[Path, Path], suffix: str) -
 
 def _without_existing(jobs: list[Job], *, skip: bool) -> list[Job]:
     """Raise ValueError for jobs whose target exists, or skip them."""
-    remaining = [job for job in jobs if _is_no_file(job.target) or not os.path.lexists(job.target)]
-    if len(remaining) < len(jobs) and not skip:
-        first = next(job.target for job in jobs if job not in remaining)
+    if not skip and (first := next((job.target for job in jobs if not _is_free(job.target)), None)):
         advice = "use --force to overwrite, --skip-existing to write the others, or -o to write elsewhere"
         raise ValueError(f"{first} exists; {advice}")
+    remaining = [job for job in jobs if _is_free(job.target)]
     if len(remaining) < len(jobs):
         complain(f"{len(jobs) - len(remaining)} of {len(jobs)} exist already and are skipped")
     return remaining
 
 
-def _is_folder(output: str) -> bool:
+def is_folder(output: str) -> bool:
     """Say whether an output is a folder: an existing one, with a separator at its end, or new and without a suffix."""
     path = Path(output)
     return output != "-" and (output.endswith(FOLDER_ENDS) or path.is_dir() or not (path.suffix or path.exists()))
+
+
+def _is_free(target: Path) -> bool:
+    return _is_no_file(target) or not os.path.lexists(target)
 
 
 def _is_no_file(target: Path) -> bool:

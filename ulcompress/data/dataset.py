@@ -23,8 +23,8 @@ MAX_TRAINING_PIXELS = 1 << 25
 
 
 class _Decoded(NamedTuple):
-    pixels: np.ndarray
-    """8-bit RGB, (H, W, 3)."""
+    pixels: Image.Image | np.ndarray
+    """8-bit RGB; (H, W, 3) of an image that is cached, which takes less memory."""
     captions: list[str]
 
 
@@ -39,6 +39,10 @@ class ImageDataset(Dataset):
     With `zoom` above 1 random crops are enlarged by factors between 1 and `zoom`, and show that much less of the image:
     small images then look like parts of large ones, in which things are larger and smoother. An image smaller than the
     crop is enlarged, by at most `zoom`, before it is padded.
+
+    With `shorter_side` images whose shorter side is longer are first reduced to it, their aspect ratio kept. Then a
+    JPEG is decoded at a half, a quarter or an eighth of its size where that is still large enough, and resized from
+    there. All else is decoded whole before it is cropped, as no decoder of Pillow's decodes a part of an image.
 
     With `crops_per_image` the random crop, flip and caption of an image recur after that many epochs, so that
     what is computed from a crop can be kept; exactly where all crops have one side.
@@ -58,14 +62,18 @@ class ImageDataset(Dataset):
         cache: bool = False,
         zoom: float = 1.0,
         max_pixels: int = MAX_TRAINING_PIXELS,
+        shorter_side: int | None = None,
         crops_per_image: int | None = None,
     ):
         if crop < 1:
             raise ValueError(f"got crop {crop}; give the side of the crops in pixels, at least 1")
         if zoom < 1:
             raise ValueError(f"got zoom {zoom}; give the largest factor by which crops are enlarged, at least 1")
+        if shorter_side is not None and shorter_side < crop:
+            raise ValueError(f"got shorter_side {shorter_side}, less than the crop of {crop}; give at least as much")
         self.source = source
         self.crop = crop
+        self.shorter_side = shorter_side
         self.zoom = zoom
         self.seed = seed
         self.cache = cache
@@ -117,15 +125,16 @@ class ImageDataset(Dataset):
             return self._cached.get(index)
         try:
             name, data, captions = self._stored(index, stored)
-            image = open_image(io.BytesIO(data), name=name, max_pixels=self.max_pixels)
+            image = open_image(io.BytesIO(data), name=name, max_pixels=self.max_pixels, least_side=self.shorter_side)
         except (ImageError, OSError) as error:
             self._unreadable[index] = True
             warnings.warn(f"image left out, the next one takes its place: {error}", stacklevel=2)
             return None
-        decoded = _Decoded(np.asarray(image), captions)
-        if self.cache:
-            self._cached[index] = decoded
-        return decoded
+        if self.shorter_side is not None:
+            image = _reduced(image, self.shorter_side)
+        if not self.cache:
+            return _Decoded(image, captions)
+        return self._cached.setdefault(index, _Decoded(np.asarray(image), captions))
 
     def _stored(self, index: int, stored: dict[int, Sample | OSError]) -> Sample:
         sample = stored[index] if index in stored else self.source[index]
@@ -134,19 +143,41 @@ class ImageDataset(Dataset):
         return sample
 
 
-def _padded(pixels: np.ndarray, side: int) -> np.ndarray:
-    missing = [max(side - length, 0) for length in pixels.shape[:2]]
+def _reduced(image: Image.Image, shorter_side: int) -> Image.Image:
+    """Return an image whose shorter side is at most that."""
+    shorter = min(image.size)
+    if shorter <= shorter_side:
+        return image
+    width, height = (round(side * shorter_side / shorter) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def _size(pixels: Image.Image | np.ndarray) -> tuple[int, int]:
+    """Return height and width."""
+    height, width = pixels.shape[:2] if isinstance(pixels, np.ndarray) else (pixels.height, pixels.width)
+    return height, width
+
+
+def _square(pixels: Image.Image | np.ndarray, top: int, left: int, side: int) -> np.ndarray:
+    """Return a part of an image, (side, side, 3); of a Pillow image only that is copied."""
+    if isinstance(pixels, np.ndarray):
+        return pixels[top : top + side, left : left + side]
+    return np.asarray(pixels.crop((left, top, left + side, top + side)))
+
+
+def _padded(pixels: Image.Image | np.ndarray, side: int) -> Image.Image | np.ndarray:
+    missing = [max(side - length, 0) for length in _size(pixels)]
     if not any(missing):
         return pixels
-    return np.pad(pixels, [*((m // 2, m - m // 2) for m in missing), (0, 0)], mode="reflect")
+    return np.pad(np.asarray(pixels), [*((m // 2, m - m // 2) for m in missing), (0, 0)], mode="reflect")
 
 
 def _random_view(image: _Decoded, crop: int, zoom: float, rng: np.random.Generator) -> tuple[np.ndarray, str | None]:
-    pixels = _padded(image.pixels, ceil(crop / zoom))
-    smaller = min(pixels.shape[:2])
+    whole = _padded(image.pixels, ceil(crop / zoom))
+    smaller = min(_size(whole))
     side = crop if zoom == 1 else min(max(1, round(crop / rng.uniform(max(1, crop / smaller), zoom))), smaller)
-    top, left = (int(rng.integers(length - side + 1)) for length in pixels.shape[:2])
-    pixels = pixels[top : top + side, left : left + side]
+    top, left = (int(rng.integers(length - side + 1)) for length in _size(whole))
+    pixels = _square(whole, top, left, side)
     if side < crop:
         pixels = np.asarray(Image.fromarray(pixels).resize((crop, crop), Image.Resampling.BICUBIC))
     if rng.random() < 0.5:
@@ -156,6 +187,6 @@ def _random_view(image: _Decoded, crop: int, zoom: float, rng: np.random.Generat
 
 
 def _central_view(image: _Decoded, crop: int) -> tuple[np.ndarray, str | None]:
-    pixels = _padded(image.pixels, crop)
-    top, left = ((length - crop) // 2 for length in pixels.shape[:2])
-    return pixels[top : top + crop, left : left + crop], image.captions[0] if image.captions else None
+    whole = _padded(image.pixels, crop)
+    top, left = ((length - crop) // 2 for length in _size(whole))
+    return _square(whole, top, left, crop), image.captions[0] if image.captions else None

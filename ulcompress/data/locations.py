@@ -53,7 +53,7 @@ def is_shard(location: str) -> bool:
 
 def names_shards(pattern: str) -> bool:
     """Say whether a pattern is of shards, or of what is not on this machine; nothing is looked up."""
-    return is_shard(pattern) or not is_local(pattern)
+    return not is_local(pattern) or any(map(is_shard, _braced(pattern)))
 
 
 def _found(location: str, pattern: str) -> list[str]:

@@ -37,6 +37,8 @@ class ImageDataModule(LightningDataModule):
         captions: File of JSON lines, or COCO's `captions_*.json`, with captions of training and validation images; None
             takes `<stem>.txt` beside each image.
         max_pixels: Images of more pixels are left out, with a warning.
+        shorter_side: Images whose shorter side is longer, in pixels, are reduced to it before crops are drawn, JPEG
+            while it is decoded (see `ImageDataset`); None for crops of the pixels as they are.
         caption_field: Field of `<stem>.json` beside each image, or column of Parquet, with its captions.
         crops_per_image: Let crops, flips and captions recur after this many epochs (see `ImageDataset`); None draws new
             ones for ever.
@@ -60,6 +62,7 @@ class ImageDataModule(LightningDataModule):
         max_pixels: int = MAX_TRAINING_PIXELS,
         caption_field: str | None = None,
         window: int = WINDOW,
+        shorter_side: int | None = None,
         crops_per_image: int | None = None,
     ):
         super().__init__()
@@ -74,6 +77,9 @@ class ImageDataModule(LightningDataModule):
         self.crop = crop
         self._training: ImageDataset | None = None
         self._crops = [crop] if isinstance(crop, int) else list(crop)
+        if shorter_side is not None and shorter_side < max(self._crops):
+            raise ValueError(f"got data.shorter_side {shorter_side}; give at least the crop, {max(self._crops)}")
+        self.shorter_side = shorter_side
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
@@ -199,6 +205,7 @@ class ImageDataModule(LightningDataModule):
             cache=self.cache,
             zoom=self.zoom,
             max_pixels=self.max_pixels,
+            shorter_side=self.shorter_side,
             crops_per_image=self.crops_per_image,
         )
 

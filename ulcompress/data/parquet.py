@@ -10,6 +10,7 @@ from typing import IO, Any
 
 from PIL import Image
 
+from ulcompress.data.shard import add_member
 from ulcompress.images import image_suffixes
 
 _NAMES = ("image", "img", "jpg", "jpeg", "png", "webp")
@@ -43,9 +44,9 @@ def write_tar(content: IO[bytes], target: IO[bytes], caption_field: str | None, 
         raise ValueError(f"{location} has no column {caption_field!r}; its columns are {columns}")
     with tarfile.open(fileobj=target, mode="w") as tar:
         for row, image, captions in _rows(file, column, caption_field):
-            _add(tar, f"{row:08d}{_suffix(image)}", image["bytes"])
+            add_member(tar, f"{row:08d}{_suffix(image)}", image["bytes"])
             if captions:
-                _add(tar, f"{row:08d}.txt", "\n".join(captions).encode())
+                add_member(tar, f"{row:08d}.txt", "\n".join(captions).encode())
 
 
 def _rows(file: Any, column: str, caption_field: str | None) -> Iterator[tuple[int, dict[str, Any], list[str]]]:
@@ -83,9 +84,3 @@ def _suffix(image: dict[str, Any]) -> str:
             return {"JPEG": ".jpg", "WEBP": ".webp"}.get(opened.format or "", ".png")
     except Exception:  # a broken image is left out when it is decoded
         return ".png"
-
-
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    member = tarfile.TarInfo(name)
-    member.size = len(content)
-    tar.addfile(member, io.BytesIO(content))

@@ -6,6 +6,7 @@ take any amount of memory, and a file that was cut counts as complete. So here i
 Format: POSIX.1-2017, `pax`, sections "pax Interchange Format" and "ustar Interchange Format", with GNU's additions.
 """
 
+import io
 import os
 import posixpath
 import re
@@ -85,6 +86,13 @@ def read_shard(location: str | os.PathLike[str]) -> Shard:
         else:
             skipped[name] = f"a link to {str(links[name])!r}, which is no member"
     return Shard(members, {name: why for name, why in skipped.items() if name not in members}, complaint)
+
+
+def add_member(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    """Append a file to an archive that is open for writing."""
+    member = TarInfo(name)
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
 
 
 def _target(name: PurePosixPath, links: dict[PurePosixPath, PurePosixPath]) -> PurePosixPath:

@@ -196,7 +196,7 @@ class ImageSource:
         container = int(sample["container"])
         if not self.index.containers[container].shard:
             return Span(self.name(index))
-        return Span(self._place(container), int(sample["offset"]), int(sample["size"]))
+        return Span(self.place(container), int(sample["offset"]), int(sample["size"]))
 
     def _text(self, index: int) -> Span | None:
         sample = self.index.samples[index]
@@ -205,10 +205,13 @@ class ImageSource:
             return None
         if not self.index.containers[container].shard:
             return span_beside(self.name(index), text)
-        return Span(self._place(container), text, int(sample["text_size"]))
+        return Span(self.place(container), text, int(sample["text_size"]))
 
-    def _place(self, number: int) -> str | Path:
-        """Return where a shard is read: where it is, or in a copy, which is made where there is none."""
+    def place(self, number: int) -> str | Path:
+        """Return where the shard of a number is read: where it is, or in a copy, which is made where there is none.
+
+        Raises OSError where it cannot be read.
+        """
         container = self.index.containers[number]
         if number in self._lost:
             raise OSError(f"{container.location} could not be read")

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ulcompress.part import Part
 from ulcompress.records import Condition
@@ -38,6 +38,10 @@ class Denoiser(Part, ABC):
     def checkpoint_activations(self) -> None:
         """Compute activations a second time for gradients from now on; ValueError where the network cannot."""
         raise ValueError(f"{type(self).__name__} has no gradient checkpointing; leave acceleration.checkpointing out")
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """Return modules, none within another, that are called one after another and hold most of the parameters."""
+        return ()
 
     @abstractmethod
     def forward(self, noisy: Tensor, times: Tensor, condition: Condition, context: Context) -> Tensor:

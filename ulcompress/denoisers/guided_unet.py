@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Sequence
 
 import torch
-from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,6 +13,7 @@ from ulcompress.denoisers.consistency import ConsistencyEncoder
 from ulcompress.denoisers.fusion import FUSIONS, SyntaxFusion
 from ulcompress.denoisers.pyramid import Pyramid
 from ulcompress.denoisers.residual_block import ChannelNorm, ResidualBlock
+from ulcompress.denoisers.time_embedding import TimeEmbedding
 from ulcompress.part import loadable
 from ulcompress.records import Condition
 
@@ -89,8 +89,7 @@ class GuidedUNet(Denoiser):
         self.condition_channels = self.maps | syntax | text
 
         time_channels = 4 * widths[0]
-        self.sinusoids = Timesteps(SINUSOIDS, flip_sin_to_cos=True, downscale_freq_shift=0)
-        self.time = TimestepEmbedding(SINUSOIDS, time_channels)
+        self.time = TimeEmbedding(SINUSOIDS, time_channels)
         self.down = Pyramid(
             channels + sum(self.maps.values()),
             widths,
@@ -135,9 +134,12 @@ class GuidedUNet(Denoiser):
 
     def checkpoint_activations(self) -> None:
         """Compute those within residual blocks a second time."""
-        for module in self.modules():
-            if isinstance(module, ResidualBlock):
-                module.checkpointed = True
+        for block in self.blocks():
+            block.checkpointed = True
+
+    def blocks(self) -> Sequence[ResidualBlock]:
+        """Return the residual blocks, also those of the consistency branch."""
+        return [module for module in self.modules() if isinstance(module, ResidualBlock)]
 
     def context(self, condition: Condition) -> Context:
         """Return the consistency features of the maps, finest first."""
@@ -147,7 +149,7 @@ class GuidedUNet(Denoiser):
         """Map x_t, (B, C, H, W), times (B,), the condition and its context to a prediction, (B, C, H, W)."""
         assert (len(context) > 0) == (self.consistency is not None)
         assert not any(side % self.multiple for side in noisy.shape[-2:])
-        time = self.time(self.sinusoids(times).to(noisy.dtype))
+        time = self.time(times)
         syntax = condition.syntax
         if syntax is None:
             syntax = noisy.new_zeros(len(noisy), self.condition_channels.get("syntax", 0))

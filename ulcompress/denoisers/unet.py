@@ -1,19 +1,22 @@
-"""The denoising network of latents: diffusers' conditional U-Net with maps of the condition at its input."""
+"""The denoising network of latents: a conditional U-Net with maps of the condition at its input."""
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ulcompress.denoisers.base import Context, Denoiser, check_maps, maps_of, text_of
+from ulcompress.denoisers.convolutional_unet import ConvolutionalUNet
 from ulcompress.foundation.network import architecture_of, built_again
 from ulcompress.foundation.stable_diffusion import StableDiffusion, load_or_build
 from ulcompress.part import loadable
 from ulcompress.records import Condition
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
 
 TRAINED = ("all", "linear", "lora")
 NEW_INPUTS = ("random", "zero")
@@ -25,15 +28,15 @@ class UNet(Denoiser):
     """Predicts from a noisy latent, the time, and the condition.
 
         x_t ──┐
-        maps ─┴─► concatenate ─► UNet2DConditionModel ─► prediction
+        maps ─┴─► concatenate ─► U-Net ─► prediction
         text ──────────────────► cross-attention
         syntax ─► linear ─► added to the time ─► every residual block
 
-    The small network has no self-attention: it is convolutional except for the text, so it generalises from crops to
-    images of any size; its finest level has no attention at all. A pretrained network is Stable Diffusion's, except for
-    the wider first convolution and the projection of the syntax. Sources of the conditioning: PerCo, arXiv 2310.10325,
-    section 3; the syntax is projected as Meng et al., On Distillation of Guided Diffusion Models, CVPR 2023, project
-    the guidance scale.
+    The small network, `ConvolutionalUNet`, has no self-attention: it is convolutional except for the text, so it
+    generalises from crops to images of any size; its finest level has no attention at all. A pretrained network is
+    Stable Diffusion's, except for the wider first convolution and the projection of the syntax. Sources of the
+    conditioning: PerCo, arXiv 2310.10325, section 3; the syntax is projected as Meng et al., On Distillation of Guided
+    Diffusion Models, CVPR 2023, project the guidance scale.
     """
 
     def __init__(
@@ -82,8 +85,8 @@ class UNet(Denoiser):
                 then shifts colours in the middle of larger images, where there are none.
 
         Raises:
-            ValueError: An option has an unknown value, both `pretrained` and `architecture` are set, or the pretrained
-                weights are missing.
+            ValueError: An option has an unknown value, the widths cannot be used, both `pretrained` and `architecture`
+                are set, or the pretrained weights are missing.
         """
         super().__init__()
         if trained not in TRAINED:
@@ -94,29 +97,27 @@ class UNet(Denoiser):
             raise ValueError(f"padding must be one of {', '.join(PADDINGS)}, got {padding!r}")
         self.maps = check_maps(maps if maps is not None else {"spatial": 320})
         map_channels = sum(self.maps.values())
-        loaded = load_or_build(UNet2DConditionModel, "unet", pretrained, architecture)
-        self._is_small = loaded is None
-        small = (channels, map_channels, text_channels, syntax_channels, widths, layers, head_channels)
-        self.network = _small(*small) if loaded is None else loaded
-        if pretrained is not None:
-            _widen(self.network, map_channels, zero=new_inputs == "zero")
-            _project_syntax(self.network, syntax_channels)
-        options = architecture_of(self.network)
-        self._architecture = options
-        self.channels: int = options["out_channels"]
-        if options["in_channels"] != self.channels + map_channels:
-            raise ValueError(
-                f"the network takes {options['in_channels']} channels, which are not its {self.channels} of the latent "
-                f"and {map_channels} of the maps {self.maps}; set the channels of the maps to the difference"
+        self._is_foreign = pretrained is not None or architecture is not None
+        if self._is_foreign:
+            self.network = _foreign(pretrained, architecture, map_channels, syntax_channels, new_inputs)
+            self._architecture = architecture_of(self.network)
+            self._check(self._architecture, map_channels, syntax_channels)
+            self.channels: int = self._architecture["out_channels"]
+            text_channels = self._architecture["cross_attention_dim"]
+        else:
+            self.network = ConvolutionalUNet(
+                in_channels=channels + map_channels,
+                out_channels=channels,
+                text_channels=text_channels,
+                syntax_channels=syntax_channels,
+                widths=widths,
+                layers=layers,
+                head_channels=head_channels,
             )
-        if options["time_cond_proj_dim"] != syntax_channels:
-            raise ValueError(
-                f"the network takes a syntax of {options['time_cond_proj_dim']} channels, got "
-                f"syntax_channels={syntax_channels}; set it to that"
-            )
+            self.channels = channels
         syntax = {} if syntax_channels is None else {"syntax": syntax_channels}
         self.requires = frozenset([*self.maps, *syntax])
-        self.condition_channels = self.maps | syntax | {"text": options["cross_attention_dim"]}
+        self.condition_channels = self.maps | syntax | {"text": text_channels}
         if zero_output:
             nn.init.zeros_(self.network.conv_out.weight)
             nn.init.zeros_(self.network.conv_out.bias)  # pyright: ignore[reportArgumentType]
@@ -126,66 +127,81 @@ class UNet(Denoiser):
     def arguments(self) -> dict[str, Any]:
         """Return the constructor arguments; a pretrained network by its architecture."""
         arguments = super().arguments()
-        if self._is_small:
+        if not self._is_foreign:
             return arguments
         kept = ("maps", "syntax_channels", "trained", "lora_rank", "padding")
         return {**built_again(self._architecture), **{name: arguments[name] for name in kept}}
 
     def checkpoint_activations(self) -> None:
         """Compute those within blocks a second time."""
-        self.network.enable_gradient_checkpointing(partial(checkpoint, use_reentrant=False))
+        if isinstance(self.network, ConvolutionalUNet):
+            self.network.checkpoint_activations()
+        else:
+            self.network.enable_gradient_checkpointing(partial(checkpoint, use_reentrant=False))
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """Return those of each level, and the one in the middle."""
+        network = self.network
+        return [*network.down_blocks, *([network.mid_block] if network.mid_block else []), *network.up_blocks]
 
     def forward(self, noisy: Tensor, times: Tensor, condition: Condition, context: Context = ()) -> Tensor:
         """Map x_t, (B, C, h, w), times (B,) and a condition whose maps have the same grid to a prediction."""
         text, mask = text_of(condition, self.condition_channels["text"], noisy)
         inputs = torch.cat([noisy, *maps_of(condition, self.maps)], 1)
         weight = self.network.conv_in.weight.dtype
+        syntax = condition.syntax if "syntax" in self.condition_channels else None
+        syntax = None if syntax is None else syntax.to(weight)
+        predict = self.network if isinstance(self.network, ConvolutionalUNet) else self._foreign_prediction
+        return predict(inputs.to(weight), times, text.to(weight), mask, syntax).to(noisy.dtype)
+
+    def _foreign_prediction(
+        self, x: Tensor, times: Tensor, text: Tensor, mask: Tensor | None, syntax: Tensor | None
+    ) -> Tensor:
         # Where a block has cross-attention only, diffusers masks its first attention by one argument and its second by
         # another; in other blocks the first one is self-attention, which sees no text.
-        first = mask if self._architecture["only_cross_attention"] else None
-        syntax = condition.syntax if "syntax" in self.condition_channels else None
         return self.network(
-            inputs.to(weight),
+            x,
             times,
-            timestep_cond=None if syntax is None else syntax.to(weight),
-            encoder_hidden_states=text.to(weight),
+            timestep_cond=syntax,
+            encoder_hidden_states=text,
             encoder_attention_mask=mask,
-            attention_mask=first,
-        ).sample.to(noisy.dtype)
+            attention_mask=mask if self._architecture["only_cross_attention"] else None,
+        ).sample
+
+    def _check(self, architecture: dict[str, Any], map_channels: int, syntax_channels: int | None) -> None:
+        """Raise ValueError where the architecture takes other channels than the maps and the syntax have."""
+        channels = architecture["out_channels"]
+        if architecture["in_channels"] != channels + map_channels:
+            raise ValueError(
+                f"the network takes {architecture['in_channels']} channels, which are not its {channels} of the latent "
+                f"and {map_channels} of the maps {self.maps}; set the channels of the maps to the difference"
+            )
+        if architecture["time_cond_proj_dim"] != syntax_channels:
+            raise ValueError(
+                f"the network takes a syntax of {architecture['time_cond_proj_dim']} channels, got "
+                f"syntax_channels={syntax_channels}; set it to that"
+            )
 
 
-def _small(
-    channels: int,
+def _foreign(
+    pretrained: StableDiffusion | None,
+    architecture: dict[str, Any] | None,
     maps: int,
-    text: int,
     syntax: int | None,
-    widths: Sequence[int],
-    layers: int,
-    head_channels: int,
-) -> UNet2DConditionModel:
-    attended = len(widths) - 1
-    # diffusers annotates some of these tuples as having one element.
-    options: dict[str, Any] = {
-        "down_block_types": ("DownBlock2D",) + ("CrossAttnDownBlock2D",) * attended,
-        "up_block_types": ("CrossAttnUpBlock2D",) * attended + ("UpBlock2D",),
-        "block_out_channels": tuple(widths),
-        "attention_head_dim": tuple(width // head_channels for width in widths),
-    }
-    return UNet2DConditionModel(
-        in_channels=channels + maps,
-        out_channels=channels,
-        mid_block_type="UNetMidBlock2D",
-        only_cross_attention=True,
-        layers_per_block=layers,
-        cross_attention_dim=text,
-        time_cond_proj_dim=syntax,
-        norm_num_groups=16,
-        **options,
-    )
+    new_inputs: str,
+) -> Any:
+    """Return a pretrained network, which takes the maps and the syntax as well, or one of an architecture."""
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    network = load_or_build(UNet2DConditionModel, "unet", pretrained, architecture)
+    if network is not None and pretrained is not None:
+        _widen(network, maps, zero=new_inputs == "zero")
+        _project_syntax(network, syntax)
+    return network
 
 
 @torch.no_grad()
-def _widen(network: UNet2DConditionModel, maps: int, *, zero: bool) -> None:
+def _widen(network: "UNet2DConditionModel", maps: int, *, zero: bool) -> None:
     """Widen the first convolution by the channels of maps after the latent, whose weights stay."""
     old = network.conv_in
     wide = nn.Conv2d(old.in_channels + maps, old.out_channels, 3, padding=1, dtype=old.weight.dtype)
@@ -198,7 +214,7 @@ def _widen(network: UNet2DConditionModel, maps: int, *, zero: bool) -> None:
     network.register_to_config(in_channels=wide.in_channels)
 
 
-def _project_syntax(network: UNet2DConditionModel, channels: int | None) -> None:
+def _project_syntax(network: "UNet2DConditionModel", channels: int | None) -> None:
     """Give the time's embedding a zero projection of the syntax, which changes nothing yet; None removes it."""
     embedding: Any = network.time_embedding
     embedding.cond_proj = None
@@ -216,7 +232,7 @@ def _pad(network: nn.Module, padding: str) -> None:
             module.padding_mode = padding  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _choose_trained(network: UNet2DConditionModel, trained: str, rank: int) -> None:
+def _choose_trained(network: Any, trained: str, rank: int) -> None:
     """Mark the parameters that an optimiser changes; add those of LoRA."""
     network.requires_grad_(trained == "all")
     if trained == "linear":
@@ -224,10 +240,11 @@ def _choose_trained(network: UNet2DConditionModel, trained: str, rank: int) -> N
             if isinstance(module, nn.Linear):
                 module.requires_grad_(True)
     if trained == "lora":
-        from peft import LoraConfig
+        from peft import LoraConfig, inject_adapter_in_model
 
         # The additions start at zero, so that training starts from the model unchanged.
-        network.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
+        additions = LoraConfig(r=rank, lora_alpha=rank, target_modules=["to_q", "to_k", "to_v", "to_out.0"])
+        inject_adapter_in_model(additions, network)
     network.conv_in.requires_grad_(True)
     if network.time_embedding.cond_proj is not None:
         network.time_embedding.cond_proj.requires_grad_(True)

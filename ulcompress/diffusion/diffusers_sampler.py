@@ -1,11 +1,16 @@
 """The samplers of diffusers."""
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
-from ulcompress.diffusion.discrete_schedule import DiscreteSchedule
+from ulcompress.diffusion.discrete_schedule import BETAS, DiscreteSchedule
 from ulcompress.diffusion.sampler import Denoise, Sampler
 from ulcompress.diffusion.schedule import Schedule
 from ulcompress.part import loadable
+
+if TYPE_CHECKING:
+    from diffusers import DDIMScheduler
 
 SCHEDULERS = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler", "EulerDiscreteScheduler")
 """Deterministic schedulers of diffusers that take x_0 as the prediction."""
@@ -48,7 +53,7 @@ class DiffusersSampler(Sampler):
             "lower_order_final": True,
             "final_sigmas_type": "zero",
         }
-        solver = getattr(diffusers, self.scheduler).from_config(schedule.scheduler.config, **options)
+        solver = getattr(diffusers, self.scheduler).from_config(scheduler_of(schedule).config, **options)
         solver.set_timesteps(steps, device=noisy.device)
         current = noisy * solver.init_noise_sigma
         for time in solver.timesteps:
@@ -56,3 +61,18 @@ class DiffusersSampler(Sampler):
             clean = denoise(scaled, schedule.at(int(time), scaled))
             current = solver.step(clean, time, current).prev_sample
         return current
+
+
+def scheduler_of(schedule: DiscreteSchedule) -> "DDIMScheduler":
+    """Return diffusers' description of the same levels."""
+    from diffusers import DDIMScheduler
+
+    first, last = BETAS
+    return DDIMScheduler(
+        beta_start=first,
+        beta_end=last,
+        beta_schedule=schedule.beta_schedule,
+        clip_sample=False,
+        set_alpha_to_one=True,
+        rescale_betas_zero_snr=schedule.pure_noise,
+    )

@@ -1,18 +1,22 @@
 """The discrete noise levels of Stable Diffusion."""
 
+import math
+
 import torch
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
 from ulcompress.diffusion.schedule import Schedule
 from ulcompress.part import loadable
 
 BETA_SCHEDULES = ("scaled_linear", "squaredcos_cap_v2", "linear")
+BETAS = (0.00085, 0.012)
+"""The first and the last beta of Stable Diffusion."""
+LENGTH = 1000
 
 
 @loadable(plain=["beta_schedule"])
 class DiscreteSchedule(Schedule):
-    """Stable Diffusion's 1000 levels, whose signal diffusers' table of betas determines.
+    """Stable Diffusion's 1000 levels, with the signal of diffusers' `DDIMScheduler`, to the bit.
 
     With `zero_terminal_snr` the last level has no signal. Source: Lin et al., Common Diffusion Noise Schedules and
     Sample Steps are Flawed, WACV 2024, section 3.1.
@@ -35,23 +39,17 @@ class DiscreteSchedule(Schedule):
         super().__init__()
         if beta_schedule not in BETA_SCHEDULES:
             raise ValueError(f"beta_schedule must be one of {', '.join(BETA_SCHEDULES)}, got {beta_schedule!r}")
-        self.scheduler = DDIMScheduler(
-            beta_start=0.00085,
-            beta_end=0.012,
-            beta_schedule=beta_schedule,
-            clip_sample=False,
-            set_alpha_to_one=True,
-            rescale_betas_zero_snr=zero_terminal_snr,
-        )
+        self.beta_schedule = beta_schedule
         self.pure_noise = zero_terminal_snr
-        self.length = len(self.scheduler.alphas_cumprod)
+        self.length = LENGTH
+        self._signal = _signal(_betas(beta_schedule), zero_terminal_snr)
         if training_levels < 1 or self.length % training_levels:
             raise ValueError(f"training_levels must divide {self.length}, got {training_levels}; PerCo has 50")
         self.training_levels = training_levels
 
     def coefficients(self, levels: Tensor) -> tuple[Tensor, Tensor]:
         """Return alpha and sigma at integer levels (B,), each (B, 1, 1, 1)."""
-        signal = self.scheduler.alphas_cumprod.to(levels.device)[levels][:, None, None, None]
+        signal = self._signal.to(levels.device)[levels][:, None, None, None]
         return signal.sqrt(), (1 - signal).sqrt()
 
     def times(self, levels: Tensor) -> Tensor:
@@ -77,3 +75,35 @@ class DiscreteSchedule(Schedule):
             raise ValueError(f"steps must be 1 to {length}, got {steps}")
         # In integers: diffusers' rounding adds a time of -1 for some numbers of steps.
         return [length * step // steps - 1 for step in range(steps, 0, -1)]
+
+
+def _betas(schedule: str) -> Tensor:
+    """Return the variance of the noise that each level adds to the one before, (1000,)."""
+    first, last = BETAS
+    if schedule == "linear":
+        return torch.linspace(first, last, LENGTH)
+    if schedule == "scaled_linear":
+        return torch.linspace(first**0.5, last**0.5, LENGTH) ** 2
+    return torch.tensor(
+        [min(1 - _cosine((level + 1) / LENGTH) / _cosine(level / LENGTH), 0.999) for level in range(LENGTH)]
+    )
+
+
+def _cosine(time: float) -> float:
+    """Return the signal at a time from 0 to 1: Nichol and Dhariwal, Improved DDPM, ICML 2021, equation 17."""
+    return math.cos((time + 0.008) / 1.008 * math.pi / 2) ** 2
+
+
+def _signal(betas: Tensor, zero_terminal_snr: bool) -> Tensor:
+    """Return the signal's variance of each level, alpha squared, (1000,).
+
+    Where the last is to be zero, the signal is shifted and scaled, the first level's kept: Lin et al., WACV 2024,
+    algorithm 1, which goes back to the betas.
+    """
+    signal = torch.cumprod(1.0 - betas, 0)
+    if not zero_terminal_snr:
+        return signal
+    root = signal.sqrt()
+    scaled = ((root - root[-1]) * (root[0] / (root[0] - root[-1]))) ** 2
+    ratios = torch.cat([scaled[:1], scaled[1:] / scaled[:-1]])
+    return torch.cumprod(1.0 - (1 - ratios), 0)

@@ -16,6 +16,11 @@ def check_device(device: str | torch.device) -> None:
     move(nn.Linear(1, 1), device)
 
 
+def device_of_rank(device: str, rank: int) -> str:
+    """Return the device of one of several processes, by its number: of several GPUs one each; any other is shared."""
+    return f"cuda:{rank % max(1, torch.cuda.device_count())}" if device == "cuda" else device
+
+
 def move(module: nn.Module, device: str | torch.device) -> None:
     """Move a module's parameters and buffers to a device; ValueError where it cannot be used."""
     try:

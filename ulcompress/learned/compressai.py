@@ -3,13 +3,15 @@
 import pickle
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ulcompress.entropy.density import TABLES, EntropyBottleneck
+from ulcompress.learned.hyperprior_networks import HyperpriorNetworks
 from ulcompress.learned.state import read_state, reason_of
 from ulcompress.part import Part, loadable
 
@@ -23,8 +25,6 @@ MODELS = (
     "cheng2020-anchor",
     "cheng2020-attn",
 )
-TABLES = ("_offset", "_quantized_cdf", "_cdf_length")
-"""Buffers of an entropy model of CompressAI: the tables of probabilities of its coder."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Hyperprior:
     """Network from y, (B, M, h, w), to the hyper-latent z, (B, N, h / ratio, w / ratio)."""
     synthesis: nn.Module
     """Network from z to the scales of y, (B, M, h, w), or to scales and means, (B, 2 M, h, w)."""
-    prior: nn.Module
-    """CompressAI's EntropyBottleneck for z."""
+    prior: EntropyBottleneck
+    """The density of z."""
     channels: int
     """Channels of y, M."""
     hyper_channels: int
@@ -78,7 +78,8 @@ class CompressAIModel(HyperpriorModel):
     """A model of CompressAI's zoo, with its weights or small and untrained.
 
     Bégaint et al., CompressAI: a PyTorch library and evaluation platform for end-to-end compression research, 2020.
-    A saved codec describes it by its sizes, and no longer needs the zoo.
+    A saved codec describes it by its sizes, and no longer needs the zoo. The networks of `HYPERPRIORS` are built here;
+    all other models, and the zoo's weights, need the package compressai.
     """
 
     stride = 16
@@ -135,7 +136,7 @@ class CompressAIModel(HyperpriorModel):
         """Return the whole model, a CompressAI CompressionModel.
 
         Raises:
-            ValueError: Its weights are missing, or are those of another model; the message names their file.
+            ValueError: The package is missing, or the weights are, or they are those of another model.
         """
         model = compressai().registry.MODELS[self.name](*self.sizes)
         if self.quality is not None:
@@ -163,20 +164,27 @@ class CompressAIModel(HyperpriorModel):
             raise ValueError(
                 f"{self.name} has another entropy model; use StringQuantizer, or one of {', '.join(HYPERPRIORS)}"
             )
-        model: Any = self.model()
+        networks = self._hyperprior_networks()
         means = self.name == "mbt2018-mean"
         return Hyperprior(
-            analysis=model.h_a if means else nn.Sequential(Absolute(), model.h_a),
-            synthesis=model.h_s,
-            prior=without_tables(model.entropy_bottleneck),
+            analysis=networks.h_a if means else nn.Sequential(Absolute(), networks.h_a),
+            synthesis=networks.h_s,
+            prior=networks.entropy_bottleneck,
             channels=self.channels,
-            hyper_channels=model.N,
+            hyper_channels=self.sizes[0],
             ratio=4,
             means=means,
         )
 
     def _network(self, name: str) -> nn.Module:
-        return getattr(self.model(), name)
+        return getattr(self._hyperprior_networks() if self.name in HYPERPRIORS else self.model(), name)
+
+    def _hyperprior_networks(self) -> HyperpriorNetworks:
+        hidden, latent = self.sizes
+        networks = HyperpriorNetworks(hidden, latent, means=self.name == "mbt2018-mean")
+        if self.quality is not None:
+            networks.load_state_dict(_without_coder(self.model().state_dict()))
+        return networks
 
     def _sizes(self) -> tuple[int, ...]:
         if self.quality is None:
@@ -221,20 +229,24 @@ class Absolute(nn.Module):
 
 
 def compressai() -> Any:
-    """Import CompressAI, which takes seconds, only where it is used."""
-    with warnings.catch_warnings():
-        # 2026-11: CompressAI 1.2 calls torch.jit.script when it is imported, which torch 2.15 has deprecated.
-        warnings.simplefilter("ignore", FutureWarning)
-        import compressai.entropy_models
-        import compressai.models
-        import compressai.registry
-        import compressai.zoo.image
-        import compressai.zoo.pretrained
+    """Import CompressAI, which takes seconds, only where it is used; ValueError where it is not installed."""
+    try:
+        with warnings.catch_warnings():
+            # 2026-11: CompressAI 1.2 calls torch.jit.script when it is imported, which torch 2.15 has deprecated.
+            warnings.simplefilter("ignore", FutureWarning)
+            import compressai.entropy_models
+            import compressai.models
+            import compressai.registry
+            import compressai.zoo.image
+            import compressai.zoo.pretrained
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            "this model needs the package compressai, which exists for Python up to 3.12: pip install 'ulcompress[zoo]'"
+        ) from error
     return compressai
 
 
-def without_tables(prior: Any) -> nn.Module:
-    """Empty the tables of CompressAI's coder, whose sizes depend on the weights; return the EntropyBottleneck."""
-    for name in TABLES:
-        setattr(prior, name, torch.IntTensor())
-    return prior
+def _without_coder(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of a model of CompressAI with empty tables, without the buffers of its normal densities."""
+    kept = {key: value for key, value in state.items() if not key.startswith("gaussian_conditional.")}
+    return kept | {key: torch.tensor([], dtype=torch.int32) for key in kept if key.endswith(TABLES)}

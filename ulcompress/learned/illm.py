@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ulcompress.entropy.density import TABLES, EntropyBottleneck
 from ulcompress.entropy.exact import Parallel
 from ulcompress.learned.catalogue import PUBLISHED
-from ulcompress.learned.compressai import TABLES, Hyperprior, HyperpriorModel, compressai, without_tables
+from ulcompress.learned.compressai import Hyperprior, HyperpriorModel
 from ulcompress.learned.state import fill, read_state
 from ulcompress.part import loadable
 
@@ -108,18 +109,19 @@ class MSILLM(HyperpriorModel):
     def hyperprior(self) -> Hyperprior:
         """Return the hyper-networks; the two syntheses are one network that concatenates their outputs."""
         latent, hyper = self.channels, self.hyper_channels
+        prior = EntropyBottleneck(hyper)
         networks = self._filled(
             {
                 "hyper_analysis": _hyper_analysis(latent, hyper),
                 "hyper_synthesis_scale": _hyper_synthesis(hyper, latent),
                 "hyper_synthesis_mean": _hyper_synthesis(hyper, latent),
-                "hyper_bottleneck": without_tables(compressai().entropy_models.EntropyBottleneck(hyper)),
+                "hyper_bottleneck": prior,
             }
         )
         return Hyperprior(
             analysis=networks["hyper_analysis"],
             synthesis=Parallel(networks["hyper_synthesis_scale"], networks["hyper_synthesis_mean"]),
-            prior=networks["hyper_bottleneck"],
+            prior=prior,
             channels=latent,
             hyper_channels=hyper,
             ratio=4,

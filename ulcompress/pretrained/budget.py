@@ -39,5 +39,8 @@ def _elements(func: Any, args: Any, kwargs: dict[str, Any]) -> int:
     """Return how many elements a function returns that makes a tensor from nothing."""
     if args and isinstance(args[0], (list, tuple)):
         return prod(args[0])
-    # As `arange`: some of these are written in Python for the device "meta", and take a second to import.
+    if "steps" in (names := [argument.name for argument in func._schema.arguments]):
+        # `linspace` and `logspace`, which are written in Python for the device "meta" and take a second to import.
+        return args[names.index("steps")]
+    # As `arange`.
     return func(*args, **kwargs | {"device": "meta", "pin_memory": None}).numel()

@@ -148,13 +148,18 @@ def _check_shapes(codec: Codec, shapes: dict[str, list[int]], directory: Path) -
 
 def _read_weights(directory: Path, *, encoder_only: bool = False) -> dict[str, Tensor]:
     with _opened(directory) as file:
-        state = {key: file.get_tensor(key) for key in _names(file, encoder_only=encoder_only)}
+        # One at a time: all in both precisions would take half as much memory again.
+        state = {key: _in_single_precision(file.get_tensor(key)) for key in _names(file, encoder_only=encoder_only)}
     for name, value in state.items():
-        if value.is_floating_point() and not value.float().isfinite().all():
+        if value.is_floating_point() and not value.isfinite().all():
             raise ValueError(
                 f"{file_of(directory, WEIGHTS)} is damaged: {name} has numbers that are not finite; get the codec again"
             )
-    return upgrade_keys({key: value.float() if value.is_floating_point() else value for key, value in state.items()})
+    return upgrade_keys(state)
+
+
+def _in_single_precision(value: Tensor) -> Tensor:
+    return value.float() if value.is_floating_point() else value
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,12 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from ulcompress.entropy.density import GaussianConditional
 from ulcompress.entropy.exact import ACTIVATION_BITS, as_saved, exact, on_grid
 from ulcompress.entropy.integers import IntegerTables
 from ulcompress.functional.content_cache import ContentCache
 from ulcompress.functional.division import ceil_div
 from ulcompress.functional.straight_through import straight_through
-from ulcompress.learned.compressai import CompressAIModel, HyperpriorModel, compressai
+from ulcompress.learned.compressai import CompressAIModel, HyperpriorModel
 from ulcompress.part import loadable
 from ulcompress.quantizers.base import Quantizer
 from ulcompress.records import HyperSymbols, Quantized
@@ -64,8 +64,8 @@ class HyperpriorQuantizer(Quantizer):
         self.means = networks.means
         self.analysis = networks.analysis
         self.synthesis = networks.synthesis
-        self.prior: Any = networks.prior
-        self.gaussian: Any = compressai().entropy_models.GaussianConditional(None, scale_bound=SMALLEST)
+        self.prior = networks.prior
+        self.gaussian = GaussianConditional(smallest=SMALLEST)
         self.scales: Tensor
         self.latent_counts: Tensor
         self.hyper_counts: Tensor
@@ -102,7 +102,7 @@ class HyperpriorQuantizer(Quantizer):
         scales, means = (part.to(features) for part in self._exact_parameters(hyper, features.shape[-2:]))
         coded = scales > self.scales[0] / 2**ACTIVATION_BITS
         latent = _gumbel_rounded(features - means, temperature) * coded
-        likelihood = self.gaussian._likelihood(latent, scales).clamp_min(1e-9)
+        likelihood = self.gaussian.likelihood(latent, scales).clamp_min(1e-9)
         bits = (-likelihood.log2() * coded).flatten(1).sum(1) + self._hyper_bits(hyper)
         return Quantized(latent + means, HyperSymbols(latent.detach().round().int(), hyper), bits)
 
@@ -132,11 +132,11 @@ class HyperpriorQuantizer(Quantizer):
         # The noise is the same whatever memory format the networks before have left.
         features = features.contiguous()
         hyper = self.analysis(self._padded(features)).contiguous()
-        _, hyper_likelihood = self.prior(hyper, training=True)
+        hyper_likelihood = self.prior(hyper)
         medians = self._medians(hyper)
         parameters = self.synthesis(_round(hyper - medians) + medians)
         scales, means = self._split(parameters, features.shape[-2:])
-        _, likelihood = self.gaussian(features, scales, means=means, training=True)
+        likelihood = self.gaussian(features, scales, means)
         latent = _round(features - means)
         bits = sum(-part.log2().flatten(1).sum(1) for part in (likelihood, hyper_likelihood))
         assert isinstance(bits, Tensor)
@@ -201,7 +201,7 @@ class HyperpriorQuantizer(Quantizer):
         """Return the prior's probabilities of the integers around its medians, (N, 2 * HYPER_REACH + 2) int32."""
         medians = self.prior.quantiles[:, :, 1:2]
         steps = torch.arange(-HYPER_REACH, HYPER_REACH + 1, device=medians.device)
-        likelihood = self.prior._likelihood(medians + steps, stop_gradient=True)[0][:, 0].double()
+        likelihood = self.prior.likelihood(medians + steps)[:, 0].double()
         return _counts(likelihood)
 
 

@@ -10,10 +10,11 @@ from torch.nn import functional as F
 
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.coding.bitstream import BitstreamError
+from ulcompress.entropy.density import TABLES
 from ulcompress.entropy.integers import golomb_bits, read_golomb, write_golomb
 from ulcompress.functional.division import ceil_div
 from ulcompress.functional.straight_through import straight_through
-from ulcompress.learned.compressai import TABLES, CompressAIModel, compressai
+from ulcompress.learned.compressai import CompressAIModel, compressai
 from ulcompress.part import loadable
 from ulcompress.quantizers.base import Quantizer
 from ulcompress.records import Quantized

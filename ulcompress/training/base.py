@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
@@ -56,6 +57,7 @@ class TrainingModule(Configurable, LightningModule):
         self.optimizer = optimizer if optimizer is not None else ScheduledOptimizer()
         self.acceleration = acceleration if acceleration is not None else Acceleration()
         self.seed = seed
+        self._has_begun = False
         self._watched = 0
         self._idle: set[str] = set()
 
@@ -66,13 +68,29 @@ class TrainingModule(Configurable, LightningModule):
         """Accelerate the networks; Lightning calls this before it loads weights and wraps the module for processes."""
         self.acceleration.accelerate(self)
 
+    def begin_fit(self) -> None:
+        """Take what a training begins with, such as weights of earlier stages."""
+
+    def begin_fit_early(self) -> None:
+        """Do so before `on_fit_start`, where a strategy will have shared out the parameters by then."""
+        self.begin_fit()
+        self._has_begun = True
+
+    def on_fit_start(self) -> None:
+        """Begin, unless that was done early."""
+        if not self._has_begun:
+            self.begin_fit()
+        self._has_begun = False
+
     def trained_parameters(self) -> dict[str, nn.Parameter]:
         """Return the parameters that the optimiser changes, by names that begin with those of the parts."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     def configure_optimizers(self) -> Any:
         """Let the optimiser's part build it for the trained parameters."""
-        configured = self.optimizer.configure(self.trained_parameters())
+        # Lightning refuses to clip gradients of mixed precision where the step is fused.
+        fused = self._trainer is None or not isinstance(self.trainer.precision_plugin, MixedPrecision)
+        configured = self.optimizer.configure(self.trained_parameters(), fused=fused)
         self._options = Options.of(configured)
         return configured
 

@@ -29,6 +29,7 @@ from ulcompress.training.messages import configuration_error
 from ulcompress.training.noise import quiet
 from ulcompress.training.nulls import set_null, split_nulls
 from ulcompress.training.observers import default_callbacks, default_loggers
+from ulcompress.training.rendezvous import rendezvous_is_said
 from ulcompress.training.run import Run, flat
 from ulcompress.training.run_logger import closed_loggers, load_logger_states, logger_states, run_loggers
 from ulcompress.training.trainer import NamedTrainer
@@ -125,6 +126,11 @@ class CodecCLI(LightningCLI):
             model.check()
         elif Path(checkpoint).is_file():
             check_continues(read_checkpoint(checkpoint), model.arguments(), model.fixed)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Say what a training on several nodes waits for."""
+        with rendezvous_is_said(self.trainer):
+            super()._run_subcommand(subcommand)
 
     def fit(self, **arguments: Any) -> None:
         """Train, record it, and export the codec."""

@@ -15,6 +15,7 @@ from ulcompress.training.coded_image import CodedImage
 from ulcompress.training.freezing import Freezing
 from ulcompress.training.optimizer import ScheduledOptimizer
 from ulcompress.training.preparation import Preparation
+from ulcompress.training.sharding import whole_parameters
 from ulcompress.training.start import Start
 
 
@@ -82,7 +83,7 @@ class CodecStage(TrainingModule, ABC):
         """Take weights from earlier stages."""
         self._begin()
 
-    def on_fit_start(self) -> None:
+    def begin_fit(self) -> None:
         """Take weights from earlier stages when a new training starts, and let the conditioners learn their tables.
 
         Those come from the training captions, where they have not been learnt yet.
@@ -99,7 +100,8 @@ class CodecStage(TrainingModule, ABC):
             return
         self._seed_step(2, 0, 0)
         self.train()
-        self.preparation.run(self.codec, self._train_batches)
+        with whole_parameters(self):
+            self.preparation.run(self.codec, self._train_batches)
         self.train()
 
     def _train_batches(self) -> Iterable[Any]:

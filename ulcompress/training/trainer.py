@@ -9,10 +9,12 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import Strategy
 
 from ulcompress.training.checkpoint_io import WholeCheckpointIO
 from ulcompress.training.interruption import InterruptionCheckpoint
 from ulcompress.training.last_checkpoint import LastCheckpoint
+from ulcompress.training.sharding import NAME
 
 
 class NamedTrainer(Trainer):
@@ -39,10 +41,20 @@ class NamedTrainer(Trainer):
             observers = [callback for callback in observers if not isinstance(callback, LearningRateMonitor)]
         if not any(isinstance(callback, Checkpoint) for callback in observers):
             options["enable_checkpointing"] = False  # or Lightning adds a ModelCheckpoint
+        _check_strategy(options.get("strategy"))
         super().__init__(callbacks=observers, logger=loggers, **options)
         # Unless the configuration names another way.
         if type(self.strategy.checkpoint_io) is TorchCheckpointIO:
             self.strategy.checkpoint_io = WholeCheckpointIO()
+
+
+def _check_strategy(strategy: Strategy | str | None) -> None:
+    name = strategy if isinstance(strategy, str) else type(strategy).__name__ if strategy is not None else ""
+    if name.lower().startswith(("fsdpstrategy", "deepspeed")) or name in ("fsdp", "fsdp_cpu_offload"):
+        raise ValueError(
+            f"trainer.strategy {name} shares weights out before a training takes those of `model.start`, and its "
+            f"checkpoints cannot be exported; --trainer.strategy {NAME} shares out the same"
+        )
 
 
 def _writes_checkpoints(callback: Callback) -> bool:

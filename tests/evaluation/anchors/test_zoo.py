@@ -12,6 +12,8 @@ from ulcompress.images import from_pil
 from ulcompress.learned.catalogue import ZOO
 from ulcompress.learned.compressai import CompressAIModel, compressai
 
+pytest.importorskip("compressai", reason="compressai does not exist for this Python")
+
 
 @pytest.fixture
 def zoo(tmp_path, monkeypatch, one_thread):

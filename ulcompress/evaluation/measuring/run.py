@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
-import sys
-import threading
 from collections.abc import Callable
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
-from queue import Empty
-from typing import Any
 
-import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress
-from torch import multiprocessing
 
 from ulcompress.evaluation.measuring.evaluation import Evaluation
 from ulcompress.evaluation.measuring.measuring import Measuring, Outcome
 from ulcompress.evaluation.measuring.plan import Plan
 from ulcompress.functional.cores import limited, threads
+from ulcompress.functional.devices import device_of_rank
 from ulcompress.functional.distributed import gathered
 from ulcompress.functional.lines import printable
+from ulcompress.functional.processes import in_processes
 
 PATIENCE = timedelta(days=7)
 """How long a process of `torchrun` that has ended waits for the others."""
-POLL_SECONDS = 0.2
-"""Between two checks of whether a process is still alive."""
 
 Report = Callable[[Outcome], None]
 
@@ -73,7 +66,8 @@ def run(evaluation: Evaluation) -> list[Outcome]:
             advance(outcome)
 
         if plan.processes > 1 and world == 1:
-            _spawn(plan, report)
+            shares = [(plan, rank) for rank in range(plan.processes)]
+            in_processes(_measure_in_process, shares, report, threads=threads_of(plan))
         else:
             with limited(threads_of(plan)):
                 measure_share(evaluation, report)
@@ -120,51 +114,13 @@ def _device(plan: Plan, rank: int, world: int) -> str:
     """Return the device of one of `world` processes: of several GPUs one each, and the CPU where others measure."""
     if plan.processes > 1 and world == 1:
         return "cpu"
-    if plan.device == "cuda" and world > 1:
-        return f"cuda:{int(os.environ.get('LOCAL_RANK', rank)) % max(1, torch.cuda.device_count())}"
-    return plan.device
+    return device_of_rank(plan.device, int(os.environ.get("LOCAL_RANK", rank))) if world > 1 else plan.device
 
 
-def _spawn(plan: Plan, report: Report) -> None:
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    processes = plan.processes
-    workers = [context.Process(target=_work, args=(plan, rank, processes, queue)) for rank in range(processes)]
-    for worker in workers:
-        worker.start()
-    try:
-        while any(worker.is_alive() for worker in workers) or not queue.empty():
-            try:
-                report(queue.get(timeout=POLL_SECONDS))
-            except Empty:
-                continue
-    finally:
-        for worker in workers:
-            worker.terminate()
-            worker.join()
-    if failed := [worker.exitcode for worker in workers if worker.exitcode]:
-        raise ValueError(f"{len(failed)} of {processes} processes ended early; what is measured is kept, run it again")
-
-
-def _work(plan: Plan, rank: int, world: int, queue: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as an exception, which removes what is being written
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        with limited(threads_of(plan)):
-            evaluation = Evaluation(plan, rank=rank, world=world, device=_device(plan, rank, world))
-            measure_share(evaluation, queue.put)
-    except SystemExit as ending:
-        queue.cancel_join_thread()  # nobody may be left who reads
-        sys.exit(ending.code or 1)  # a library that ends the process early has not done the work
-
-
-def _end_with_parent() -> None:
-    """End this process when the command that started it was killed, so that it writes no more to the folder."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+def _measure_in_process(share: tuple[Plan, int], report: Report) -> None:
+    plan, rank = share
+    device = device_of_rank(plan.device, rank)
+    measure_share(Evaluation(plan, rank=rank, world=plan.processes, device=device), report)
 
 
 def _gathered(outcomes: list[Outcome]) -> list[Outcome]:
