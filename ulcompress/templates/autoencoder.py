@@ -1,32 +1,32 @@
 """An autoencoder: pixels to and from the latent."""
 
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional as F
 
 from ulcompress.autoencoders import Autoencoder
 from ulcompress.part import loadable
 
+DEVIATION = 0.25
+"""Of pixels in [0, 1], about: latents are brought to unit variance by it."""
+
 
 @loadable()
 class Template(Autoencoder):
-    """Maps each block of pixels to one latent position by a linear map, and back by another."""
+    """Puts the pixels of each block into the channels of one latent position, so that nothing is lost.
 
-    def __init__(self, *, stride: int = 8, channels: int = 4):
-        """Build the two maps.
+    A codec's training leaves its autoencoder as it is, but for parts that `model.freezing.trained` names.
+    """
 
-        Args:
-            stride: Pixels a latent position, along each side.
-            channels: Channels of the latent.
-        """
+    def __init__(self, *, stride: int = 4):
+        """Take the side of a block in pixels."""
         super().__init__()
         self.stride = stride
-        self.channels = channels
-        self.analysis = nn.Conv2d(3, channels, stride, stride=stride)
-        self.synthesis = nn.ConvTranspose2d(channels, 3, stride, stride=stride)
+        self.channels = 3 * stride**2
 
     def encode(self, image: Tensor) -> Tensor:
         """Map RGB in [0, 1], (B, 3, H, W), to the latent, (B, C, H/stride, W/stride)."""
-        return self.analysis(2 * image - 1)
+        return F.pixel_unshuffle((image - 0.5) / DEVIATION, self.stride)
 
     def decode(self, latent: Tensor) -> Tensor:
         """Map a latent, (B, C, h, w), to RGB, (B, 3, h*stride, w*stride)."""
-        return (self.synthesis(latent) + 1) / 2
+        return 0.5 + DEVIATION * F.pixel_shuffle(latent, self.stride)

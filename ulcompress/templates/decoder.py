@@ -15,7 +15,7 @@ class Template(Decoder):
     accepts = requires
     loss_terms = frozenset({"distortion"})
 
-    def __init__(self, *, spatial_channels: int = 32, channels: int = 4, feature_stride: int = 16, stride: int = 8):
+    def __init__(self, *, spatial_channels: int = 32, channels: int = 16, feature_stride: int = 16, stride: int = 8):
         """Build the network.
 
         Args:

@@ -16,7 +16,7 @@ class Template(Denoiser):
 
     requires = frozenset({"spatial"})
 
-    def __init__(self, *, channels: int = 4, spatial_channels: int = 32, width: int = 32):
+    def __init__(self, *, channels: int = 16, spatial_channels: int = 32, width: int = 32):
         """Build the network.
 
         Args:

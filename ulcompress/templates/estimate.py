@@ -13,7 +13,7 @@ class Template(Estimate):
 
     requires = frozenset({"spatial"})
 
-    def __init__(self, *, spatial_channels: int = 32, channels: int = 4, feature_stride: int = 16, stride: int = 8):
+    def __init__(self, *, spatial_channels: int = 32, channels: int = 16, feature_stride: int = 16, stride: int = 8):
         """Build the map.
 
         Args:
