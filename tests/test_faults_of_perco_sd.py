@@ -22,8 +22,10 @@ from ulcompress.coding import bitstream
 from ulcompress.commands.inspection import describe
 from ulcompress.commands.main import run
 from ulcompress.data import ImageDataModule
+from ulcompress.denoisers import UNet
 from ulcompress.entropy import UniformEntropy
 from ulcompress.evaluation import CodecContestant, Setting
+from ulcompress.foundation.stable_diffusion import StableDiffusion
 from ulcompress.losses import LPIPS
 from ulcompress.pretrained import save
 from ulcompress.quantizers import VectorQuantizer
@@ -115,9 +117,10 @@ def test_captions_are_read_not_made_while_training(tmp_path):
     assert training and not any("aptioner" in text for text in training)
 
 
-def test_the_denoiser_is_the_librarys(tiny_codec):
+def test_the_denoiser_is_the_librarys(stable_diffusion):
     """There: forks of U-Net, pipeline and training script, 3,500 lines."""
-    assert type(tiny_codec.decoder.denoiser.network) is UNet2DConditionModel
+    denoiser = UNet(maps={"spatial": 3}, pretrained=StableDiffusion(name=stable_diffusion))
+    assert type(denoiser.network) is UNet2DConditionModel
 
 
 def test_no_globals_of_configuration_and_no_name_twice():

@@ -176,6 +176,7 @@ class Codec(Part):
         caption: str | None = None,
         *,
         rate: int | None = None,
+        max_bytes: int | None = None,
         without: Collection[str] = (),
         header: bool = True,
         max_pixels: int = MAX_PIXELS,
@@ -186,25 +187,55 @@ class Codec(Part):
             image: A PIL image, or RGB in [0, 1], (3, H, W), sides of 1 to 16384 pixels.
             caption: Caption of the image, for codecs with a text conditioner; None sends no text.
             rate: One of the quantiser's `rates`, 1 the lowest; None takes the highest.
+            max_bytes: The size of the file, which has fewer bytes only where they hold all that the codec can send.
             without: Names of conditioners whose side information is not sent.
             header: False leaves out everything but payload and check; size and codec must then reach the decoder
                 by other means.
             max_pixels: The most pixels that the image may have; memory and time grow with them.
 
         Raises:
-            ValueError: The image has another shape or size, the codec cannot send the caption, or it has no such rate.
+            ValueError: The image has another shape or size, the codec cannot send the caption, it has no such rate, or
+                no file of `max_bytes`.
         """
+        if rate is not None and max_bytes is not None:
+            raise ValueError(f"got rate={rate} and max_bytes={max_bytes}; give one of them")
         code = self.encode(image, caption, rate=rate, without=without, max_pixels=max_pixels)
-        return self.write(code, header=header)
+        if max_bytes is None:
+            return self.write(code, header=header)
+        from ulcompress.optimization.budget import fill
 
-    def write(self, code: Code, *, header: bool = True) -> bytes:
-        """Turn the code that `encode` returns into the bytes of a file."""
+        features = self.features(_pixels(image, max_pixels).to(self.device))
+        return fill(self, code, features, max_bytes, header=header)
+
+    def write(self, code: Code, *, header: bool = True, max_bytes: int | None = None) -> bytes:
+        """Turn the code that `encode` returns into the bytes of a file, cut to `max_bytes` where it has more."""
         return bitstream.write(
             code,
             conditioning=self.conditioners,
             quantizer=self.quantizer,
             fingerprint=self.fingerprint,
             header=header,
+            max_bytes=max_bytes,
+        )
+
+    def read(
+        self,
+        data: bytes,
+        *,
+        size: tuple[int, int] | None = None,
+        max_pixels: int = MAX_PIXELS,
+        prefix: bool = False,
+    ) -> Code:
+        """Return the code of a file, which `decode` turns into an image; the arguments are those of `decompress`."""
+        return bitstream.read(
+            data,
+            conditioning=self.conditioners,
+            quantizer=self.quantizer,
+            stride=self.encoder.stride,
+            fingerprint=self.fingerprint,
+            size=size,
+            max_pixels=max_pixels,
+            prefix=prefix,
         )
 
     @torch.inference_mode()
@@ -281,6 +312,7 @@ class Codec(Part):
         sampling: Sampling | None = None,
         size: tuple[int, int] | None = None,
         max_pixels: int = MAX_PIXELS,
+        prefix: bool = False,
         **options: Any,
     ) -> Tensor:
         """Restore the image of a file, RGB in [0, 1], (3, H, W), on the CPU.
@@ -290,6 +322,7 @@ class Codec(Part):
             sampling: How the decoder samples; None takes its defaults.
             size: Height and width, for data without a header.
             max_pixels: The most pixels that the image may have, which a file of a few bytes could make very many.
+            prefix: Take the data for the beginning of a file, whose bytes at the end are missing; no check is made.
             options: Fields of `Sampling` by their names, `steps` or `seed` for instance.
 
         Raises:
@@ -297,17 +330,10 @@ class Codec(Part):
             ValueError: The decoder cannot sample in this way.
         """
         sampling = (sampling or Sampling()).with_(**options)
-        code = bitstream.read(
-            data,
-            conditioning=self.conditioners,
-            quantizer=self.quantizer,
-            stride=self.encoder.stride,
-            fingerprint=self.fingerprint,
-            size=size,
-            max_pixels=max_pixels,
-        )
+        code = self.read(data, size=size, max_pixels=max_pixels, prefix=prefix)
         if sampling.seed is None:
-            sampling = sampling.with_(seed=bitstream.seed_of(bitstream.payload_of(data, header=size is None)))
+            payload = bitstream.payload_of(data, header=size is None, prefix=prefix)
+            sampling = sampling.with_(seed=bitstream.seed_of(payload))
         return self.decode(code, sampling)
 
     @torch.inference_mode()

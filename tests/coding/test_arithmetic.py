@@ -210,3 +210,41 @@ def test_bad_counts_are_refused(counts):
 def test_import_needs_no_torch():
     command = "import sys, ulcompress.coding.arithmetic, ulcompress.coding.bitstream; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", command], check=True)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_beginning_of_a_message_holds_the_symbols_that_it_determines(seed):
+    """And no others: each is right, and a message of so many bytes could not hold many more."""
+    rng = np.random.default_rng(seed)
+    table = SymbolTable.from_counts(counts_of(("flat", "skewed")[seed % 2], 50, rng))
+    symbols = rng.choice(50, 100, p=np.diff(table.bounds) / table.total).tolist()
+    encoder = ArithmeticEncoder()
+    for symbol in symbols:
+        table.encode(symbol, encoder)
+    whole, lost = encoder.finish(), []
+    for size in range(len(whole)):
+        beginning = encoder.beginning(size)
+        assert beginning[:-1] == whole[: size - 1] if size else beginning == b""
+        decoder, read = ArithmeticDecoder(beginning, cut=True), []
+        while not decoder.ended:
+            read.append(table.decode(decoder))
+        assert read[:-1] == symbols[: len(read) - 1] and read[-1] == table.likeliest
+        assert table.decode(decoder) == table.likeliest
+        lost.append(8 * size - sum(table.bits(symbol) for symbol in read[:-1]))
+    assert np.mean(lost) < 9
+
+
+def test_a_message_is_the_one_that_is_written_for_its_symbols():
+    rng = random.Random(1)
+    for n in (2, 7, 256, 5000):
+        table = SymbolTable.uniform(n)
+        for count in (0, 1, 9, 40):
+            data = coded(table, [rng.randrange(n) for _ in range(count)])
+            for other in (data, data + b"\0", data + b"\1", rng.randbytes(len(data)), b"\xff" * len(data)):
+                decoder = ArithmeticDecoder(other)
+                symbols = [table.decode(decoder) for _ in range(count)]
+                if coded(table, symbols) == other:
+                    decoder.check_end()
+                else:
+                    with pytest.raises(BitstreamError, match="no encoder writes"):
+                        decoder.check_end()

@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from ulcompress.conditioning.base import Conditioner
 from ulcompress.conditioning.byte_pairs import BytePairs
 from ulcompress.conditioning.text_coder import TextCoder
 from ulcompress.entropy import StaticEntropy, UniformEntropy
+from ulcompress.entropy.order import spread
 from ulcompress.quantizers.base import Quantizer
 from ulcompress.records import Code, Quantized
 
@@ -136,24 +138,87 @@ def test_random_bytes_are_an_image_or_one_clear_error(parts):
             assert "\n" not in str(error)
 
 
-def test_any_payload_with_a_right_check_is_an_image(parts):
+def with_check(header, payload):
+    return header.pack() + bitstream.check_of(header.pack(), payload) + payload
+
+
+def test_any_payload_of_the_first_format_is_an_image(parts):
     rng = random.Random(0)
-    head = Header(bitstream.VERSION, FINGERPRINT, 300, 200)._pack()
     for _ in range(200):
-        payload = rng.randbytes(rng.randrange(60))
-        data = head + bitstream._check(head, payload) + payload
+        data = with_check(Header(1, FINGERPRINT, 300, 200), rng.randbytes(rng.randrange(60)))
         assert bitstream.read(data, stride=STRIDE, **parts).symbols.shape == (1, 4, 5)
+
+
+def test_no_two_files_hold_the_same_code(parts):
+    """A payload is read only if it is the one that is written for what was read."""
+    rng = random.Random(0)
+    data = bitstream.write(code_of(parts, height=200, width=300), **parts)
+    header, payload = bitstream.parse(data)
+    others = [payload + end for end in (b"\0", b"\1", b"\0\0", b"end")]
+    for other in others:
+        with pytest.raises(BitstreamError, match="no encoder writes"):
+            bitstream.read(with_check(header, other), stride=STRIDE, **parts)
+    for _ in range(300):
+        data = with_check(header, rng.randbytes(rng.randrange(30)))
+        try:
+            code = bitstream.read(data, stride=STRIDE, **parts)
+        except BitstreamError:
+            continue
+        assert bitstream.write(code, **parts) == data
+
+
+def test_a_format_takes_one_byte_or_few(parts):
+    sizes = {(768, 512): 1, (512, 768): 1, (1, 1): 2, (120, 100): 2, (769, 513): 3, (1025, 3): 4, (16384, 16384): 4}
+    for (width, height), size in sizes.items():
+        data = with_check(Header(2, FINGERPRINT, width, height), b"")
+        assert len(data) == 6 + size
+        assert bitstream.parse(data, max_pixels=2**28)[0] == Header(2, FINGERPRINT, width, height)
+
+
+def test_a_file_of_any_size_holds_the_symbols_that_fit(parts):
+    code = code_of(parts)
+    whole = bitstream.write(code, **parts)
+    flat, known = code.symbols.flatten(), []
+    for size in range(len(whole) + 2):
+        if size < 9:  # 3 of them for this size, which is no common one
+            with pytest.raises(ValueError, match=f"max_bytes={size}; an image of this size takes at least 9"):
+                bitstream.write(code, max_bytes=size, **parts)
+            continue
+        data = bitstream.write(code, max_bytes=size, **parts)
+        assert len(data) == min(size, len(whole))
+        again = bitstream.read(data, stride=STRIDE, **parts)
+        same = (again.symbols.flatten() == flat)[spread(*code.symbols.shape[1:])].long().cumprod(0).sum()
+        known.append(int(same) if again.sides == code.sides else -1)
+        if size < len(whole):
+            assert bitstream.parse(data)[0].cut
+            prefix = bitstream.read(whole[:size], stride=STRIDE, prefix=True, **parts)
+            assert torch.equal(prefix.symbols, again.symbols) and prefix.sides == again.sides
+            bare = bitstream.write(code, max_bytes=size - 7, header=False, **parts)
+            assert len(bare) == size - 7
+            again = bitstream.read(bare, stride=STRIDE, size=(500, 700), **parts)
+            assert torch.equal(prefix.symbols, again.symbols)
+    assert known == sorted(known) and known[-1] == flat.numel()
+    with pytest.raises(BitstreamError, match="its check does not match"):
+        bitstream.read(whole[:-3], stride=STRIDE, **parts)
+
+
+def test_a_file_that_was_cut_lacks_something(parts):
+    header, payload = bitstream.parse(bitstream.write(code_of(parts), **parts))
+    data = with_check(replace(header, cut=True), payload + b"\0\0\0")
+    with pytest.raises(BitstreamError, match="lacks nothing"):
+        bitstream.read(data, stride=STRIDE, **parts)
 
 
 def test_messages_say_what_is_wrong(parts):
     data = bitstream.write(code_of(parts), **parts)
-    wide = data[:4] + b"\xff\xff\x00"
-    wide += bitstream._check(wide, b"")
+    wide = b"\xb1" + data[1:4] + b"\xff\xff\x00"
+    wide += bitstream.check_of(wide, b"")
     cases = {
         "is empty": b"",
         "not a .ulc file: it starts with the byte 0x89": b"\x89PNG\r\n\x1a\n",
-        "format version 2, newer than 1": b"\xb2" + data[1:],
-        "truncated: 6 bytes": data[:6],
+        "format version 3, newer than 2": b"\xb3" + data[1:],
+        "format version 9, newer than 2": b"\xb9" + data[1:],
+        "damaged: 6 bytes have no whole header": data[:6],
         "does not match": data[:-1],
         "says 32768 x 1 pixels": wide,
     }
@@ -165,8 +230,8 @@ def test_messages_say_what_is_wrong(parts):
 
 
 def forged(width, height, payload):
-    head = Header(bitstream.VERSION, FINGERPRINT, width, height)._pack()
-    return head + bitstream._check(head, payload) + payload
+    head = Header(bitstream.VERSION, FINGERPRINT, width, height).pack()
+    return head + bitstream.check_of(head, payload) + payload
 
 
 def test_a_few_bytes_do_not_ask_for_a_lot_of_work(parts):

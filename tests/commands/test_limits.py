@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ulcompress.codec import Codec
-from ulcompress.coding.bitstream import VERSION, Header, _check
+from ulcompress.coding.bitstream import VERSION, Header, check_of
 from ulcompress.commands import inspection
 from ulcompress.commands.main import run
 from ulcompress.images import write_image
@@ -30,9 +30,9 @@ def forged(tiny_staged_codec, tmp_path):
     """Return a function that writes a file of few bytes, with a right check, for an image of some side."""
 
     def write(side):
-        head = Header(VERSION, tiny_staged_codec.fingerprint, side, side)._pack()
+        head = Header(VERSION, tiny_staged_codec.fingerprint, side, side).pack()
         path = tmp_path / f"a{side}.ulc"
-        path.write_bytes(head + _check(head, b"\1") + b"\1")
+        path.write_bytes(head + check_of(head, b"\1") + b"\1")
         return path
 
     return write

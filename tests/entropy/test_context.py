@@ -9,8 +9,6 @@ from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.entropy import ContextModel
 from ulcompress.entropy.context import _COUNT_BITS, _STEPS, _costs, _passes, _tables
 
-CPU = torch.device("cpu")
-
 
 def model(*, train=False, stages=((6, 0, 3), (5, 3, 3)), scale=2.0):
     """A model whose scores differ from position to position."""
@@ -30,9 +28,10 @@ def drawn(size, *shape):
     return torch.randint(size, shape, generator=torch.Generator().manual_seed(2))
 
 
+@pytest.mark.parametrize("by_rows", [True, False])
 @pytest.mark.parametrize("rows, columns", [(1, 1), (1, 4), (3, 2), (5, 7)])
-def test_every_position_is_in_one_pass_after_what_it_looks_at(rows, columns):
-    passes = list(_passes(rows, columns, CPU))
+def test_every_position_is_in_one_pass_after_what_it_looks_at(rows, columns, by_rows):
+    passes = list(_passes(rows, columns, by_rows=by_rows))
     assert torch.cat(passes).sort().values.tolist() == list(range(rows * columns))
     number = torch.zeros(rows * columns, dtype=torch.int64)
     for k, positions in enumerate(passes):
@@ -54,7 +53,7 @@ def test_no_count_is_so_near_a_half_that_a_library_could_round_it_another_way():
 
 def test_tables_are_the_probabilities_that_the_scores_mean():
     scores = torch.tensor([[0.0, -1, -2, -2], [3, 3, 3, 3], [0, -60, -60, -8000]], dtype=torch.float64)
-    costs = [table.costs for table in _tables(scores)]
+    costs = _tables(scores).costs
     np.testing.assert_allclose(costs[0], [1, 2, 3, 3], atol=1e-3)
     np.testing.assert_allclose(costs[1], 2, atol=1e-3)
     assert costs[2][0] < 0.001 and (costs[2][1:] <= 24).all(), "nothing is impossible"

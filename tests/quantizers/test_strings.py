@@ -294,7 +294,7 @@ def test_a_file_with_any_payload_ends_in_an_image_or_in_an_error(one_thread, pay
     torch.manual_seed(0)
     codec = codec_of(FACTORISED).eval()
     header = codec.compress(image_of(20, 20))[: -len(bitstream.payload_of(codec.compress(image_of(20, 20)))) - 2]
-    data = header + bitstream._check(header, payload) + payload
+    data = header + bitstream.check_of(header, payload) + payload
     try:
         restored = codec.decompress(data)
     except BitstreamError as error:

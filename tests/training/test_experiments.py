@@ -28,7 +28,11 @@ OTHERS = {*RATES, *ABLATIONS, *BASES, *SHARED, *SWEEPS, *STUDIES}
 EXPERIMENTS = sorted(set(ROOT.rglob("*.yaml")) - OTHERS)
 LARGE = ROOT / "cgdm/illm.yaml"
 PUBLISHED = ROOT / "cod-lite/context.yaml"
-TEACHERS = {"cgdm/few-steps.yaml": "cgdm/diffusion.yaml", "perco/few-steps.yaml": "perco/taesd.yaml"}
+TEACHERS = {
+    "cgdm/few-steps.yaml": "cgdm/diffusion.yaml",
+    "perco/few-steps.yaml": "perco/taesd.yaml",
+    "perco/prior.yaml": "mini/codec.yaml",
+}
 """Experiments whose codec, which they have exported, another one begins with."""
 STAND_IN = """
 model:
@@ -78,16 +82,22 @@ def fit(images, *options):
     assert run(["fit", *options, "--data.train", images, *STEP]) == 0
 
 
+def perceptual_weights(path, squeezenet):
+    """Return the option with the weights of an experiment's distance, where it names one."""
+    text = path.read_text()
+    distance = "perceptual" + ".first" * text.count("EitherDistance")
+    return [f"--model.loss.{distance}.weights", squeezenet] if "FeatureDistance" in text else []
+
+
 @pytest.mark.parametrize(
     "path", [e for e in EXPERIMENTS if e not in (LARGE, PUBLISHED)], ids=lambda path: str(path.relative_to(ROOT))
 )
 def test_one_step(path, images, squeezenet, here):
-    text, weights, before = path.read_text(), [], {file.name for file in here.iterdir()}
-    if "FeatureDistance" in text:
-        distance = "perceptual" + ".first" * text.count("EitherDistance")
-        weights = [f"--model.loss.{distance}.weights", squeezenet]
+    text, before = path.read_text(), {file.name for file in here.iterdir()}
     if teacher := TEACHERS.get(str(path.relative_to(ROOT))):
-        fit(images, "-c", str(ROOT / teacher), "--model.preparation.batches", "2")
+        weights = perceptual_weights(ROOT / teacher, squeezenet)
+        fit(images, "-c", str(ROOT / teacher), "--model.preparation.batches", "2", *weights)
+    weights = perceptual_weights(path, squeezenet)
     fit(images, "-c", str(path), *weights)
     place = Run(str(path.relative_to(ROOT).with_suffix("")))
     assert torch.load(place.last_checkpoint, weights_only=True)["global_step"] == 1

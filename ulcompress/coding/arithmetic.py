@@ -6,6 +6,7 @@ compression", CACM 1987). It is kept as a lower bound and a width of 64 bits; ca
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from math import log2
 
@@ -41,6 +42,9 @@ class BitstreamError(ValueError):
 class ArithmeticEncoder:
     """Turns a sequence of symbols, each of which is a part of an integer total, into the shortest message."""
 
+    by_rows = False
+    """Symbols of maps are spread over the map (`entropy.order`); only old files have them row by row."""
+
     def __init__(self):
         self._low = 0
         self._width = 1 << _BITS
@@ -63,16 +67,25 @@ class ArithmeticEncoder:
 
         The decoder reads zeros past the end, so up to `SPARE` zeros at the end are not part of the message.
         """
-        message = bytearray(self._bytes)
-        end = 0
-        for unit in (1 << _BITS, 1 << _TOP):
-            end = ceil_div(self._low, unit) * unit
-            if end < self._low + self._width:
-                break
-        if end > _MASK:
-            _carry(message)
-        message.append((end & _MASK) >> _TOP)
-        return bytes(message).rstrip(b"\0").ljust(len(message) - SPARE, b"\0")
+        return _shortest(self._bytes, self._low, self._width)
+
+    def beginning(self, size: int) -> bytes:
+        """Return the first bytes of a longer message, for a decoder that knows that it was cut."""
+        return bytes(self._bytes + self._low.to_bytes(_BITS // 8, "big"))[:size]
+
+
+def _shortest(whole: bytes | bytearray, low: int, width: int) -> bytes:
+    """Return the shortest message inside an interval, given its lower bound (whole bytes and 64 bits) and its width."""
+    message = bytearray(whole)
+    end = 0
+    for unit in (1 << _BITS, 1 << _TOP):
+        end = ceil_div(low, unit) * unit
+        if end < low + width:
+            break
+    if end > _MASK:
+        _carry(message)
+    message.append((end & _MASK) >> _TOP)
+    return bytes(message).rstrip(b"\0").ljust(len(message) - SPARE, b"\0")
 
 
 def _carry(message: bytearray) -> None:
@@ -85,9 +98,17 @@ def _carry(message: bytearray) -> None:
 
 
 class ArithmeticDecoder:
-    """Reads the message of an `ArithmeticEncoder`; any bytes decode to some symbols until they are used up."""
+    """Reads the message of an `ArithmeticEncoder`; any bytes decode to some symbols until they are used up.
 
-    def __init__(self, data: bytes):
+    Of a message that was cut, the symbols are read that its bytes determine, whatever the missing bytes were. `ended`
+    is true after them, and no further symbol can be read.
+    """
+
+    def __init__(self, data: bytes, *, cut: bool = False, by_rows: bool = False):
+        """Take a message; `cut` says that only its beginning is there, `by_rows` that maps are not spread."""
+        self.by_rows = by_rows
+        self.ended = False
+        self._cut = cut
         self._data = data
         self._position = 8
         self._value = int.from_bytes(data[:8].ljust(8, b"\0"), "big")
@@ -108,22 +129,42 @@ class ArithmeticDecoder:
         return min(self._value // (self._width // total), total - 1)
 
     def consume(self, start: int, frequency: int, total: int) -> None:
-        """Step over the symbol that owns the target; the arguments are those of its `encode`.
+        """Step over the symbol that owns the target, or set `ended`; the arguments are those of its `encode`.
 
         Raises:
             BitstreamError: The message is too short to hold this symbol.
         """
-        offset, self._width = _narrow(self._width, start, frequency, total)
-        self._value -= offset
-        assert 0 <= self._value < self._width, "the consumed symbol does not own the target"
-        while self._width <= 1 << _TOP:
+        offset, width = _narrow(self._width, start, frequency, total)
+        value = self._value - offset
+        assert 0 <= value < width, "the consumed symbol does not own the target"
+        if self._cut and value + self._unknown >= width:
+            self.ended = True
+            return
+        while width <= 1 << _TOP:
             byte = self._data[self._position] if self._position < len(self._data) else 0
-            self._value = self._value << 8 | byte
-            self._width <<= 8
+            value = value << 8 | byte
+            width <<= 8
             self._position += 1
+        self._value, self._width = value, width
         # The encoder has written a byte for each that is read after the first eight, and one at its end.
         if self._position - 8 >= self.size + SPARE:
             raise BitstreamError(f"the file is damaged: its payload of {self.size} bytes cannot hold the image")
+
+    def check_end(self) -> None:
+        """Raise BitstreamError unless the bytes are those that an encoder writes for the symbols that were read."""
+        if self._cut:
+            if not self.ended:
+                raise BitstreamError("the file is damaged: it says that it was cut, but its payload lacks nothing")
+            return
+        read = int.from_bytes(self._data[: self._position].ljust(self._position, b"\0"), "big")
+        low = (read - self._value).to_bytes(self._position, "big")
+        if _shortest(low[:-8], int.from_bytes(low[-8:], "big"), self._width) != self._data:
+            raise BitstreamError("the file is damaged: its payload has bytes that no encoder writes for its symbols")
+
+    @property
+    def _unknown(self) -> int:
+        """The largest number that the missing bytes can add to the value."""
+        return (1 << 8 * max(0, self._position - len(self._data))) - 1
 
 
 class SymbolTable:
@@ -171,14 +212,22 @@ class SymbolTable:
         coder.encode(*self._part(symbol), self.total)
 
     def decode(self, coder: ArithmeticDecoder) -> int:
-        """Read one symbol."""
-        symbol = int(self.bounds.searchsorted(coder.target(self.total), "right")) - 1
-        coder.consume(*self._part(symbol), self.total)
-        return symbol
+        """Read one symbol; the most probable one after the end of a message that was cut."""
+        if not coder.ended:
+            symbol = int(self.bounds.searchsorted(coder.target(self.total), "right")) - 1
+            coder.consume(*self._part(symbol), self.total)
+            if not coder.ended:
+                return symbol
+        return self.likeliest
 
     def bits(self, symbol: int) -> float:
         """Return the ideal bits of a symbol."""
         return float(self.costs[symbol])
+
+    @cached_property
+    def likeliest(self) -> int:
+        """The most probable symbol, the first of several."""
+        return int(np.diff(self.bounds).argmax())
 
     @cached_property
     def costs(self) -> np.ndarray:
@@ -189,3 +238,45 @@ class SymbolTable:
         assert 0 <= symbol < len(self), f"symbol {symbol} is outside the alphabet of {len(self)}"
         start = int(self.bounds[symbol])
         return start, int(self.bounds[symbol + 1]) - start
+
+
+class SymbolTables:
+    """Integer probabilities of several symbols, each with a table of its own; all tables have one total.
+
+    `bounds` are (n, size + 1), each row as those of a `SymbolTable`.
+    """
+
+    def __init__(self, bounds: np.ndarray):
+        assert bounds.ndim == 2 and not bounds[:, 0].any() and (bounds[:, -1] == bounds[:1, -1]).all()
+        self.bounds = bounds
+
+    def encode(self, symbols: Sequence[int], coder: ArithmeticEncoder) -> None:
+        """Code one symbol by each table."""
+        rows = np.arange(len(self.bounds))
+        starts = self.bounds[rows, symbols]
+        frequencies = self.bounds[rows, np.asarray(symbols) + 1] - starts
+        for start, frequency in zip(starts.tolist(), frequencies.tolist(), strict=True):
+            coder.encode(start, frequency, self._total)
+
+    def decode(self, coder: ArithmeticDecoder) -> tuple[list[int], int]:
+        """Read a symbol by each table; return them and how many the message holds, the others are the likeliest."""
+        symbols: list[int] = []
+        total = self._total
+        for row in self.bounds if not coder.ended else ():
+            symbol = int(row.searchsorted(coder.target(total), "right")) - 1
+            start = int(row[symbol])
+            coder.consume(start, int(row[symbol + 1]) - start, total)
+            if coder.ended:
+                break
+            symbols.append(symbol)
+        held = len(symbols)
+        return symbols + np.diff(self.bounds[held:]).argmax(1).tolist(), held
+
+    @property
+    def costs(self) -> np.ndarray:
+        """The ideal bits of every symbol, (n, size), float64."""
+        return np.log2(self._total) - np.log2(np.diff(self.bounds))
+
+    @property
+    def _total(self) -> int:
+        return int(self.bounds[0, -1])

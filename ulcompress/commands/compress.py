@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ulcompress.commands.batch import FileAction, each_file, read, write
 from ulcompress.commands.options import (
     Verbs,
+    add_budget,
     add_codec,
     add_coding,
     add_devices,
@@ -19,6 +20,7 @@ from ulcompress.commands.options import (
     add_limit,
     check_search,
     load_codec,
+    max_bytes_of,
 )
 from ulcompress.commands.targets import STDIN, jobs_of
 
@@ -41,6 +43,7 @@ def add_parser(verbs: Verbs) -> None:
         metavar="MODEL",
         help="caption by a BLIP-2 (hub id or directory); write this option after the images",
     )
+    add_budget(parser)
     add_coding(parser)
     add_limit(parser)
     add_devices(parser)
@@ -54,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
     chosen = [name for name in ("caption", "captions", "captioner") if getattr(options, name) not in (None, False)]
     if len(chosen) > 1:
         raise ValueError(f"got --{' and --'.join(chosen)}; give one of them")
+    _check_budget(options)
     jobs = jobs_of(options, find_images, ".ulc")
     if options.caption and len(jobs) > 1:
         raise ValueError(f"--caption goes with one image, got {len(jobs)}; use --captions or --captioner")
@@ -72,14 +76,18 @@ def coder(options: argparse.Namespace) -> FileAction:
         image = image_of(source, options.max_pixels)
         caption = describe(source, image)
         start = time.perf_counter()
-        code = codec.encode(image, caption, rate=options.rate, without=options.without, max_pixels=options.max_pixels)
+        coding = {"without": options.without, "max_pixels": options.max_pixels}
         details = ""
         if optimizer is not None:
             from ulcompress.optimization import refine_visibly
 
+            code = codec.encode(image, caption, rate=options.rate, **coding)
             code, best = refine_visibly(optimizer, codec, from_pil(image), code, steps=options.online, name=str(source))
             details = f", measure {best[0]:.4f} -> {best[-1]:.4f} in {len(best) - 1} steps" if best else ""
-        data = codec.write(code)
+            data = codec.write(code)
+        else:
+            budget = max_bytes_of(options, image.width, image.height)
+            data = codec.compress(image, caption, rate=options.rate, max_bytes=budget, **coding)
         seconds = time.perf_counter() - start
         write(target, data)
         bpp = 8 * len(data) / (image.width * image.height)
@@ -87,6 +95,15 @@ def coder(options: argparse.Namespace) -> FileAction:
         return f"{source} -> {target}: {len(data)} bytes, {bpp:.4f} bpp, {seconds:.2f} s{details}"
 
     return one
+
+
+def _check_budget(options: argparse.Namespace) -> None:
+    """Raise ValueError for a budget beside what sets the size as well."""
+    if options.max_bytes is None and options.bpp is None:
+        return
+    for name in ("rate", "online"):
+        if getattr(options, name) is not None:
+            raise ValueError(f"got --{name} with --max-bytes or --bpp; give one of them")
 
 
 def image_of(source: Path, max_pixels: int) -> Image.Image:

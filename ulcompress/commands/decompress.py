@@ -39,6 +39,11 @@ def add_parser(verbs: Verbs) -> None:
     add_codec(parser, default=None)
     add_sampling(parser)
     add_limit(parser)
+    parser.add_argument(
+        "--prefix",
+        action="store_true",
+        help="take each file for the beginning of one, which can end anywhere after the header; its check is not made",
+    )
     add_devices(parser)
     parser.add_argument("--seed", type=natural, help="seed of the noise, if the codec has none (default: the file's)")
     parser.add_argument(
@@ -64,7 +69,7 @@ def decoder(options: argparse.Namespace) -> FileAction:
         data = read(source)
         codec = codec_of(data)
         start = time.perf_counter()
-        image = codec.decompress(data, sampling=sampling, max_pixels=options.max_pixels)
+        image = codec.decompress(data, sampling=sampling, max_pixels=options.max_pixels, prefix=options.prefix)
         seconds = time.perf_counter() - start
         write(target, _encoded(image, target, options.quality))
         return f"{source} -> {target}: {image.shape[2]} x {image.shape[1]}, {seconds:.2f} s"
@@ -80,7 +85,7 @@ def _codecs(options: argparse.Namespace) -> Callable[[bytes], Codec]:
     loaded = lru_cache(maxsize=1)(partial(load, device=options.device, trust=options.trust))
 
     def codec_of(data: bytes) -> Codec:
-        header, _ = parse(data, max_pixels=options.max_pixels)
+        header, _ = parse(data, max_pixels=options.max_pixels, prefix=options.prefix)
         fingerprint = header.fingerprint.hex()
         directory = find(fingerprint)
         if directory is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from ulcompress.coding.bitstream import parse
+from ulcompress.coding.bitstream import Field, layout, parse
 from ulcompress.functional.limits import MAX_PIXELS
 from ulcompress.pretrained import find, load, locate
 from ulcompress.pretrained.directory import metadata
@@ -34,11 +34,17 @@ def describe(path: Path, codec: str | None = None, *, trust: Collection[str] = (
         f"  image   {header.width} x {header.height}",
         f"  codec   {fingerprint} ({directory.absolute().name if directory else missing})",
         f"  header  {len(data) - len(payload)} bytes",
+        *map(_line, layout(data, max_pixels=max_pixels)),
     ]
     if directory is None:
         return "\n".join([*lines, f"  payload {len(payload)} bytes"])
     bits = load(directory, encoder_only=True, trust=trust).stream_bits(data, max_pixels=max_pixels)
     return "\n".join([*lines, *(f"  {name:<7} {count / 8:.1f} bytes" for name, count in bits.items())])
+
+
+def _line(field: Field) -> str:
+    at = f"{field.start}" if field.size == 1 else f"{field.start}-{field.start + field.size - 1}"
+    return f"    byte {at:<7} {field.name:<8}{field.content}"
 
 
 def _directory(fingerprint: str, codec: str | None) -> Path | None:

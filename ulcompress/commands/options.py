@@ -72,6 +72,22 @@ def add_rate(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_budget(parser: argparse.ArgumentParser) -> None:
+    """Add the size of the files."""
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(
+        "--max-bytes", type=positive, metavar="N", help="size of each file; smaller only if all is sent (default: any)"
+    )
+    size.add_argument("--bpp", type=finite, metavar="X", help="the same in bits per pixel of each image")
+
+
+def max_bytes_of(options: argparse.Namespace, width: int, height: int) -> int | None:
+    """Return the budget of an image in bytes; None where the options set none."""
+    if options.bpp is None:
+        return options.max_bytes
+    return int(options.bpp * width * height / 8)
+
+
 def add_coding(parser: argparse.ArgumentParser) -> None:
     """Add the options of an encoder."""
     add_rate(parser)

@@ -61,6 +61,11 @@ class Conditioner(Part, ABC):
         """Return the side information of one image that stands for sending none."""
         return None
 
+    def shortenings(self, side: Any) -> Iterator[Any]:
+        """Yield ever shorter forms of one image's side information, without itself; the last is `nothing()`."""
+        if self.sends:
+            yield self.nothing()
+
     def bits(self, side: Any) -> Tensor | None:
         """Estimate the bits of each image's side information, (B,); None when nothing is sent."""
         return None

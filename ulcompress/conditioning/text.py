@@ -1,6 +1,6 @@
 """A caption that is sent with the image and guides the decoder."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -77,6 +77,12 @@ class TextPrompt(Conditioner):
     def nothing(self) -> Tokens:
         """Return no tokens."""
         return [[]]
+
+    def shortenings(self, side: Tokens) -> Iterator[Tokens]:
+        """Yield the caption without its last word, its last two, and so on to none."""
+        words = self.coder.text(side[0]).split()
+        for count in reversed(range(len(words))):
+            yield [self.coder.tokens(" ".join(words[:count]))] if count else self.nothing()
 
     def forward(self, side: Tokens, features: Tensor, condition: Condition) -> Condition:
         """Set the embeddings, (B, L, C), their mask, and those of the empty caption, (B, 1, C)."""

@@ -57,11 +57,11 @@ class TextCoder(Part):
         self.entropy.write(self._symbols([tokens])[None], coder)
 
     def read(self, coder: ArithmeticDecoder) -> list[int]:
-        """Read the tokens of one text."""
+        """Read the tokens of one text; of a message that was cut inside it, those that are there."""
         tokens: list[int] = []
         while len(tokens) < self.max_tokens:
             symbol = int(self.entropy.read(coder, (1,)))
-            if symbol == 0:
+            if symbol == 0 or coder.ended:
                 break
             tokens.append(symbol - 1)
         return tokens

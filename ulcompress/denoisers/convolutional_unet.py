@@ -110,7 +110,8 @@ class ConvolutionalUNet(nn.Module):
             skips += states
         x, _ = self.mid_block(x, *context)
         for level in self.up_blocks:
-            x = level(x, skips, *context)
+            joined = [skips.pop() for _ in level.resnets]  # pyright: ignore[reportArgumentType, reportGeneralTypeIssues]
+            x = level(x, joined, skips[-1].shape[-2:] if skips else x.shape[-2:], *context)
         return self.conv_out(F.silu(self.conv_norm_out(x)))
 
 
@@ -141,7 +142,7 @@ class _Level(nn.Module):
             states.append(x := self.block(block, x, time, text, bias))
         return x, states
 
-    def block(self, number: int, *inputs: Tensor | None) -> Tensor:
+    def block(self, number: int, *inputs: Any) -> Tensor:
         if self.checkpointed and torch.is_grad_enabled():
             return checkpoint(self._refined, number, *inputs, use_reentrant=False)
         return self._refined(number, *inputs)
@@ -166,17 +167,19 @@ class _Down(_Level):
 
 
 class _Up(_Level):
-    """A level of the upward path, whose blocks join the last skips, and where wanted the resolution of the next."""
+    """A level of the upward path, whose blocks join one skip each, and where wanted the resolution of the next."""
 
     def __init__(self, inputs: Sequence[int], width: int, *, doubles: bool, **options: Any):
         super().__init__(inputs, width, **options)
         self.upsamplers = nn.ModuleList([_Doubled(width)] if doubles else [])
 
-    def forward(self, x: Tensor, skips: list[Tensor], time: Tensor, text: Tensor, bias: Tensor | None) -> Tensor:
-        for block in range(len(self.resnets)):
-            x = self.block(block, torch.cat([x, skips.pop()], 1), time, text, bias)
+    def forward(
+        self, x: Tensor, skips: list[Tensor], size: torch.Size, time: Tensor, text: Tensor, bias: Tensor | None
+    ) -> Tensor:
+        for block, skip in enumerate(skips):
+            x = self.block(block, torch.cat([x, skip], 1), time, text, bias)
         for doubled in self.upsamplers:
-            x = doubled(x, skips[-1].shape[-2:])
+            x = doubled(x, size)
         return x
 
 

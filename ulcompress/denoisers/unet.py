@@ -16,7 +16,7 @@ from ulcompress.part import loadable
 from ulcompress.records import Condition
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DConditionModel
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 TRAINED = ("all", "linear", "lora")
 NEW_INPUTS = ("random", "zero")

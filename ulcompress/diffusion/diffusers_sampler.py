@@ -10,7 +10,7 @@ from ulcompress.diffusion.schedule import Schedule
 from ulcompress.part import loadable
 
 if TYPE_CHECKING:
-    from diffusers import DDIMScheduler
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 SCHEDULERS = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler", "EulerDiscreteScheduler")
 """Deterministic schedulers of diffusers that take x_0 as the prediction."""
@@ -65,7 +65,7 @@ class DiffusersSampler(Sampler):
 
 def scheduler_of(schedule: DiscreteSchedule) -> "DDIMScheduler":
     """Return diffusers' description of the same levels."""
-    from diffusers import DDIMScheduler
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
     first, last = BETAS
     return DDIMScheduler(

@@ -8,8 +8,10 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ulcompress.coding.arithmetic import TOTAL, ArithmeticDecoder, ArithmeticEncoder, SymbolTable
+from ulcompress.coding.arithmetic import TOTAL, ArithmeticDecoder, ArithmeticEncoder, SymbolTables
 from ulcompress.entropy.exact import ACTIVATION_BITS, exact
+from ulcompress.entropy.inference import nearest_known
+from ulcompress.entropy.order import order_of
 from ulcompress.entropy.staged import Choose, StagedEntropy
 from ulcompress.part import loadable
 
@@ -99,37 +101,57 @@ class ContextModel(StagedEntropy):
 
         def write_pass(positions: Tensor, scores: Tensor) -> Tensor:
             coded = indices.flatten(1)[:, positions]
-            for table, index in zip(_tables(scores[0]), coded[0].tolist(), strict=True):
-                table.encode(index, coder)
+            _tables(scores[0]).encode(coded[0].tolist(), coder)
             return coded
 
-        self._scan(stage, earlier, entries, write_pass, exactly=True)
+        self._scan(stage, earlier, entries, write_pass, exactly=True, by_rows=coder.by_rows)
 
     def read(self, stage: int, earlier: Tensor, entries: Tensor, coder: ArithmeticDecoder) -> Tensor:
         """Read the indices of one image, (1, h, w)."""
+        grid = earlier.shape[-2:]
+        known, symbols = torch.zeros(grid.numel(), dtype=torch.bool), torch.zeros(grid.numel(), dtype=torch.int64)
 
         def read_pass(positions: Tensor, scores: Tensor) -> Tensor:
-            return torch.tensor([[table.decode(coder) for table in _tables(scores[0])]])
+            read, held = _tables(scores[0]).decode(coder)
+            symbols[positions], known[positions[:held]] = torch.tensor(read), True
+            if stage == 0 and coder.ended and _is_first_pass(positions, grid[1]):
+                # Nothing but the symbols themselves tells of the others in this pass.
+                return nearest_known(symbols.view(grid), known.view(grid)).flatten()[positions][None]
+            return symbols[positions][None]
 
-        return self._scan(stage, earlier, entries, read_pass, exactly=True)
+        return self._scan(stage, earlier, entries, read_pass, exactly=True, by_rows=coder.by_rows)
 
-    def _scan(self, stage: int, earlier: Tensor, entries: Tensor, choose: Choose, *, exactly: bool) -> Tensor:
+    def _scan(
+        self, stage: int, earlier: Tensor, entries: Tensor, choose: Choose, *, exactly: bool, by_rows: bool = True
+    ) -> Tensor:
         images, grid = len(earlier), earlier.shape[-2:]
         trunk, head = self.trunks[stage], self.heads[stage]
         indices = torch.zeros(images, grid.numel(), dtype=torch.int64, device=earlier.device)
         known = torch.zeros(1, 1, grid.numel(), device=earlier.device)
-        for positions in _passes(grid[0], grid[1], earlier.device):
+        for positions in _passes(grid[0], grid[1], by_rows=by_rows):
+            positions = positions.to(earlier.device)
             known_entries = rearrange(entries[indices], "b n d -> b d n") * known
             known_maps = torch.cat([known_entries, known.expand(images, -1, -1)], 1)
             seen = torch.cat([earlier, rearrange(known_maps, "b c (h w) -> b c h w", h=grid[0])], 1)
-            hidden = None if exactly else trunk(seen).flatten(2)
+            hidden = _hidden(trunk, seen, exactly=exactly, by_rows=by_rows)
             for part in positions.split(max(1, min(AT_ONCE, SCORES // len(entries)))):
                 # Part by part, so that a damaged file is found before the network has been run on all of a large image.
-                inputs = _exactly_at(trunk, seen, part) if hidden is None else hidden[..., part, None]
+                inputs = _exactly_at(trunk, seen, part) if hidden is None else hidden[..., part.to(hidden.device), None]
                 scores = exact(head, inputs) if exactly else head(inputs)
                 indices[:, part] = choose(part, rearrange(scores, "b k n 1 -> b n k"))
             known[..., positions] = 1
         return indices.unflatten(1, grid)
+
+
+def _hidden(trunk: nn.Module, seen: Tensor, *, exactly: bool, by_rows: bool) -> Tensor | None:
+    """Return the hidden channels of all positions, (B, C, h * w), or None where each part is evaluated by itself."""
+    if not exactly:
+        return trunk(seen).flatten(2)
+    if by_rows:
+        return None
+    rows, columns = seen.shape[-2:]
+    positions = torch.arange(rows * columns).split(columns * max(1, AT_ONCE // columns))
+    return torch.cat([_exactly_at(trunk, seen, part)[..., 0] for part in positions], 2)
 
 
 def _exactly_at(trunk: nn.Module, seen: Tensor, positions: Tensor) -> Tensor:
@@ -149,7 +171,7 @@ def _costs(scores: Tensor) -> Tensor:
     return scores.mul(log(2)).logsumexp(-1, keepdim=True).div(log(2)) - scores
 
 
-def _tables(scores: Tensor) -> Iterator[SymbolTable]:
+def _tables(scores: Tensor) -> SymbolTables:
     """Make a table of integer probabilities from each row of exact scores, (n, alphabet)."""
     below = ((scores.max(1, keepdim=True).values - scores) * _STEPS).long().numpy()
     counts = _COUNTS[below % _STEPS] >> np.minimum(below // _STEPS, _COUNT_BITS + 1)
@@ -157,13 +179,21 @@ def _tables(scores: Tensor) -> Iterator[SymbolTable]:
     # The computation of `SymbolTable.from_counts`, for all rows at once.
     ends = counts.cumsum(1)
     ends = ends * (TOTAL - size) // ends[:, -1:] + np.arange(1, size + 1)
-    return map(SymbolTable, np.pad(ends, [(0, 0), (1, 0)]))
+    return SymbolTables(np.pad(ends, [(0, 0), (1, 0)]))
 
 
-def _passes(rows: int, columns: int, device: torch.device) -> Iterator[Tensor]:
-    """Yield the positions of each pass, (n,), counted row by row; passes without any are left out."""
-    row = torch.arange(rows, device=device)[:, None] % 2
-    column = torch.arange(columns, device=device) % 2
+def _is_first_pass(positions: Tensor, columns: int) -> bool:
+    return int(positions[0]) // columns % 2 == 0 and int(positions[0]) % columns % 2 == 0
+
+
+def _passes(rows: int, columns: int, *, by_rows: bool = True) -> Iterator[Tensor]:
+    """Yield the positions of each pass, (n,), counted row by row and in this order, or spread over the map.
+
+    Passes without any positions are left out.
+    """
+    row = torch.arange(rows)[:, None] % 2
+    column = torch.arange(columns) % 2
+    order = order_of((rows, columns), by_rows=by_rows)
     for where in ((row == 0) & (column == 0), (row == 1) & (column == 1), row != column):
         if where.any():
-            yield where.flatten().nonzero()[:, 0]
+            yield order[where.flatten()[order]]

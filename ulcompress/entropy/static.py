@@ -1,12 +1,11 @@
 """Symbols with fixed probabilities, counted in training."""
 
-from math import prod
-
 import torch
 from torch import Tensor
 
 from ulcompress.coding.arithmetic import MAX_ALPHABET, ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.entropy.base import EntropyModel
+from ulcompress.entropy.order import in_order, read_map
 from ulcompress.functional import distributed
 from ulcompress.functional.content_cache import ContentCache
 from ulcompress.part import loadable
@@ -66,13 +65,12 @@ class StaticEntropy(EntropyModel):
     def write(self, symbols: Tensor, coder: ArithmeticEncoder) -> None:
         """Code the symbols of one image, (1, ...)."""
         table = self._table()
-        for symbol in symbols.flatten().tolist():
+        for symbol in in_order(symbols, by_rows=coder.by_rows):
             table.encode(symbol, coder)
 
     def read(self, coder: ArithmeticDecoder, shape: tuple[int, ...]) -> Tensor:
         """Read the symbols of one image, (1, *shape), int64, on the CPU."""
-        table = self._table()
-        return torch.tensor([table.decode(coder) for _ in range(prod(shape))], dtype=torch.int64).view(1, *shape)
+        return read_map(self._table(), coder, shape)
 
     def _count(self, symbols: Tensor) -> Tensor:
         counts = self._built()

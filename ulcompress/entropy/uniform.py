@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ulcompress.coding.arithmetic import TOTAL, ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.entropy.base import EntropyModel
+from ulcompress.entropy.order import in_order, read_map
 from ulcompress.part import loadable
 
 
@@ -35,13 +36,12 @@ class UniformEntropy(EntropyModel):
     def write(self, symbols: Tensor, coder: ArithmeticEncoder) -> None:
         """Code the symbols of one image, (1, ...)."""
         table = self._built()
-        for symbol in symbols.flatten().tolist():
+        for symbol in in_order(symbols, by_rows=coder.by_rows):
             table.encode(symbol, coder)
 
     def read(self, coder: ArithmeticDecoder, shape: tuple[int, ...]) -> Tensor:
         """Read the symbols of one image, (1, *shape), int64, on the CPU."""
-        table = self._built()
-        return torch.tensor([table.decode(coder) for _ in range(prod(shape))], dtype=torch.int64).view(1, *shape)
+        return read_map(self._built(), coder, shape)
 
     def _built(self) -> SymbolTable:
         if self._symbols is None:

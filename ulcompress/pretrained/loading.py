@@ -96,19 +96,25 @@ def _no_initialization() -> Iterator[None]:
             setattr(init, name, function)
 
 
-def load_weights(codec: Codec, name: str | Path, *, parts: Sequence[str] | None = None) -> None:
+def load_weights(
+    codec: Codec, name: str | Path, *, parts: Sequence[str] | None = None, without: Sequence[str] = ()
+) -> None:
     """Load the weights of a saved codec into another codec.
 
     Args:
         codec: The codec whose weights are replaced.
         name: Name of the saved codec, as for `load`.
         parts: Slots whose weights are replaced, `decoder` or `conditioning.text` for instance; None takes all slots.
+        without: Parts whose weights stay, `quantizer.entropy` for instance, whatever the saved codec has in place.
 
     Raises:
         ValueError: There is no such codec, or its weights do not fit the parts.
     """
     directory = locate(name)
     state = _read_weights(directory)
+    for part in without:
+        kept = _of_parts(codec.state_dict(), [part], "training")
+        state = {key: value for key, value in state.items() if not key.startswith(f"{part}.")} | kept
     if parts is not None:
         state = codec.state_dict() | _of_parts(state, parts, directory)
     _fill(codec, state, directory)
@@ -195,13 +201,13 @@ def _fill(codec: Codec, state: dict[str, Tensor], directory: Path, *, assign: bo
         raise ValueError(f"the weights in {directory} do not fit the codec's parts: {one_line(error)}") from error
 
 
-def _of_parts(state: dict[str, Tensor], parts: Sequence[str], directory: Path) -> dict[str, Tensor]:
+def _of_parts(state: dict[str, Tensor], parts: Sequence[str], place: str | Path) -> dict[str, Tensor]:
     chosen = {}
     for part in parts:
         weights = {name: value for name, value in state.items() if name.startswith(f"{part}.")}
         if not weights:
             slots = ", ".join(sorted({name.partition(".")[0] for name in state}))
-            raise ValueError(f"the codec in {directory} has no weights of a part {part!r}; its parts are {slots}")
+            raise ValueError(f"the codec in {place} has no weights of a part {part!r}; its parts are {slots}")
         chosen |= weights
     return chosen
 

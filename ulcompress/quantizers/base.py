@@ -1,7 +1,7 @@
 """The contract of a quantiser: features to symbols and back."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ class Quantizer(Part, ABC):
     """Channels of the features, in and out."""
     rates: int = 1
     """How many rates an encoder can choose among."""
+    divisible: bool = True
+    """Whether features can be made of some of the symbols, so that a file can be cut to a size."""
     loss_terms: frozenset[str] = frozenset()
     """Names of the terms that `Quantized.losses` may have."""
 
@@ -57,6 +59,13 @@ class Quantizer(Part, ABC):
         The default is `at_rate`, which has no temperature.
         """
         return self.at_rate(features, rate)
+
+    def filling(self, features: Tensor, long_enough: Callable[[Any], bool]) -> Iterator[Any]:
+        """Yield several symbols of one image, of which a file takes as many as it has room for.
+
+        `long_enough` says of symbols that they do not all find room. The default is those of the highest rate alone.
+        """
+        yield self.at_rate(features, self.rates).symbols
 
     @abstractmethod
     def dequantize(self, symbols: Tensor) -> Tensor:

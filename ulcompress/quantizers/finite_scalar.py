@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ulcompress.entropy import EntropyModel
+from ulcompress.entropy import EntropyModel, StagedEntropy
 from ulcompress.functional.straight_through import straight_through
 from ulcompress.part import loadable
 from ulcompress.quantizers.indexed import IndexQuantizer
@@ -32,7 +32,7 @@ class FiniteScalarQuantizer(IndexQuantizer):
         *,
         levels: Sequence[int] = (8, 5, 5, 5),
         channels: int = 320,
-        entropy: EntropyModel | None = None,
+        entropy: EntropyModel | StagedEntropy | None = None,
     ):
         """Build the projections.
 
@@ -41,14 +41,15 @@ class FiniteScalarQuantizer(IndexQuantizer):
                 recommends [8, 6, 5] for about 2^8 symbols, [8, 5, 5, 5] for 2^10, [7, 5, 5, 5, 5] for 2^12,
                 [8, 8, 8, 6, 5] for 2^14, [8, 8, 8, 5, 5, 5] for 2^16 (table 1).
             channels: Channels of the features.
-            entropy: Probability of the indices; static frequencies by default.
+            entropy: Probability of the indices; static frequencies by default. The networks of a `ContextModel` learn
+                from the term `rate/spatial`, which then needs a weight.
 
         Raises:
             ValueError: A dimension has fewer than two levels.
         """
         if not levels or min(levels) < 2:
             raise ValueError(f"every dimension needs at least 2 levels, got {list(levels)}")
-        super().__init__(size=math.prod(levels), entropy=entropy)
+        super().__init__(size=math.prod(levels), dimension=len(levels), entropy=entropy)
         self.channels = channels
         self.project_in = nn.Linear(channels, len(levels))
         self.project_out = nn.Linear(len(levels), channels)
@@ -58,6 +59,11 @@ class FiniteScalarQuantizer(IndexQuantizer):
         strides = [math.prod(levels[:n]) for n in range(len(levels))]
         self.register_buffer("strides", torch.tensor(strides), persistent=False)
 
+    @property
+    def entries(self) -> Tensor:
+        """The levels of all indices in [-1, 1], (size, dimensions)."""
+        return self._codes(self._digits(torch.arange(self.size, device=self.levels.device)))
+
     def forward(self, features: Tensor) -> Quantized:
         """Quantise features, (B, C, h, w)."""
         with torch.autocast(features.device.type, enabled=False):
@@ -65,15 +71,17 @@ class FiniteScalarQuantizer(IndexQuantizer):
             digits = bounded.detach().round().long() + self._half()
             symbols = (digits * self.strides).sum(-1)
             if self.training:
-                self.entropy.observe(symbols)
+                self.observe(symbols)
             straight = straight_through(bounded / self._half(), self._codes(digits))
             quantized = self.project_out(straight).movedim(-1, 1)
-        return Quantized(quantized, symbols, self.entropy.bits(symbols))
+        return Quantized(quantized, symbols, self.bits(symbols))
 
     def dequantize(self, symbols: Tensor) -> Tensor:
         """Split indices, (B, h, w), into levels and project to features, (B, C, h, w)."""
-        digits = symbols[..., None] // self.strides % self.levels
-        return self.project_out(self._codes(digits)).movedim(-1, 1)
+        return self.project_out(self._codes(self._digits(symbols))).movedim(-1, 1)
+
+    def _digits(self, symbols: Tensor) -> Tensor:
+        return symbols[..., None] // self.strides % self.levels
 
     def _bound(self, projected: Tensor) -> Tensor:
         """Bound each channel, so that rounding gives the integers from -(L // 2) to (L - 1) // 2."""

@@ -12,6 +12,7 @@ from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.entropy.density import GaussianConditional
 from ulcompress.entropy.exact import ACTIVATION_BITS, as_saved, exact, on_grid
 from ulcompress.entropy.integers import IntegerTables
+from ulcompress.entropy.order import order_of
 from ulcompress.functional.content_cache import ContentCache
 from ulcompress.functional.division import ceil_div
 from ulcompress.functional.straight_through import straight_through
@@ -109,22 +110,22 @@ class HyperpriorQuantizer(Quantizer):
     def write(self, symbols: HyperSymbols, coder: ArithmeticEncoder) -> None:
         """Code the hyper-latent and then the latent of one image."""
         latent, hyper = self._tables()
-        hyper.write(symbols.hyper.flatten().tolist(), self._hyper_rows(symbols.hyper.shape), coder)
-        rows, _ = self._rows_and_means(symbols.hyper, symbols.latent.shape[-2:])
-        coded = rows > 0
-        latent.write(symbols.latent.cpu()[coded].tolist(), rows[coded].tolist(), coder)
+        positions = _hyper_order(symbols.hyper.shape, by_rows=coder.by_rows)
+        rows = self._hyper_rows(symbols.hyper.shape)
+        hyper.write(symbols.hyper.cpu().flatten()[positions].tolist(), rows[positions].tolist(), coder)
+        rows = self._rows_and_means(symbols.hyper, symbols.latent.shape[-2:])[0].flatten()
+        positions = _latent_order(symbols.latent.shape, rows, by_rows=coder.by_rows)
+        latent.write(symbols.latent.cpu().flatten()[positions].tolist(), rows[positions].tolist(), coder)
 
     def read(self, coder: ArithmeticDecoder, grid: tuple[int, int]) -> HyperSymbols:
         """Read the symbols of one image whose features have h by w positions."""
         latent, hyper = self._tables()
-        shape = (1, self.hyper_channels, *(ceil_div(side, self.ratio) for side in grid))
-        values = hyper.read(self._hyper_rows(torch.Size(shape)), coder)
-        hyper_symbols = torch.tensor(values, dtype=torch.int32).view(shape)
+        shape = torch.Size((1, self.hyper_channels, *(ceil_div(side, self.ratio) for side in grid)))
+        positions = _hyper_order(shape, by_rows=coder.by_rows)
+        hyper_symbols = _read(hyper, self._hyper_rows(shape), positions, coder).view(shape)
         rows, _ = self._rows_and_means(hyper_symbols, torch.Size(grid))
-        coded = rows > 0
-        symbols = torch.zeros(rows.shape, dtype=torch.int32)
-        symbols[coded] = torch.tensor(latent.read(rows[coded].tolist(), coder), dtype=torch.int32)
-        return HyperSymbols(symbols, hyper_symbols)
+        positions = _latent_order(rows.shape, rows.flatten(), by_rows=coder.by_rows)
+        return HyperSymbols(_read(latent, rows.flatten(), positions, coder).view(rows.shape), hyper_symbols)
 
     def _relaxed(self, features: Tensor) -> Quantized:
         """Quantise with the gradients of training, all in floats."""
@@ -190,8 +191,8 @@ class HyperpriorQuantizer(Quantizer):
     def _medians(self, like: Tensor) -> Tensor:
         return self.prior.quantiles[:, 0, 1].detach()[:, None, None].to(like.device)
 
-    def _hyper_rows(self, shape: torch.Size) -> list[int]:
-        return torch.arange(shape[1])[:, None, None].expand(shape[1:]).flatten().tolist()
+    def _hyper_rows(self, shape: torch.Size) -> Tensor:
+        return torch.arange(shape[1])[:, None, None].expand(shape[1:]).flatten()
 
     def _tables(self) -> tuple[IntegerTables, IntegerTables]:
         return self._cached_tables(self.latent_counts, self.hyper_counts)
@@ -203,6 +204,31 @@ class HyperpriorQuantizer(Quantizer):
         steps = torch.arange(-HYPER_REACH, HYPER_REACH + 1, device=medians.device)
         likelihood = self.prior.likelihood(medians + steps)[:, 0].double()
         return _counts(likelihood)
+
+
+def _hyper_order(shape: torch.Size, *, by_rows: bool) -> Tensor:
+    """Return the order of a hyper-latent's symbols, (n,): all channels of one position after another."""
+    positions = torch.arange(shape.numel()).view(shape[1], -1)
+    return positions.flatten() if by_rows else positions[:, order_of(shape[2:], by_rows=False)].T.flatten()
+
+
+def _latent_order(shape: torch.Size, rows: Tensor, *, by_rows: bool) -> Tensor:
+    """Return the order of the latent's symbols that are coded, (n,), given the rows of their tables.
+
+    The widest distributions come first, since a bit takes the most error away there; those of one width are spread.
+    """
+    positions = torch.arange(shape.numel())
+    if not by_rows:
+        positions = _hyper_order(shape, by_rows=False)
+        positions = positions[rows[positions].argsort(descending=True, stable=True)]
+    return positions[rows[positions] > 0]
+
+
+def _read(tables: IntegerTables, rows: Tensor, positions: Tensor, coder: ArithmeticDecoder) -> Tensor:
+    """Read integers at positions, (n,), each by the table of its row; (N,) int32, zero at all other positions."""
+    symbols = torch.zeros(len(rows), dtype=torch.int32)
+    symbols[positions] = torch.tensor(tables.read(rows[positions].tolist(), coder), dtype=torch.int32)
+    return symbols
 
 
 def _integer_tables(latent_counts: np.ndarray, hyper_counts: np.ndarray) -> tuple[IntegerTables, IntegerTables]:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ulcompress.entropy import EntropyModel
+from ulcompress.entropy import EntropyModel, StagedEntropy
 from ulcompress.functional import distributed
 from ulcompress.functional.straight_through import straight_through
 from ulcompress.part import loadable
@@ -42,7 +42,7 @@ class LookupFreeQuantizer(IndexQuantizer):
         channels: int = 320,
         inverse_temperature: float = 10.0,
         diversity: float = 1.0,
-        entropy: EntropyModel | None = None,
+        entropy: EntropyModel | StagedEntropy | None = None,
     ):
         """Build the projections.
 
@@ -52,19 +52,25 @@ class LookupFreeQuantizer(IndexQuantizer):
             inverse_temperature: Inverse temperature of the softmax in `lookup_entropy`. Its gradient reaches channels
                 up to about one temperature away from zero. Public implementations take 100.
             diversity: Weight of H(E[p]) in `lookup_entropy`.
-            entropy: Probability of the indices; static frequencies by default.
+            entropy: Probability of the indices; static frequencies by default. The networks of a `ContextModel` learn
+                from the term `rate/spatial`, which then needs a weight.
 
         Raises:
             ValueError: `bits` is out of range.
         """
         if not 1 <= bits <= MOST_BITS:
             raise ValueError(f"bits={bits} is out of range; give 1 to {MOST_BITS}")
-        super().__init__(size=2**bits, entropy=entropy)
+        super().__init__(size=2**bits, dimension=bits, entropy=entropy)
         self.channels = channels
         self.inverse_temperature = inverse_temperature
         self.diversity = diversity
         self.project_in = nn.Linear(channels, bits)
         self.project_out = nn.Linear(bits, channels)
+
+    @property
+    def entries(self) -> Tensor:
+        """The signs of all indices, (2^bits, bits)."""
+        return _signs(torch.arange(self.size, device=self.project_in.weight.device), self.project_in.out_features)
 
     def forward(self, features: Tensor) -> Quantized:
         """Quantise features, (B, C, h, w)."""
@@ -74,10 +80,10 @@ class LookupFreeQuantizer(IndexQuantizer):
             symbols = (positive << _places(positive.shape[-1], positive.device)).sum(-1)
             codes = positive * 2.0 - 1
             if self.training:
-                self.entropy.observe(symbols)
+                self.observe(symbols)
             quantized = self.project_out(straight_through(projected, codes)).movedim(-1, 1)
             losses = {"commitment": F.mse_loss(projected, codes), "lookup_entropy": self._entropy(projected)}
-        return Quantized(quantized, symbols, self.entropy.bits(symbols), losses)
+        return Quantized(quantized, symbols, self.bits(symbols), losses)
 
     def dequantize(self, symbols: Tensor) -> Tensor:
         """Split indices, (B, h, w), into signs and project to features, (B, C, h, w)."""

@@ -1,8 +1,10 @@
 """Vector quantisation by successive refinement: each stage quantises what the stages before it have left."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from math import log2
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -159,6 +161,17 @@ class ResidualQuantizer(Quantizer):
     def rate_of(self, symbols: ResidualIndices) -> int:
         """Return the number of stages."""
         return len(symbols.indices)
+
+    def filling(self, features: Tensor, long_enough: Callable[[Any], bool]) -> Iterator[ResidualIndices]:
+        """Yield, for each rate, the indices whose first stages are chosen for it, with as many stages as are needed.
+
+        Stages that find no room are left out: nothing is better than their most probable entries.
+        """
+        for rate in range(1, self.rates + 1):
+            counts = torch.full((len(features),), rate, device=features.device)
+            symbols = self._refined(features, self.rates, counts).symbols
+            shorter = (replace(symbols, indices=symbols.indices[:count]) for count in range(rate, self.rates))
+            yield next(filter(long_enough, shorter), symbols)
 
     def dequantize(self, symbols: ResidualIndices) -> Tensor:
         """Add the entries of all stages and project the sum to features, (B, C, h, w)."""

@@ -59,6 +59,7 @@ class StringQuantizer(Quantizer):
     to an arbitrary image.
     """
 
+    divisible = False
     loss_terms = frozenset({"quantiles"})
 
     def __init__(self, *, model: CompressAIModel | None = None):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ulcompress.entropy import EntropyModel
+from ulcompress.entropy import EntropyModel, StagedEntropy
 from ulcompress.functional import straight_through as gradients
 from ulcompress.part import loadable
 from ulcompress.quantizers.codebook import draw, fill, k_means, nearest, update
@@ -41,7 +41,7 @@ class VectorQuantizer(IndexQuantizer):
         centred: bool = False,
         kmeans_iterations: int = 0,
         rotation_trick: bool = False,
-        entropy: EntropyModel | None = None,
+        entropy: EntropyModel | StagedEntropy | None = None,
     ):
         """Build an empty codebook, which the first training batch fills.
 
@@ -58,9 +58,10 @@ class VectorQuantizer(IndexQuantizer):
                 0 these vectors are the entries.
             rotation_trick: Rotate gradients from the direction of the code to that of the vector (`gradients.rotated`);
                 otherwise they pass unchanged.
-            entropy: Probability of the indices; static frequencies by default.
+            entropy: Probability of the indices; static frequencies by default. The networks of a `ContextModel` learn
+                from the term `rate/spatial`, which then needs a weight.
         """
-        super().__init__(size=codebook_size, entropy=entropy)
+        super().__init__(size=codebook_size, dimension=dimension, entropy=entropy)
         self.channels = channels
         self.decay = decay
         self.revive_below = revive_below
@@ -77,6 +78,18 @@ class VectorQuantizer(IndexQuantizer):
         self.register_buffer("sums", F.normalize(torch.randn(codebook_size, dimension), dim=-1))
         self.register_buffer("filled", torch.tensor(False))
         self.register_buffer("mean", torch.zeros(dimension))
+
+    @property
+    def entries(self) -> Tensor:
+        """The entries, as `codebook`."""
+        return self.codebook
+
+    @property
+    def saved_entries(self) -> Tensor:
+        """The entries as a saved codec has them, whose weights are in half precision; on the CPU."""
+        sums = self.sums.cpu().half().double()
+        # Squares of half-precision numbers have 22 digits, so their sum in float64 is the same in any order.
+        return (sums / sums.square().sum(-1, keepdim=True).sqrt().clamp_min(1e-12)).float()
 
     @property
     def codebook(self) -> Tensor:
@@ -98,11 +111,11 @@ class VectorQuantizer(IndexQuantizer):
                 update(self.usage, self.sums, flat, indices, **options)
             symbols = indices.view(vectors.shape[:-1])
             if self.training:
-                self.entropy.observe(symbols)
+                self.observe(symbols)
             codes = codebook[symbols]
             commitment = 1 - (vectors * codes).sum(-1).mean()
             quantized = self.project_out(self.pass_gradients(vectors, codes)).movedim(-1, 1)
-        return Quantized(quantized, symbols, self.entropy.bits(symbols), {"commitment": commitment})
+        return Quantized(quantized, symbols, self.bits(symbols), {"commitment": commitment})
 
     def dequantize(self, symbols: Tensor) -> Tensor:
         """Look up indices, (B, h, w), and project to features, (B, C, h, w)."""

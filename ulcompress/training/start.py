@@ -11,23 +11,33 @@ from ulcompress.pretrained import read_checkpoint
 from ulcompress.pretrained.location import locate
 
 
-@loadable(plain=["codec", "parts", "autoencoder"])  # none of them is read where a checkpoint is
+@loadable(plain=["codec", "parts", "without", "autoencoder"])  # none of them is read where a checkpoint is
 @final
 class Start(Part):
     """Loads weights of earlier stages into a codec when a new training starts, not when one is continued."""
 
-    def __init__(self, *, codec: str | None = None, parts: list[str] | None = None, autoencoder: str | None = None):
+    def __init__(
+        self,
+        *,
+        codec: str | None = None,
+        parts: list[str] | None = None,
+        without: list[str] | None = None,
+        autoencoder: str | None = None,
+    ):
         """Name the sources; without any, the weights are those that the parts are built with.
 
         Args:
             codec: A saved codec: a bundled name or a directory.
             parts: Slots that take their weights from `codec`, such as `decoder` or `conditioning.text`, where not all
                 parts are the same; None for all.
+            without: Parts that keep the weights that they are built with, such as `quantizer.entropy`, where another
+                one takes the place of that of `codec`.
             autoencoder: Lightning checkpoint of `AutoencoderModule`, for the autoencoder's weights.
         """
         super().__init__()
         self.codec = codec
         self.parts = parts
+        self.without = without
         self.autoencoder = autoencoder
 
     def check(self) -> None:
@@ -40,7 +50,7 @@ class Start(Part):
     def load(self, codec: Codec) -> None:
         """Load the weights; ValueError where a source is missing or does not fit."""
         if self.codec:
-            pretrained.load_weights(codec, self.codec, parts=self.parts)
+            pretrained.load_weights(codec, self.codec, parts=self.parts, without=self.without or ())
         if self.autoencoder:
             load_stage(codec.autoencoder, self.autoencoder, "autoencoder.")
 
