@@ -22,8 +22,8 @@ FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"
 TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in FILES}
 RUN = ("compress", "decompress", "info", "evaluate", "models")
 """Verbs whose commands run; others need a training set, a network or much time."""
-ELSEWHERE = re.compile(r"\.\.\.|my-codec|--weights DIR")
-"""What stands in a command for something that a reader brings."""
+ELSEWHERE = re.compile(r"\.\.\.|my-codec|--weights DIR|experiments/|--devices")
+"""What marks a command that does not run here: something that a reader brings, or further processes."""
 STAND_INS = {"TRAIN": "train", "VAL": "validation", "KODAK": "folder", "DIR": "networks"}
 REST = "-c experiments/mini/codec.yaml --data.train train"
 """What `...` stands for in the command of a training; in others it stands for nothing."""
@@ -72,8 +72,8 @@ def in_a_shell(command):
 
 
 def runnable(name):
-    ours = [c for c in commands(name) if c.startswith(tuple(f"ulcompress {verb}" for verb in RUN))]
-    return [c for c in ours if not ELSEWHERE.search(c) and "experiments/" not in c]
+    ours = re.compile(rf"(^|\| )ulcompress ({'|'.join(RUN)})\b")
+    return [command for command in commands(name) if ours.search(command) and not ELSEWHERE.search(command)]
 
 
 @pytest.mark.filterwarnings("ignore:MS-SSIM needs")

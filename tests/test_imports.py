@@ -30,16 +30,18 @@ TRAINING = {"lightning", "pytorch_lightning", "wandb", "callbacks"}
 NETWORKS = {"diffusers", "transformers", "compressai", "peft", "torchvision"}
 
 
-@pytest.mark.parametrize("statement", ["import ulcompress.codec", "ulcompress.load('mini')"])
+@pytest.mark.parametrize(
+    "statement", ["import ulcompress.codec", "ulcompress.load('mini')", "ulcompress.load('mini-cgdm')"]
+)
 def test_a_codec_imports_torch_and_what_its_own_parts_need(statement, tmp_path):
     packages = packages_after(f"import ulcompress\n{statement}", tmp_path)
     assert "torch" in packages
     assert not (TRAINING | NETWORKS) & packages
 
 
-def test_a_codec_is_built_without_the_compiler_of_torch(tmp_path):
-    code = "import sys, ulcompress; ulcompress.load('mini'); print(*sys.modules)"
-    assert not {"torch._dynamo", "sympy"} & set(run(code, tmp_path).split())
+def test_codecs_are_built_without_the_compiler_of_torch(tmp_path):
+    code = "import sys, ulcompress; print(*map(ulcompress.load, ('mini', 'mini-cgdm')), *sys.modules)"
+    assert not {"torch._dynamo", "sympy", "scipy"} & set(run(code, tmp_path).split())
 
 
 LAZY = [

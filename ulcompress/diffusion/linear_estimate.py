@@ -55,18 +55,18 @@ class LinearEstimate(Estimate):
         self.target_stride = stride
         self.scale = spatial_stride // stride
         self.map = nn.Conv2d(spatial_channels, channels * self.scale**2, 1)
-        latents = self._latents(inverse_of)
+        latents = self._latents(inverse_of, stride)
         with torch.no_grad():
             self.map.weight.copy_(latents.flatten(1).T[..., None, None])
             nn.init.zeros_(self.map.bias)  # pyright: ignore[reportArgumentType]
 
-    def _latents(self, inverse_of: str) -> Tensor:
+    def _latents(self, inverse_of: str, stride: int) -> Tensor:
         """Return the latent of each coefficient, (spatial, C, scale, scale)."""
         features = self.map.in_channels
         if inverse_of == "CosineEncoder":
-            blocks = cosine_basis(self.scale * self.target_stride, features)[0] * CosineEncoder.UNIT
-            functions, deviations = cosine_basis(self.target_stride, self.channels)
-            return F.conv2d(blocks, functions, stride=self.target_stride) / deviations[:, None, None]
+            blocks = cosine_basis(self.scale * stride, features)[0] * CosineEncoder.UNIT
+            functions, deviations = cosine_basis(stride, self.channels)
+            return F.conv2d(blocks, functions, stride=stride) / deviations[:, None, None]
         if inverse_of != "BlockEncoder":
             raise ValueError(f"inverse_of must be one of {', '.join(ENCODERS)}, got {inverse_of!r}")
         if features != self.channels * self.scale**2:

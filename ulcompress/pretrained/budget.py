@@ -1,6 +1,6 @@
 """A limit on the memory that is allocated while networks are built from an untrusted configuration."""
 
-from math import prod
+from math import ceil, prod
 from typing import Any
 
 from torch import Tensor
@@ -39,8 +39,18 @@ def _elements(func: Any, args: Any, kwargs: dict[str, Any]) -> int:
     """Return how many elements a function returns that makes a tensor from nothing."""
     if args and isinstance(args[0], (list, tuple)):
         return prod(args[0])
-    if "steps" in (names := [argument.name for argument in func._schema.arguments]):
-        # `linspace` and `logspace`, which are written in Python for the device "meta" and take a second to import.
+    # Some are written in Python for the device "meta", and would take a second to import.
+    name, names = func._schema.name, [argument.name for argument in func._schema.arguments]
+    if name == "aten::eye":
+        return args[0] * args[-1]
+    if name == "aten::arange":
+        return _length(*args)
+    if "steps" in names:  # `linspace` and `logspace`
         return args[names.index("steps")]
-    # As `arange`.
     return func(*args, **kwargs | {"device": "meta", "pin_memory": None}).numel()
+
+
+def _length(first: float, last: float | None = None, step: float = 1) -> int:
+    """Return how many numbers a range has."""
+    first, last = (0, first) if last is None else (first, last)
+    return max(0, ceil((last - first) / step))
