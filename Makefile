@@ -7,21 +7,28 @@ VENV := .venv
 BIN := $(VENV)/bin
 IMAGE ?=
 
-.PHONY: demo test check
+.PHONY: demo test check docs wheel
 
 demo: $(VENV)/.installed  ## compress and restore a photograph (IMAGE=... for your own), and draw the result
 	$(BIN)/ulcompress demo $(if $(IMAGE),"$(IMAGE)") --out demo
 
-test: $(VENV)/.installed  ## what CI runs: lint, types, tests
+test: $(VENV)/.installed  ## what CI runs: lint, types, documentation, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/mkdocs build --quiet
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q --numprocesses auto --dist loadfile
 
 check: $(VENV)/.installed  ## lint and types alone, mended where a tool can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/pyright
+
+docs: $(VENV)/.installed  ## the documentation, as site/index.html; opens without a server
+	$(BIN)/mkdocs build --quiet
+
+wheel: $(VENV)/.installed  ## the wheel, in dist/
+	$(BIN)/pip wheel --no-deps --wheel-dir dist .
 
 $(VENV)/.installed: pyproject.toml
 	@$(or $(PYTHON),false) -c '$(FITS)' 2> /dev/null || \

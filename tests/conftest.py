@@ -2,6 +2,8 @@
 
 import json
 import signal
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -44,6 +46,14 @@ def signals_of_a_terminal():
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def namespace(monkeypatch):
+    """The names of a fresh module, in which code can run whose classes are found by their path."""
+    module = types.ModuleType("somewhere")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return vars(module)
 
 
 @pytest.fixture

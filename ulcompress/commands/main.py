@@ -23,6 +23,7 @@ from ulcompress.commands import (
     import_,
     info,
     models,
+    new,
 )
 from ulcompress.commands.endings import complete, interruptible
 from ulcompress.commands.streams import complain, drop_unprinted, prepare
@@ -30,6 +31,7 @@ from ulcompress.functional.allocation import allocating
 from ulcompress.functional.cores import threads
 from ulcompress.functional.lines import one_line
 
+VERBS = (compress, decompress, info, models, import_, caption, evaluate, choose_seed, demo, export, ablate, new)
 LIGHTNING_VERBS = ("fit", "validate", "test")
 
 
@@ -89,6 +91,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ulcompress {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for verb in (compress, decompress, info, models, import_, caption, evaluate, choose_seed, demo, export, ablate):
+    for verb in VERBS:
         verb.add_parser(verbs)
     return parser
