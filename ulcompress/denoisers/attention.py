@@ -1,5 +1,6 @@
 """Attention over the positions of a map."""
 
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -37,15 +38,15 @@ class MapAttention(nn.Module):
             text: Token embeddings (B, L, text_channels), for cross-attention.
             mask: True where a token counts, (B, L); None: all count.
         """
-        positions = self.norm(x).flatten(2).transpose(1, 2)
+        positions = rearrange(self.norm(x), "b c h w -> b (h w) c")
         queries = self._split(self.queries(positions))
         keys, values = map(self._split, self.keys_values(positions if text is None else text).chunk(2, -1))
         attended = F.scaled_dot_product_attention(
             queries, keys, values, attn_mask=None if mask is None else mask[:, None, None]
         )
-        added = self.output(attended.transpose(1, 2).flatten(2))
-        return x + added.transpose(1, 2).unflatten(2, x.shape[-2:])
+        added = self.output(rearrange(attended, "b k n c -> b n (k c)"))
+        return x + rearrange(added, "b (h w) c -> b c h w", w=x.shape[-1])
 
     def _split(self, tokens: Tensor) -> Tensor:
         """Return (B, heads, L, channels of a head) of (B, L, C)."""
-        return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return rearrange(tokens, "b n (k c) -> b k n c", k=self.heads)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import final
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ulcompress.functional import distributed
@@ -91,7 +92,7 @@ def _moments(batches: Iterable[Tensor], like: Tensor) -> Tensor:
     """Return count, sums and products, (C + 1, C + 1) float64: the products of all values with a 1 before them."""
     moments = torch.zeros(len(like) + 1, len(like) + 1, dtype=torch.float64, device=like.device)
     for values in batches:
-        flat = values.to(moments).transpose(0, 1).flatten(1)
+        flat = rearrange(values.to(moments), "b c h w -> c (b h w)")
         extended = torch.cat([torch.ones_like(flat[:1]), flat])
         moments += extended @ extended.T
     return moments

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -61,9 +62,10 @@ class EntropyBottleneck(Density):
 
     def forward(self, values: Tensor) -> Tensor:
         """Return the likelihoods of values with noise, both (B, N, h, w)."""
-        rows = values.transpose(0, 1).contiguous()
-        likelihoods = self.likelihood_lower_bound(self.likelihood(_noisy(rows.flatten(1)[:, None])))
-        return likelihoods.view(rows.shape).transpose(0, 1).contiguous()
+        rows = rearrange(values, "b n h w -> n 1 (b h w)").contiguous()
+        likelihoods = self.likelihood_lower_bound(self.likelihood(_noisy(rows)))
+        batch, _, height, width = values.shape
+        return rearrange(likelihoods, "n 1 (b h w) -> b n h w", b=batch, h=height, w=width).contiguous()
 
     def likelihood(self, values: Tensor) -> Tensor:
         """Return the probability of the interval of length 1 around each value, both (N, 1, n)."""

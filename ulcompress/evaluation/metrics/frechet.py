@@ -1,6 +1,7 @@
 """How far a set of restored images is from the set of originals."""
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 
@@ -12,8 +13,8 @@ def cut(images: Tensor, side: int) -> Tensor:
     height, width = images.shape[2:]
     if min(height, width) < side:
         raise ValueError(f"got an image of {width} x {height} pixels, patches have {side}; take smaller patches")
-    squares = images.unfold(2, side, side).unfold(3, side, side)  # (B, C, rows, columns, side, side)
-    return squares.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
+    squares = images.unfold(2, side, side).unfold(3, side, side)
+    return rearrange(squares, "b c rows columns h w -> (b rows columns) c h w")
 
 
 def frechet_of_points(points: Tensor, others: Tensor) -> float:
