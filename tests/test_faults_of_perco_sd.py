@@ -131,7 +131,8 @@ def test_no_globals_of_configuration_and_no_name_twice():
         strings = [t.string for t in tokenize.generate_tokens(io.StringIO(code).readline) if t.type == tokenize.STRING]
         assert not any(re.match(r"""[rbf]*["']/(home|work|data|mnt|tmp)/""", string) for string in strings), path
         assert not re.search(r"sys\.path\.(append|insert)", code), path
-        names.update(node.name for node in ast.parse(code).body if isinstance(node, ast.ClassDef))
+        if "templates" not in path.parts:  # what is written anew under the user's name
+            names.update(node.name for node in ast.parse(code).body if isinstance(node, ast.ClassDef))
     private = {name for name in names if name.startswith("_")}
     assert [name for name, count in names.items() if count > 1 and name not in private] == []
 

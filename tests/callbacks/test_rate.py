@@ -25,7 +25,8 @@ def test_streams_that_need_a_network_are_counted_too(tiny_guided_codec):
         syntax = float(tiny_guided_codec.conditioning["syntax"].bits(code.sides["syntax"]))
     assert set(rates) == {"file", "syntax", "spatial"}
     assert rates["syntax"] * 40 * 56 == pytest.approx(syntax, abs=0.01)
-    assert 0 <= (rates["file"] - rates["syntax"] - rates["spatial"]) * 40 * 56 - 64 <= 9
+    # Header and check as above, the end of the arithmetic code, and integer probabilities in place of the model's.
+    assert -1 <= (rates["file"] - rates["syntax"] - rates["spatial"]) * 40 * 56 - 64 <= 9
 
 
 def test_the_mean_is_over_as_many_images_as_asked_for(fit, codec_module, monkeypatch):

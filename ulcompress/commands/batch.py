@@ -24,7 +24,7 @@ FileAction: TypeAlias = Callable[[Path, Path], str]
 """Takes source and target of one file, and returns the line that reports it."""
 
 
-class Share(NamedTuple):
+class FileShare(NamedTuple):
     """What one process does."""
 
     options: argparse.Namespace
@@ -74,10 +74,10 @@ def each_file(
     return 1 if failures else 0
 
 
-def _shares(jobs: Sequence[Job], options: argparse.Namespace) -> list[Share]:
+def _shares(jobs: Sequence[Job], options: argparse.Namespace) -> list[FileShare]:
     count = min(options.devices, len(jobs))
     if count == 1:
-        return [Share(options, jobs)]
+        return [FileShare(options, jobs)]
     if any(job.source == STDIN for job in jobs):
         raise ValueError(
             f"got - among {len(jobs)} inputs for {count} processes, which share no standard input; name it"
@@ -87,10 +87,12 @@ def _shares(jobs: Sequence[Job], options: argparse.Namespace) -> list[Share]:
     def of_rank(rank: int) -> argparse.Namespace:
         return argparse.Namespace(**vars(options) | {"device": device_of_rank(options.device, rank)})
 
-    return [Share(of_rank(rank), jobs[rank::count]) for rank in range(count)]
+    return [FileShare(of_rank(rank), jobs[rank::count]) for rank in range(count)]
 
 
-def _each(prepare: Callable[[argparse.Namespace], FileAction], share: Share, report: Callable[[Done], None]) -> None:
+def _each(
+    prepare: Callable[[argparse.Namespace], FileAction], share: FileShare, report: Callable[[Done], None]
+) -> None:
     show_warnings_in_one_line()
     action = prepare(share.options)
     for source, target in share.jobs:

@@ -87,7 +87,7 @@ def _caption_shards(options: argparse.Namespace) -> Captioned:
     return result
 
 
-class Share(NamedTuple):
+class CaptionShare(NamedTuple):
     """What one process captions."""
 
     options: argparse.Namespace
@@ -104,11 +104,11 @@ def _describe(
 
     count = min(options.devices, len(numbers))
     devices = [device_of_rank(options.device, rank) if count > 1 else options.device for rank in range(count)]
-    shares = [Share(options, images, numbers[rank::count], device) for rank, device in enumerate(devices)]
+    shares = [CaptionShare(options, images, numbers[rank::count], device) for rank, device in enumerate(devices)]
     in_processes(_describe_share, shares, report, threads=options.threads or threads(count))
 
 
-def _describe_share(share: Share, report: Callable[[CaptionedImage], None]) -> None:
+def _describe_share(share: CaptionShare, report: Callable[[CaptionedImage], None]) -> None:
     from ulcompress.captioning.captioner import DEFAULT, BlipCaptioner
     from ulcompress.captioning.captions import describe_batches
 

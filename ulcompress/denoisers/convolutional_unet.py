@@ -1,7 +1,7 @@
 """The small conditional U-Net."""
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
+from itertools import chain, pairwise, repeat
 from typing import Any
 
 import torch
@@ -68,14 +68,14 @@ class ConvolutionalUNet(nn.Module):
         attention = [{}, *({"text_channels": text_channels, "heads": width // head_channels} for width in widths[1:])]
         skips = [widths[0]]
         for level, (before, width) in enumerate(pairwise([widths[0], *widths])):
-            inputs = [before, *[width] * (layers - 1)]
+            inputs = chain([before], repeat(width, layers - 1))
             last = level == len(widths) - 1
             self.down_blocks.append(_Down(inputs, width, halves=not last, **options, **attention[level]))
             skips += [width] * (layers + (not last))
         self.mid_block = _Level([widths[-1]], widths[-1], **options)
         before = widths[-1]
         for level, width in reversed([*enumerate(widths)]):
-            inputs = [channels + skips.pop() for channels in (before, *[width] * layers)]
+            inputs = (channels + skips.pop() for channels in chain([before], repeat(width, layers)))
             self.up_blocks.append(_Up(inputs, width, doubles=level > 0, **options, **attention[level]))
             before = width
         self.conv_norm_out = nn.GroupNorm(GROUPS, widths[0])
@@ -120,7 +120,7 @@ class _Level(nn.Module):
 
     def __init__(
         self,
-        inputs: Sequence[int],
+        inputs: Iterable[int],
         width: int,
         *,
         time_channels: int,
@@ -155,7 +155,7 @@ class _Level(nn.Module):
 class _Down(_Level):
     """A level of the downward path, and where wanted half the resolution."""
 
-    def __init__(self, inputs: Sequence[int], width: int, *, halves: bool, **options: Any):
+    def __init__(self, inputs: Iterable[int], width: int, *, halves: bool, **options: Any):
         super().__init__(inputs, width, **options)
         self.downsamplers = nn.ModuleList([_Halved(width)] if halves else [])
 
@@ -169,7 +169,7 @@ class _Down(_Level):
 class _Up(_Level):
     """A level of the upward path, whose blocks join one skip each, and where wanted the resolution of the next."""
 
-    def __init__(self, inputs: Sequence[int], width: int, *, doubles: bool, **options: Any):
+    def __init__(self, inputs: Iterable[int], width: int, *, doubles: bool, **options: Any):
         super().__init__(inputs, width, **options)
         self.upsamplers = nn.ModuleList([_Doubled(width)] if doubles else [])
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -76,9 +76,14 @@ class _Failure(NamedTuple):
 def _start(work: Work[Any, Any], share: Any, threads: int) -> _Worker:
     context = get_context("spawn")
     results, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_run, args=(pickle.dumps((work, share)), threads, sender))
+    receiver, task = context.Pipe(duplex=False)
+    process = context.Process(target=_run, args=(receiver, threads, sender))
     process.start()
-    sender.close()  # else the pipe would not end with the process
+    for end in (sender, receiver):
+        end.close()  # else the pipes would not end with the process
+    with suppress(BrokenPipeError):  # where the process has ended already, as its results will tell
+        task.send((work, share))
+    task.close()
     return _Worker(process, results)
 
 
@@ -96,14 +101,14 @@ def _report_in_turn(workers: Sequence[_Worker], report: Report[Any]) -> None:
         working.rotate(-1)
 
 
-def _run(pickled: bytes, threads: int, results: Connection) -> None:
+def _run(task: Connection, threads: int, results: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as an exception, which removes what is being written
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = str(threads)  # as torch is not imported yet
     limit_decoders(threads)
     try:
-        work, share = pickle.loads(pickled)  # only now, as it imports what the work needs, which takes seconds
+        work, share = task.recv()  # only now, as it imports what the work needs, which takes seconds
         work(share, results.send)
     except SystemExit as ending:
         sys.exit(ending.code or 1)  # a library that ends the process early has not done the work
