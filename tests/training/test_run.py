@@ -111,7 +111,7 @@ def test_a_failed_run_says_why(fit):
     [
         ("--trainer.callbacks.mine", ("GradientNorm", "ModelCheckpoint", "RateLogger")),
         ("--trainer.logger.mine", ("CSVLogger", "WandbLogger")),
-        ("--model.codec.quantizer.entropy", ("StaticEntropy or UniformEntropy",)),
+        ("--model.codec.quantizer.entropy", ("ContextModel", "StaticEntropy", "UniformEntropy")),
         ("--model.codec.conditioning.mine", ("NeuralSyntax", "TextPrompt")),
         ("--model.loss.perceptual", ("FeatureDistance", "LPIPS")),
         ("--model", ("AutoencoderModule or CodecModule",)),
