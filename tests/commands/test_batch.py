@@ -8,15 +8,8 @@ import torch
 from ulcompress.commands import batch
 from ulcompress.commands.main import run
 from ulcompress.images import write_image
-from ulcompress.pretrained import save
 
 NAMES = ("a/1.png", "a/2.png", "b/c/1.png", "b/2.png", "d.png")
-
-
-@pytest.fixture
-def directory(tiny_staged_codec, tmp_path):
-    save(tiny_staged_codec, tmp_path / "tiny")
-    return str(tmp_path / "tiny")
 
 
 @pytest.fixture

@@ -5,13 +5,6 @@ import torch
 
 from ulcompress.commands.main import run
 from ulcompress.images import read_image, write_image
-from ulcompress.pretrained import save
-
-
-@pytest.fixture
-def directory(tiny_staged_codec, tmp_path):
-    save(tiny_staged_codec, tmp_path / "tiny")
-    return str(tmp_path / "tiny")
 
 
 @pytest.fixture

@@ -14,12 +14,6 @@ SMALL = 40 * 50
 
 
 @pytest.fixture
-def directory(tiny_staged_codec, tmp_path):
-    save(tiny_staged_codec, tmp_path / "tiny")
-    return str(tmp_path / "tiny")
-
-
-@pytest.fixture
 def photo(tmp_path):
     write_image(torch.rand(3, 40, 50, generator=torch.Generator().manual_seed(0)), tmp_path / "photo.png")
     return tmp_path / "photo.png"

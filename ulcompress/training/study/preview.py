@@ -108,9 +108,11 @@ def describe(outcome: StudyOutcome, *, time: bool = False) -> tuple[str, bool]:
         disk += len(left) * preview.disk
     left = sum(outcome.state(run) != DONE for run in outcome.runs)
     free = shutil.disk_usage(_existing(outcome.runs[0].run.root)).free
-    known = f"{hours:.2g} hours" + (f" and {unknown} runs of unknown time (--time measures a step)" if unknown else "")
+    times = [f"{hours:.2g} hours"] if hours or not unknown else []
+    times += [f"{unknown} runs of unknown time (--time measures a step)"] if unknown else []
+    needed = " and ".join(times)
     lines.append(
-        f"{len(outcome.runs)} runs: {len(outcome.runs) - left} done, {left} left; {known}, one after another; "
+        f"{len(outcome.runs)} runs: {len(outcome.runs) - left} done, {left} left; {needed}, one after another; "
         f"{disk / 2**30:.2g} GiB of {free / 2**30:.3g} GiB free"
     )
     return "\n".join(lines), all(preview.error is None for preview in found)
