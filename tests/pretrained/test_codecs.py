@@ -15,6 +15,7 @@ from ulcompress.conditioning import SpatialFeatures, SynthesisTransform
 from ulcompress.decoders import BaseReconstruction
 from ulcompress.encoders import AnalysisTransform
 from ulcompress.entropy import ContextModel
+from ulcompress.functional.devices import default_dtype
 from ulcompress.learned.compressai import CompressAIModel
 from ulcompress.pretrained import FILES, build, export, locate, metadata, read_checkpoint, save
 from ulcompress.pretrained.upgrades import FORMAT
@@ -64,6 +65,17 @@ def test_a_loaded_codec_writes_the_same_bytes_and_images(tiny_codec, saved):
     assert again.fingerprint == tiny_codec.fingerprint
     assert not again.training
     assert {p.dtype for p in again.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", ["tiny_codec", "tiny_staged_codec", "tiny_guided_codec"])
+def test_a_codec_is_the_same_where_the_default_precision_is_another(name, request, tmp_path):
+    save(request.getfixturevalue(name), tmp_path)
+    codec, picture = load(tmp_path), image()
+    data = codec.compress(picture)
+    with default_dtype(torch.float64):
+        again = load(tmp_path)
+        assert again.compress(picture) == data
+        assert torch.equal(again.decompress(data), codec.decompress(data))
 
 
 def test_saving_what_was_loaded_changes_nothing(saved, tmp_path):

@@ -4,6 +4,7 @@ from torch.nn import functional as F
 
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.entropy import ContextModel
+from ulcompress.functional.devices import default_dtype
 from ulcompress.quantizers import FiniteScalarQuantizer, ResidualQuantizer
 from ulcompress.quantizers.euclidean import EuclideanCodebook
 
@@ -225,6 +226,20 @@ def test_weights_in_half_precision_read_what_those_in_memory_wrote():
     quantizer.write(symbols, coder)
     again = loaded.read(ArithmeticDecoder(coder.finish()), (5, 4))
     assert all(map(torch.equal, again.indices, symbols.indices))
+
+
+@torch.no_grad()
+def test_a_stage_sees_the_same_sums_whatever_the_default_precision(monkeypatch):
+    quantizer, coder, seen = with_context(), ArithmeticEncoder(), []
+    quantizer.write(quantizer(torch.randn(1, 6, 5, 4)).symbols, coder)
+    read = quantizer.entropies.read
+    monkeypatch.setattr(
+        quantizer.entropies, "read", lambda n, earlier, *rest: seen.append(earlier) or read(n, earlier, *rest)
+    )
+    for dtype in (torch.float32, torch.float64):
+        with default_dtype(dtype):
+            quantizer.read(ArithmeticDecoder(coder.finish()), (5, 4))
+    assert len(seen) == 6 and all(map(torch.equal, seen[:3], seen[3:]))
 
 
 def test_in_a_mixed_batch_images_with_all_stages_alone_move_the_encoder():

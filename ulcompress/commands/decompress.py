@@ -84,17 +84,19 @@ def _codecs(options: argparse.Namespace) -> Callable[[bytes], Codec]:
         return lambda data: codec
     loaded = lru_cache(maxsize=1)(partial(load, device=options.device, trust=options.trust))
 
-    def codec_of(data: bytes) -> Codec:
-        header, _ = parse(data, max_pixels=options.max_pixels, prefix=options.prefix)
-        fingerprint = header.fingerprint.hex()
-        directory = find(fingerprint)
-        if directory is None:
-            raise BitstreamError(
-                f"the file needs the codec {fingerprint}, which is neither bundled nor imported; name it with --codec"
-            )
-        return loaded(directory)
+    return lambda data: loaded(directory_of(data, max_pixels=options.max_pixels, prefix=options.prefix))
 
-    return codec_of
+
+def directory_of(data: bytes, *, max_pixels: int, prefix: bool = False) -> Path:
+    """Return the directory of the codec that a file names; BitstreamError where it is not on this machine."""
+    header, _ = parse(data, max_pixels=max_pixels, prefix=prefix)
+    fingerprint = header.fingerprint.hex()
+    directory = find(fingerprint)
+    if directory is None:
+        raise BitstreamError(
+            f"the file needs the codec {fingerprint}, which is neither bundled nor imported; name it with --codec"
+        )
+    return directory
 
 
 def _check_format(target: Path, quality: int | None) -> None:

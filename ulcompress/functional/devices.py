@@ -1,5 +1,8 @@
 """Devices and precisions of torch, as users name them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
@@ -9,6 +12,17 @@ def dtype_of(name: str) -> torch.dtype:
     if name not in ("float32", "float16", "bfloat16"):
         raise ValueError(f"dtype must be float32, float16 or bfloat16, got {name!r}")
     return getattr(torch, name)
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Let new floating-point tensors have a precision, whatever the caller has set."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def check_device(device: str | torch.device) -> None:

@@ -213,7 +213,7 @@ def _of_parts(state: dict[str, Tensor], parts: Sequence[str], place: str | Path)
 
 
 def build(config: dict[str, Any], *, trust: Collection[str] = (), sizes: Collection[int] | None = None) -> Codec:
-    """Build a codec with random weights from the plain data of `Codec.arguments()`.
+    """Build a codec with random weights, float32, from the plain data of `Codec.arguments()`.
 
     Args:
         config: The data. Only constructors of parts are executed, and none of them reads a file.
@@ -223,16 +223,20 @@ def build(config: dict[str, Any], *, trust: Collection[str] = (), sizes: Collect
     Raises:
         ValueError: A key or a value is wrong; the message names it with its full path.
     """
+    import torch
+
     from ulcompress.codec import Codec
+    from ulcompress.functional.devices import default_dtype
     from ulcompress.pretrained.budget import TensorBudget
     from ulcompress.pretrained.configuration import Checker
 
     try:
         recipe = Checker(packages=trust).part(config, Codec, "codec")
-        if sizes is None:
-            return recipe.build()
-        tensors, elements = FACTOR * len(sizes) + SPARE_TENSORS, FACTOR * sum(sizes) + SPARE_ELEMENTS
-        with TensorBudget(tensors=tensors, elements=elements):
-            return recipe.build()
+        with default_dtype(torch.float32):
+            if sizes is None:
+                return recipe.build()
+            tensors, elements = FACTOR * len(sizes) + SPARE_TENSORS, FACTOR * sum(sizes) + SPARE_ELEMENTS
+            with TensorBudget(tensors=tensors, elements=elements):
+                return recipe.build()
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not a valid codec configuration: {error}") from error

@@ -203,7 +203,8 @@ class ResidualQuantizer(Quantizer):
         self, stages: int, grid: tuple[int, int], code: Callable[[int, Tensor, Tensor], Tensor]
     ) -> tuple[Tensor, ...]:
         """Code stage after stage by a function of its number, the sum of the earlier stages, and its entries."""
-        earlier, coded = torch.zeros(1, self.project_in.out_features, *grid), []
+        # In any other precision than the encoder's the sums, and so the probabilities, would differ now and then.
+        earlier, coded = torch.zeros(1, self.project_in.out_features, *grid, dtype=torch.float32), []
         for number in range(stages):
             entries = self._codebooks[number].saved_entries
             coded.append(code(number, self._seen(number, earlier), entries))
