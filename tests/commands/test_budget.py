@@ -50,3 +50,10 @@ def test_a_budget_that_cannot_be_is_one_line(directory, photo, capsys, words, me
     assert run(["compress", str(photo), "--codec", directory, *words]) == 1
     assert message in capsys.readouterr().err
     assert not photo.with_suffix(".ulc").exists()
+
+
+def test_an_evaluation_is_of_files_of_that_size(directory, photo, capsys):
+    assert run(["evaluate", str(photo), "--codec", directory, "--bpp", "0.012", "--metrics", "psnr"]) == 0
+    assert f"| tiny bpp=0.012 | {int(0.012 * 90 * 120 / 8)} |" in capsys.readouterr().out
+    assert run(["evaluate", str(photo), "--codec", directory, "--max-bytes", "16", "--rate", "1"]) == 1
+    assert "rate and max_bytes set the size of a file; give one of them" in capsys.readouterr().err

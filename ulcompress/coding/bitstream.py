@@ -124,6 +124,11 @@ def write(
     return (packed if header else b"") + check_of(packed, payload) + payload
 
 
+def bytes_at(bpp: float, width: int, height: int) -> int:
+    """Return the size of the largest file that has at most so many bits per pixel."""
+    return int(bpp * width * height / 8)
+
+
 def payload_room(head: Header, max_bytes: int, *, header: bool = True) -> int:
     """Return the bytes that are left for the payload; ValueError where there are none."""
     taken = _CHECK + len(head.pack()) * header

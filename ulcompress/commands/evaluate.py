@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ulcompress.commands.options import (
     Verbs,
+    add_budget,
     add_coding,
     add_devices,
     add_limit,
@@ -46,8 +47,8 @@ def add_parser(verbs: Verbs) -> None:
         action="append",
         default=[],
         metavar="[CODEC:]KEY=VALUE,...",
-        help="steps, guidance, noise_scale, start, sampler, rate, online, without; repeat for more points of every "
-        "codec's curve, or of that of one codec or curve that is named",
+        help="steps, guidance, noise_scale, start, sampler, rate, max_bytes, bpp, online, without; repeat for more "
+        "points of every codec's curve, or of that of one codec or curve that is named",
     )
     parser.add_argument("--anchor", action="append", default=[], metavar="NAME", help="jpeg, webp, avif, jxl, ...")
     parser.add_argument(
@@ -63,6 +64,7 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument(
         "--trust-networks", action="store_true", help="read .pt2 files of --weights, which can hold code that runs"
     )
+    add_budget(parser)
     add_coding(parser)
     add_sampling(parser)
     add_limit(parser)
@@ -120,6 +122,8 @@ def _plan(options: argparse.Namespace, out: Path):
         start=options.start,
         sampler=options.sampler,
         rate=options.rate,
+        max_bytes=options.max_bytes,
+        bpp=options.bpp,
         online=options.online,
         without=tuple(options.without),
     )

@@ -6,6 +6,7 @@ import argparse
 import math
 from typing import TypeAlias
 
+from ulcompress.coding.bitstream import bytes_at
 from ulcompress.commands.targets import source_path
 from ulcompress.functional.limits import MAX_PIXELS
 
@@ -83,9 +84,7 @@ def add_budget(parser: argparse.ArgumentParser) -> None:
 
 def max_bytes_of(options: argparse.Namespace, width: int, height: int) -> int | None:
     """Return the budget of an image in bytes; None where the options set none."""
-    if options.bpp is None:
-        return options.max_bytes
-    return int(options.bpp * width * height / 8)
+    return options.max_bytes if options.bpp is None else bytes_at(options.bpp, width, height)
 
 
 def add_coding(parser: argparse.ArgumentParser) -> None:

@@ -500,11 +500,28 @@ def test_settings():
         noise_scale=0.75, sampler="heun", start=0.5
     )
     assert Setting(steps=2, guidance=3.0) | Setting(steps=4) == Setting(steps=4, guidance=3.0)
-    for text in ("step=4", "steps", "steps=four", "", "guidance=nan", "guidance=inf", "online=0", "steps=-1"):
+    words = ("step=4", "steps", "steps=four", "", "guidance=nan", "guidance=inf", "online=0", "steps=-1", "max_bytes=0")
+    for text in (*words, "bpp=0", "bpp=nan"):
         with pytest.raises(ValueError, match="got the setting"):
             Setting.parse(text)
     with pytest.raises(ValueError, match=r"got the setting start=2\.0: start must be more than 0 and at most 1"):
         Setting.parse("start=2")
+    for text, names in (("rate=1,max_bytes=9", "rate and max_bytes"), ("bpp=1,online=2", "bpp and online")):
+        with pytest.raises(ValueError, match=f"{names} set the size of a file; give one"):
+            Setting.parse(text)
+    assert Setting.parse("rate=1,online=2").budget(60, 40) is None
+
+
+def test_files_have_the_size_of_the_setting(plan, codec):
+    settings = tuple(map(Setting.parse, ("max_bytes=12", "bpp=0.04")))
+    results = evaluate(replace(plan, settings=settings, anchors=(), metrics=("psnr",)))
+    sizes = {(row["contestant"], row["image"]): row["bytes"] for row in results["results"]}
+    at_rate = {"a": int(0.04 * 40 * 60 / 8), "b": 8, "c": int(0.04 * 40 * 60 / 8)}
+    assert {name: size for (of, name), size in sizes.items() if of == "tiny max_bytes=12"} == dict.fromkeys("abc", 12)
+    assert {name: size for (of, name), size in sizes.items() if of == "tiny bpp=0.04"} == at_rate
+    name = results["results"][0]["image"]
+    data = load(codec).compress(read_image(plan.images[name]), max_bytes=12)
+    assert (plan.out / results["results"][0]["file"]).read_bytes() == data
 
 
 def test_settings_of_one_codec_and_of_a_curve(plan, codec):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ulcompress.codec import Codec
+from ulcompress.coding.bitstream import bytes_at
 from ulcompress.evaluation.anchors import Anchor, match
 from ulcompress.evaluation.measuring.memory import working_memory
 from ulcompress.evaluation.measuring.timing import timed
@@ -63,6 +65,10 @@ class Setting:
     """Name of the solver."""
     rate: int | None = None
     """The rate of a codec with several, 1 the lowest."""
+    max_bytes: int | None = None
+    """Size of each file."""
+    bpp: float | None = None
+    """The same in bits per pixel of each image."""
     online: int | None = None
     """Steps of a search for a better code of each image."""
     without: tuple[str, ...] = ()
@@ -76,8 +82,14 @@ class Setting:
             raise ValueError(f"got the setting {self}: {error}") from error
         if self.rate is not None and self.rate < 1:
             raise ValueError(f"got the setting rate={self.rate}; give 1 or more")
-        if self.online is not None and self.online < 1:
-            raise ValueError(f"got the setting online={self.online}; give 1 or more")
+        for name in ("online", "max_bytes"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"got the setting {name}={value}; give 1 or more")
+        if self.bpp is not None and not 0 < self.bpp < math.inf:
+            raise ValueError(f"got the setting bpp={self.bpp}; give more than 0")
+        sized = [name for name in ("rate", "max_bytes", "bpp", "online") if getattr(self, name) is not None]
+        if len(sized) > 1 and sized != ["rate", "online"]:
+            raise ValueError(f"got the setting {self}: {' and '.join(sized)} set the size of a file; give one of them")
 
     @classmethod
     def parse(cls, text: str) -> Setting:
@@ -90,6 +102,8 @@ class Setting:
             "start": float,
             "sampler": str,
             "rate": int,
+            "max_bytes": int,
+            "bpp": float,
             "online": int,
             "without": lambda names: tuple(names.split("+")),
         }
@@ -109,6 +123,10 @@ class Setting:
     def sampling(self) -> Sampling:
         """What of it the decoder is told."""
         return Sampling.of(self)
+
+    def budget(self, width: int, height: int) -> int | None:
+        """Return the size in bytes that the file of an image shall have; None for any."""
+        return self.max_bytes if self.bpp is None else bytes_at(self.bpp, width, height)
 
     @property
     def chosen(self) -> dict[str, Any]:
@@ -229,12 +247,14 @@ class CodecContestant(Contestant):
         return Coded(data, rounded(restored), encode_seconds, decode_seconds, memory)
 
     def _encode(self, codec: Codec, image: Tensor, caption: str | None) -> bytes:
-        options = {"rate": self.setting.rate, "without": self.setting.without, "max_pixels": self.max_pixels}
+        setting = self.setting
+        options = {"rate": setting.rate, "without": setting.without, "max_pixels": self.max_pixels}
+        if self.optimizer is None or not setting.online:
+            budget = setting.budget(width=image.shape[2], height=image.shape[1])
+            return codec.compress(image, caption, max_bytes=budget, **options)
         code = codec.encode(image, caption, **options)
-        if self.optimizer is not None and self.setting.online:
-            search = {"steps": self.setting.online, "sampling": self.setting.sampling}
-            code = self.optimizer.refine(codec, image, code, **search)
-        return codec.write(code)
+        search = {"steps": setting.online, "sampling": setting.sampling}
+        return codec.write(self.optimizer.refine(codec, image, code, **search))
 
 
 class AnchorContestant(Contestant):
