@@ -17,6 +17,9 @@ def add_parser(verbs: Verbs) -> None:
     parser = verbs.add_parser("info", help="content of a .ulc file, or the nominal bits of an experiment")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".ulc files, or an experiment's YAML files")
     parser.add_argument("--codec", help="codec directory (default: the bundled or imported one that the file names)")
+    parser.add_argument(
+        "--table", action="store_true", help="a table of the files' bits: header, each stream, their ideal sum, real"
+    )
     add_trust(parser)
     add_limit(parser)
     parser.set_defaults(action=run)
@@ -31,6 +34,11 @@ def run(options: argparse.Namespace) -> int:
         from ulcompress.commands.nominal import describe_experiment
 
         print(describe_experiment(options.files))
+        return 0
+    if options.table:
+        from ulcompress.commands.bit_table import tabulate
+
+        print(tabulate(options.files, options.codec, trust=options.trust, max_pixels=options.max_pixels), end="")
         return 0
     return max(_show(file, options) for file in options.files)
 
