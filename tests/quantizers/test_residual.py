@@ -229,6 +229,17 @@ def test_weights_in_half_precision_read_what_those_in_memory_wrote():
 
 
 @torch.no_grad()
+def test_where_few_indices_find_room_they_stand_for_all_others():
+    quantizer = plain([[1.0, 0.0], [0.0, 1.0]])
+    features = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).repeat(1, 1, 4, 4)
+    features[..., 0, 0] = torch.tensor([0.0, 1.0])
+    own, *others = (symbols.indices[0] for symbols in quantizer.filling(features, 1.5, lambda symbols: True))
+    assert own[0, 0, 0] == 1 and own.sum() == 1
+    assert len(others) == 3 and any((indices == 0).all() for indices in others)
+    assert len(list(quantizer.filling(features, 16, lambda symbols: False))) == 1
+
+
+@torch.no_grad()
 def test_a_stage_sees_the_same_sums_whatever_the_default_precision(monkeypatch):
     quantizer, coder, seen = with_context(), ArithmeticEncoder(), []
     quantizer.write(quantizer(torch.randn(1, 6, 5, 4)).symbols, coder)

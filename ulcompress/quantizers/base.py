@@ -60,8 +60,8 @@ class Quantizer(Part, ABC):
         """
         return self.at_rate(features, rate)
 
-    def filling(self, features: Tensor, long_enough: Callable[[Any], bool]) -> Iterator[Any]:
-        """Yield several symbols of one image, of which a file takes as many as it has room for.
+    def filling(self, features: Tensor, room: float, long_enough: Callable[[Any], bool]) -> Iterator[Any]:
+        """Yield several symbols of one image, of which a file takes as many as it has room for, about `room` bits.
 
         `long_enough` says of symbols that they do not all find room. The default is those of the highest rate alone.
         """

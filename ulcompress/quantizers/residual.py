@@ -13,14 +13,18 @@ from torch.nn import functional as F
 
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.entropy import StagedEntropy, StaticStages
+from ulcompress.entropy.order import spread
 from ulcompress.functional.division import ceil_div
 from ulcompress.functional.straight_through import straight_through
 from ulcompress.part import loadable
 from ulcompress.quantizers.base import Quantizer
 from ulcompress.quantizers.euclidean import EuclideanCodebook
+from ulcompress.quantizers.regions import region_means
 from ulcompress.quantizers.running_mean import running_mean, running_mean_square
 from ulcompress.records import Quantized, ResidualIndices
 
+STEEPER = 30
+"""Factor of `rate_weight` where the first stage finds no room: by so much a bit takes away more distance there."""
 AT_ONCE = 256
 """Vectors that are searched at once for the entries of several stages, which bounds the memory for a large image."""
 
@@ -162,16 +166,56 @@ class ResidualQuantizer(Quantizer):
         """Return the number of stages."""
         return len(symbols.indices)
 
-    def filling(self, features: Tensor, long_enough: Callable[[Any], bool]) -> Iterator[ResidualIndices]:
+    def filling(self, features: Tensor, room: float, long_enough: Callable[[Any], bool]) -> Iterator[ResidualIndices]:
         """Yield, for each rate, the indices whose first stages are chosen for it, with as many stages as are needed.
 
-        Stages that find no room are left out: nothing is better than their most probable entries.
+        Stages that find no room are left out: nothing is better than their most probable entries. Where not even the
+        first one does, its indices are chosen for what a decoder makes of some of them as well.
         """
         for rate in range(1, self.rates + 1):
             counts = torch.full((len(features),), rate, device=features.device)
             symbols = self._refined(features, self.rates, counts).symbols
             shorter = (replace(symbols, indices=symbols.indices[:count]) for count in range(rate, self.rates))
             yield next(filter(long_enough, shorter), symbols)
+        if long_enough(self.at_rate(features, 1).symbols):
+            for indices in self._first_stages(features, room):
+                yield ResidualIndices((indices,), *features.shape[-2:])
+
+    def _first_stages(self, features: Tensor, room: float) -> Iterator[Tensor]:
+        """Yield indices of the first stage for a room, in bits, that not all of them find; (1, h', w') each.
+
+        A decoder gives each position whose index is missing that of the nearest one, or what these make probable. So
+        indices are chosen so that they are cheap and more of them find room, and those that do for the means of the
+        vectors that they stand for.
+        """
+        vectors = self._vectors(features)
+        blocks = _blocks(vectors, self.blocks[0])
+
+        def chosen(targets: Tensor) -> Tensor:
+            rest = self._joined(0, targets.movedim(1, -1), vectors.shape[-2:])
+            none = torch.zeros(1, dtype=torch.int64, device=rest.device)
+            return self._stage(0, rest, torch.zeros_like(rest), none, STEEPER * self.rate_weight)[0]
+
+        indices = chosen(blocks)
+        yield indices
+        held = self._held(indices, room)
+        if held:
+            yield chosen(region_means(blocks, held))
+            yield chosen(region_means(blocks, 1 << held.bit_length() - 1, everywhere=True))
+
+    def _held(self, indices: Tensor, room: float) -> int:
+        """Return how many indices of the first stage, (1, h', w'), find room in so many bits."""
+        rows, columns = indices.shape[1:]
+        entries = self._codebooks[0].saved_entries.to(indices.device)
+        costs = torch.zeros(rows * columns, device=indices.device)
+
+        def choose(positions: Tensor, bits: Tensor) -> Tensor:
+            given = indices.flatten(1)[:, positions]
+            costs[positions] = bits.gather(-1, given[..., None])[0, :, 0].to(costs)
+            return given
+
+        self.entropies.scan(0, costs.new_zeros(1, 0, rows, columns), entries, choose)
+        return int((costs[spread(rows, columns).to(costs.device)].cumsum(0) <= room).sum())
 
     def dequantize(self, symbols: ResidualIndices) -> Tensor:
         """Add the entries of all stages and project the sum to features, (B, C, h, w)."""
@@ -231,7 +275,9 @@ class ResidualQuantizer(Quantizer):
             symbols = []
             for number in range(stages):
                 sent = counts > number
-                indices, part, saved_part, stage_bits = self._stage(number, rest, earlier, counts - number - 1)
+                indices, part, saved_part, stage_bits = self._stage(
+                    number, rest, earlier, counts - number - 1, self.rate_weight
+                )
                 symbols.append(indices)
                 rest, earlier, total = rest - part, earlier + saved_part, total + part * sent[:, None, None, None]
                 bits = bits + stage_bits * sent
@@ -253,7 +299,7 @@ class ResidualQuantizer(Quantizer):
         return (centred * running_mean_square(centred, self.square, **moving).rsqrt()).movedim(-1, 1)
 
     def _stage(
-        self, number: int, rest: Tensor, earlier: Tensor, later: Tensor
+        self, number: int, rest: Tensor, earlier: Tensor, later: Tensor, rate_weight: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Quantise the rest of the earlier stages, (B, D, h, w); `later`, (B,), is the number of stages that follow.
 
@@ -270,7 +316,7 @@ class ResidualQuantizer(Quantizer):
         alone = torch.zeros(blocks.shape[:2], dtype=torch.int64, device=blocks.device)
 
         def choose(positions: Tensor, bits: Tensor) -> Tensor:
-            vectors, penalty = blocks[:, positions], self.rate_weight * bits.detach()
+            vectors, penalty = blocks[:, positions], rate_weight * bits.detach()
             chosen = self._chosen(number, vectors, penalty, later)
             if codebook.training:
                 nearest = codebook.nearest(vectors.flatten(0, 1), penalty.flatten(0, 1))
