@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from diffusers import AutoencoderTiny
 
 from ulcompress import Codec
-from ulcompress.autoencoders import PixelSpace, TinyAutoencoder
+from ulcompress.autoencoders import PixelSpace
 from ulcompress.commands.main import run
 from ulcompress.conditioning import SynthesisTransform
 from ulcompress.decoders import BaseReconstruction
@@ -61,7 +62,9 @@ STEP = [
 def tiny_autoencoder(tmp_path_factory):
     """Return the directory of a network of TAESD's shape, with random weights."""
     directory = tmp_path_factory.mktemp("tiny-autoencoder")
-    TinyAutoencoder(width=8, blocks=(1, 1, 1, 1)).network.save_pretrained(directory)
+    sizes = {f"num_{part}_blocks": (1, 1, 1, 1) for part in ("encoder", "decoder")}
+    widths = {f"{part}_block_out_channels": (8,) * 4 for part in ("encoder", "decoder")}
+    AutoencoderTiny(**sizes, **widths).save_pretrained(directory)
     return str(directory)
 
 
