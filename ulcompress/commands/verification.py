@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -173,6 +174,7 @@ def _two_at_once(file: CodedFile) -> list[Streams]:
 
 def _compiled(backend: str, file: CodedFile) -> list[Streams]:
     codec = file.load()
+    logging.getLogger("torch._dynamo").setLevel(logging.ERROR)  # it warns of each loop that it leaves as it is
     codec.read = torch.compile(codec.read, backend=backend)
     return [file.read(codec)]
 
