@@ -18,6 +18,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
+import torch
+
 from ulcompress.codec import Codec
 from ulcompress.coding.arithmetic import BitstreamError
 from ulcompress.coding.bitstream import VERSION, Header, check_of, parse
@@ -169,8 +171,6 @@ def _inputs(codec: Codec, count: int, rng: random.Random) -> Iterator[Input]:
 
 def _files(codec: Codec, rng: random.Random) -> list[bytes]:
     """Return valid files of small images: of each rate, without each stream, and some of them cut to a size."""
-    import torch
-
     generator = torch.Generator().manual_seed(rng.randrange(2**32))
     streams = [name for name, conditioner in codec.conditioners.items() if conditioner.sends]
     files = []
