@@ -27,7 +27,7 @@ class LocalDeviation(Part):
     then the deviation is 1.
     """
 
-    def __init__(self, *, windows: Sequence[int] = (3, 7, 15, 31)):
+    def __init__(self, *, windows: Sequence[int] = (3, 7, 15)):
         """Begin with a deviation of 1.
 
         Args:
@@ -87,12 +87,15 @@ class LocalDeviation(Part):
 
 def _around(values: Tensor, side: int) -> Tensor:
     """Return the means in windows around all positions; beyond the border there is nothing."""
-    return F.avg_pool2d(values, side, stride=1, padding=side // 2, count_include_pad=False)
+    for kernel in ((side, 1), (1, side)):  # one after the other they take 2 side additions in place of side^2
+        padding = tuple(length // 2 for length in kernel)
+        values = F.avg_pool2d(values, kernel, stride=1, padding=padding, count_include_pad=False)
+    return values
 
 
 def _variance(values: Tensor, side: int) -> Tensor:
     """Return the variance around each position, the mean of all channels, (B, 1, h, w)."""
-    return (_around(values.square(), side) - _around(values, side).square()).mean(1, True)
+    return _around(values.square().mean(1, True), side) - _around(values, side).square().mean(1, True)
 
 
 def _logarithm(variances: Tensor) -> Tensor:
