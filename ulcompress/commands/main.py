@@ -22,6 +22,7 @@ from ulcompress.commands import (
     export,
     import_,
     info,
+    learn_captions,
     models,
     new,
 )
@@ -31,7 +32,21 @@ from ulcompress.functional.allocation import allocating
 from ulcompress.functional.cores import threads
 from ulcompress.functional.lines import one_line
 
-VERBS = (compress, decompress, info, models, import_, caption, evaluate, choose_seed, demo, export, ablate, new)
+VERBS = (
+    compress,
+    decompress,
+    info,
+    models,
+    import_,
+    caption,
+    evaluate,
+    choose_seed,
+    learn_captions,
+    demo,
+    export,
+    ablate,
+    new,
+)
 LIGHTNING_VERBS = ("fit", "validate", "test")
 
 
