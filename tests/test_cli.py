@@ -227,7 +227,7 @@ def test_learn_captions_saves_the_codec_with_what_was_learnt(codec_directory, ph
     assert after < 0.5 * before
     codec, plain = load(out), load(codec_directory)
     read = codec.read(codec.compress(read_image(photo), caption)).sides["text"]
-    assert codec.conditioners["text"].coder.text(read) == caption
+    assert codec.conditioners["text"].coder.text(read[0]) == caption
     assert torch.equal(
         codec.conditioners["text"].encoder.embedding.weight, plain.conditioners["text"].encoder.embedding.weight
     )
