@@ -24,11 +24,9 @@ def test_scores_are_those_of_the_whole_network_evaluated_exactly(rows, columns, 
     ours = LatticeNetwork(trunk, head, earlier, entries)
     known, positions = torch.zeros(rows, columns), torch.arange(rows * columns)
     for lattices in ([Lattice(0, 0)], [Lattice(1, 1)], [Lattice(0, 1), Lattice(1, 0)]):
-        maps = (
-            entries[indices].movedim(-1, 1).unflatten(2, (rows, columns)) * known,
-            known.expand(2, 1, rows, columns),
-        )
-        expected = exact(head, exact(trunk, torch.cat([earlier, *maps], 1))).flatten(2).movedim(1, 2)
+        of_entries = entries[indices].movedim(-1, 1).unflatten(2, (rows, columns)) * known
+        seen = torch.cat([earlier, of_entries, known.expand(2, 1, rows, columns)], 1)
+        expected = exact(head, exact(trunk, seen)).flatten(2).movedim(1, 2)
         drawn = positions[torch.randperm(len(positions))]
         assert torch.equal(ours.scores(drawn), expected[:, drawn])
         for lattice in lattices:
@@ -40,6 +38,6 @@ def test_scores_are_those_of_the_whole_network_evaluated_exactly(rows, columns, 
 def test_weights_too_large_for_exact_sums_are_refused():
     trunk, head = network(0)
     with torch.no_grad():
-        trunk[2].weight[0] = 60000
+        trunk[2].weight.fill_(60000)  # pyright: ignore[reportCallIssue]
     with pytest.raises(ValueError, match="weights of a Conv2d are too large for exact sums"):
         LatticeNetwork(trunk, head, torch.zeros(1, 0, 2, 2), torch.randn(7, 3))
