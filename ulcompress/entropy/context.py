@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from ulcompress.coding.arithmetic import TOTAL, ArithmeticDecoder, ArithmeticEncoder, SymbolTables
 from ulcompress.entropy.exact import ACTIVATION_BITS
 from ulcompress.entropy.inference import nearest_known
-from ulcompress.entropy.lattice import AT_ONCE, LatticeNetwork
+from ulcompress.entropy.lattice import LatticeNetwork
 from ulcompress.entropy.order import order_of
 from ulcompress.entropy.staged import Choose, StagedEntropy
 from ulcompress.part import loadable
 
 LARGEST_ALPHABET = 1 << 13
 """Most indices of a codebook: the sums of as many counts, times the total of a table, stay below 2**63."""
-SCORES = 1 << 22
-"""Scores that are computed at once outside training, which bounds the memory for a large image."""
+SCORES = 1 << 17
+"""Scores that are computed at once outside training: few enough for the processor's cache."""
 _STEPS = 1 << ACTIVATION_BITS
 _COUNT_BITS = 24
 _POWERS = np.exp2(_COUNT_BITS - np.arange(_STEPS) / _STEPS).round().astype(np.int32)
@@ -130,7 +130,7 @@ class ContextModel(StagedEntropy):
         indices = torch.zeros(images, grid.numel(), dtype=torch.int64, device=earlier.device)
         passes = [positions.to(earlier.device) for positions in _passes(grid[0], grid[1], by_rows=by_rows)]
         for number, positions in enumerate(passes):
-            for part in positions.split(max(1, min(AT_ONCE, SCORES // len(entries)))):
+            for part in positions.split(max(1, SCORES // len(entries))) if exactly else (positions,):
                 # Part by part, so that a damaged file is found before the network has been run on all of a large image.
                 indices[:, part] = choose(part, network.scores(part))
             if number + 1 < len(passes):

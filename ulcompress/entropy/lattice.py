@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ulcompress.entropy.exact import bounded, bounded_, on_saved_grid
+from ulcompress.functional.division import ceil_div
 
 AT_ONCE = 1 << 11
 """Positions of a large map that are evaluated at once, which bounds the memory."""
@@ -43,6 +44,7 @@ class LatticeNetwork:
         assert bias is not None
         self._second, self._head = on_saved_grid(second), on_saved_grid(head)
         self._rows, self._columns = earlier.shape[-2:]
+        self._height = 2 * max(1, AT_ONCE // (2 * self._columns))  # even, so that all strips have the same lattices
         flag = torch.ones(len(entries), 1, dtype=torch.float64)
         self._entries = torch.cat([bounded(entries), flag], 1)
         # Turned around, for each position of the input what it adds to the positions around it.
@@ -71,11 +73,12 @@ class LatticeNetwork:
     def scores(self, positions: Tensor) -> Tensor:
         """Return the scores of all indices at positions, (n,), counted row by row: (B, n, size) float64."""
         positions = positions.cpu()
-        rows = positions // self._columns
-        for top, bottom in self._strips():
-            inside = positions[(top <= rows) & (rows < bottom)]
-            for lattice in self._lattices(inside):
-                self._evaluate(lattice, top, bottom)
+        strips = (positions // (self._columns * self._height)).unique().tolist()
+        for lattice in self._lattices(positions):
+            for strip in strips:
+                if (lattice, strip) not in self._evaluated:
+                    self._evaluated.add((lattice, strip))
+                    self._evaluate(lattice, *self._rows_of(strip))
         weight, bias = self._head
         return bounded_(F.linear(self._hidden[:, positions], weight.flatten(1), bias))
 
@@ -84,9 +87,6 @@ class LatticeNetwork:
         return [Lattice(kind >> 1, kind & 1) for kind in kinds.tolist()]
 
     def _evaluate(self, lattice: Lattice, top: int, bottom: int) -> None:
-        if (lattice, top) in self._evaluated:
-            return
-        self._evaluated.add((lattice, top))
         # With one position more to each side, which is zero outside of the map.
         inner = bounded_(self._sums[..., top + 1 : bottom + 3, 1 : self._columns + 3].clone()).clamp_min_(0)
         inner[..., [0, -1]] = 0
@@ -107,7 +107,8 @@ class LatticeNetwork:
             sums += F.conv2d(padded[..., top : bottom + 2 * _MARGIN, :], weight)
 
     def _strips(self) -> Iterator[tuple[int, int]]:
-        """Yield first row and end of strips of the map; each begins with an even row."""
-        height = 2 * max(1, AT_ONCE // (2 * self._columns))
-        for top in range(0, self._rows, height):
-            yield top, min(top + height, self._rows)
+        """Yield first row and end of all strips of the map."""
+        return map(self._rows_of, range(ceil_div(self._rows, self._height)))
+
+    def _rows_of(self, strip: int) -> tuple[int, int]:
+        return strip * self._height, min((strip + 1) * self._height, self._rows)
