@@ -94,6 +94,12 @@ def test_a_saved_coder_reads_what_was_written(learnt):
     assert read(rebuilt, written(learnt, "A red dog is sitting.")) == "A red dog is sitting."
 
 
+def test_it_takes_two_mebibytes_of_numbers_that_processes_can_exchange():
+    buffers = list(ContextMixing().buffers())
+    assert sum(value.nbytes for value in buffers) <= 2 << 20
+    assert {value.dtype for value in buffers} <= {torch.uint8, torch.int32, torch.int64, torch.bool}
+
+
 def test_a_longer_text_is_cut_after_a_character(learnt):
     model = coder(max_bytes=4)
     assert model.fits("abcd") and not model.fits("abcé")

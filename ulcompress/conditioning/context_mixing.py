@@ -47,7 +47,7 @@ class ContextMixing(CaptionCoder):
 
     max_tokens = None
 
-    def __init__(self, *, vocabulary: BytePairs | None = None, slots: int = 675_000, max_bytes: int = 1024):
+    def __init__(self, *, vocabulary: BytePairs | None = None, slots: int = 660_000, max_bytes: int = 1024):
         """Allocate an empty table, with which all bytes are equally likely.
 
         Args:
@@ -70,12 +70,13 @@ class ContextMixing(CaptionCoder):
         self.checks: Tensor
         self.evidence: Tensor
         self.weights: Tensor
+        # Of kinds of numbers that the processes of a training can send each other.
         self.register_buffer("prepared", torch.tensor(False))
         self.register_buffer("lengths", torch.from_numpy(prefix_code.equal_lengths()))
         self.register_buffer("states", torch.zeros(slots, dtype=torch.uint8))
-        self.register_buffer("checks", torch.zeros(slots, dtype=torch.uint16))
-        self.register_buffer("evidence", torch.zeros(len(KINDS), STATES, dtype=torch.int16))
-        self.register_buffer("weights", torch.zeros(WEIGHT_ROWS, len(KINDS), dtype=torch.int16))
+        self.register_buffer("checks", torch.zeros(slots, 2, dtype=torch.uint8))
+        self.register_buffer("evidence", torch.zeros(len(KINDS), STATES, dtype=torch.int32))
+        self.register_buffer("weights", torch.zeros(WEIGHT_ROWS, len(KINDS), dtype=torch.int32))
         self._cached_model = ContentCache(_Model)
 
     @classmethod

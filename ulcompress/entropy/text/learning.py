@@ -32,8 +32,8 @@ from ulcompress.functional.division import ceil_div
 FOLDS = 8
 """Parts of the texts; the counts for one of them come from the others."""
 STEPS = 400
-MOST_BYTES = 1 << 22
-"""Of more text an even share is taken: learning needs about a gigabyte of memory for each million bytes."""
+MOST_BYTES = 1 << 21
+"""Of more text an even share is taken: learning needs nearly two gigabytes of memory for each million bytes."""
 ROUNDS = 64
 """In which the table is filled, the best decisions first."""
 LARGEST_BATCH = 1 << 14
@@ -54,11 +54,11 @@ class Learnt:
     states: np.ndarray
     """(slots,), uint8."""
     checks: np.ndarray
-    """(slots,), uint16."""
+    """(slots, 2), uint8, low byte first."""
     evidence: np.ndarray
-    """(kinds, STATES), int16."""
+    """(kinds, STATES), int32."""
     weights: np.ndarray
-    """(WEIGHT_ROWS, kinds), int16."""
+    """(WEIGHT_ROWS, kinds), int32."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _without_own_fold(whole: _Counts, number: np.ndarray, decisions: _Decisions)
 
 def _placed(hashes: np.ndarray, states: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Put states into the table, the first ones first, each into one of its slots if one is free."""
-    table, checks = np.zeros(size, np.uint8), np.zeros(size, np.uint16)
+    table, checks = np.zeros(size, np.uint8), np.zeros(size, "<u2")
     probes, check = slots(hashes, size)
     for waiting in np.array_split(np.arange(len(hashes)), ROUNDS):
         for slot in probes:
@@ -176,7 +176,7 @@ def _placed(hashes: np.ndarray, states: np.ndarray, size: int) -> tuple[np.ndarr
             taken, winner = np.unique(slot[free], return_index=True)
             table[taken], checks[taken] = states[free[winner]], check[free[winner]]
             waiting = np.setdiff1d(waiting, free[winner], assume_unique=True)
-    return table, checks
+    return table, checks.view(np.uint8).reshape(-1, 2)
 
 
 def _weights(decisions: _Decisions, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -211,5 +211,5 @@ def _first_evidence() -> Tensor:
 
 
 def _integers(values: Tensor, bits: int) -> np.ndarray:
-    limit = (1 << 15) - 1
-    return (values.detach() * 2.0**bits).round().clamp(-limit, limit).numpy().astype(np.int16)
+    limit = 1 << 15
+    return (values.detach() * 2.0**bits).round().clamp(-limit, limit).numpy().astype(np.int32)

@@ -39,8 +39,8 @@ class Mixture:
     """
 
     def __init__(self, states: np.ndarray, checks: np.ndarray, evidence: np.ndarray, weights: np.ndarray):
-        """Take the table, (slots,) twice, the evidence, (kinds, STATES), and the weights, (WEIGHT_ROWS, kinds)."""
-        self._states, self._checks = states, checks
+        """Take table, (slots,) and (slots, 2), evidence, (kinds, STATES), and weights, (WEIGHT_ROWS, kinds)."""
+        self._states, self._checks = states, checks.view("<u2")[:, 0]
         self._evidence, self._weights = evidence.astype(np.int64), weights.astype(np.int64)
 
     def probabilities(self, contexts: np.ndarray, nodes: np.ndarray, last: np.ndarray) -> np.ndarray:
