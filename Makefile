@@ -7,6 +7,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 IMAGE ?=
 
+# 2026-11: the theme advertises another program in every build.
+export NO_MKDOCS_2_WARNING := 1
+
 .PHONY: demo test check docs wheel
 
 demo: $(VENV)/.installed  ## compress and restore a photograph (IMAGE=... for your own), and draw the result
