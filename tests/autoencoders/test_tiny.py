@@ -12,11 +12,21 @@ from ulcompress.foundation.network import PretrainedNetwork
 SIZES = {"width": 8, "blocks": (1, 2, 1)}
 
 
+def diffusers_network(width, blocks):
+    widths = (width,) * len(blocks)
+    return AutoencoderTiny(
+        encoder_block_out_channels=widths,
+        decoder_block_out_channels=widths,
+        num_encoder_blocks=blocks,
+        num_decoder_blocks=blocks[::-1],
+    )
+
+
 @pytest.fixture
 def saved(tmp_path, one_thread):
     """Return the directory of a network as diffusers saves it."""
     torch.manual_seed(0)
-    TinyAutoencoder(**SIZES).network.save_pretrained(tmp_path / "tiny")
+    diffusers_network(**SIZES).save_pretrained(tmp_path / "tiny")
     return tmp_path / "tiny"
 
 
@@ -31,6 +41,16 @@ def test_it_is_diffusers_network(saved):
     assert (ours.stride, ours.channels) == (4, 4)
     latent = theirs.encode(2 * image - 1).latents
     torch.testing.assert_close(ours.encode(image), latent)
+    torch.testing.assert_close(ours.decode(latent), theirs.decode(latent).sample / 2 + 0.5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("sizes", [SIZES, {"width": 8, "blocks": (1, 1, 2, 3)}])
+def test_our_network_is_diffusers_network_too(one_thread, sizes):
+    theirs, ours = diffusers_network(**sizes).eval(), TinyAutoencoder(**sizes)
+    ours.network.load_state_dict(theirs.state_dict())
+    image, latent = torch.rand(2, 3, 16, 24), 3 * torch.randn(2, 4, 3, 5)
+    torch.testing.assert_close(ours.encode(image), theirs.encode(2 * image - 1).latents)
     torch.testing.assert_close(ours.decode(latent), theirs.decode(latent).sample / 2 + 0.5)
 
 

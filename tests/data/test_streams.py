@@ -8,7 +8,7 @@ import fsspec
 import pytest
 from PIL import Image
 
-from ulcompress.data import Draw, ImageDataset, open_source
+from ulcompress.data import Draw, ImageDataset, copies, open_source, storage
 
 
 def names(source):
@@ -22,8 +22,11 @@ def shards(server, write_shard):
     return server
 
 
+@pytest.mark.parametrize("block", [1 << 20, 1000])
 @pytest.mark.parametrize("ranges", [True, False])
-def test_shards_of_a_server_hold_what_they_hold_on_this_machine(shards, ranges):
+def test_shards_of_a_server_hold_what_they_hold_on_this_machine(shards, ranges, block, monkeypatch):
+    monkeypatch.setattr(storage, "BLOCK", block)  # smaller than a shard, as it is in use
+    monkeypatch.setattr(copies, "CHUNK", block)
     shards.ranges = ranges
     remote = open_source(f"{shards.url}/train-{{000..002}}.tar")
     local = open_source(f"{shards.folder}/train-{{000..002}}.tar")

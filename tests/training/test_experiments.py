@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from diffusers import AutoencoderTiny
 
 from ulcompress import Codec
-from ulcompress.autoencoders import PixelSpace, TinyAutoencoder
+from ulcompress.autoencoders import PixelSpace
 from ulcompress.commands.main import run
 from ulcompress.conditioning import SynthesisTransform
 from ulcompress.decoders import BaseReconstruction
@@ -23,11 +24,13 @@ ABLATIONS = sorted(ROOT.glob("*/ablations/*.yaml"))
 BASES = sorted(ROOT.glob("*/bases/*.yaml"))
 SWEEPS = sorted(ROOT.glob("sweeps/*.yaml"))
 STUDIES = sorted(ROOT.glob("ablations/*.yaml"))
-SHARED = [ROOT / "small.yaml", ROOT / "large.yaml"]
+SHARED = [ROOT / "small.yaml", ROOT / "large.yaml", ROOT / "gpu.yaml"]
 OTHERS = {*RATES, *ABLATIONS, *BASES, *SHARED, *SWEEPS, *STUDIES}
 EXPERIMENTS = sorted(set(ROOT.rglob("*.yaml")) - OTHERS)
 LARGE = ROOT / "cgdm/illm.yaml"
 PUBLISHED = ROOT / "cod-lite/context.yaml"
+AUTOENCODERS = {"AutoencoderModule", "ImitationModule"}
+"""Modules that train no codec."""
 TEACHERS = {
     "cgdm/few-steps.yaml": "cgdm/diffusion.yaml",
     "perco/few-steps.yaml": "perco/taesd.yaml",
@@ -61,7 +64,9 @@ STEP = [
 def tiny_autoencoder(tmp_path_factory):
     """Return the directory of a network of TAESD's shape, with random weights."""
     directory = tmp_path_factory.mktemp("tiny-autoencoder")
-    TinyAutoencoder(width=8, blocks=(1, 1, 1, 1)).network.save_pretrained(directory)
+    sizes = {f"num_{part}_blocks": (1, 1, 1, 1) for part in ("encoder", "decoder")}
+    widths = {f"{part}_block_out_channels": (8,) * 4 for part in ("encoder", "decoder")}
+    AutoencoderTiny(**sizes, **widths).save_pretrained(directory)
     return str(directory)
 
 
@@ -101,7 +106,7 @@ def test_one_step(path, images, squeezenet, here):
     fit(images, "-c", str(path), *weights)
     place = Run(str(path.relative_to(ROOT).with_suffix("")))
     assert torch.load(place.last_checkpoint, weights_only=True)["global_step"] == 1
-    assert place.record["state"] == "done" and place.codec.exists() == ("AutoencoderModule" not in text)
+    assert place.record["state"] == "done" and place.codec.exists() == (not AUTOENCODERS & set(text.split()))
     assert {file.name for file in here.iterdir()} == before | {"runs"}
 
 
@@ -167,6 +172,14 @@ def test_one_step_of_an_ablation(path, images, squeezenet, here):
     assert [folder.name for folder in (here / "runs/cgdm").iterdir()] == [f"mini+{path.stem}"]
     denoiser = saved["hyper_parameters"]["codec"]["decoder"]["init_args"]["denoiser"]["init_args"]
     assert (denoiser["fusion"], denoiser["consistency"] is None) != ("syntax", False)
+
+
+def test_one_step_with_the_images_on_the_device(images, here):
+    path = ROOT / "mini/latents.yaml"
+    fit(images, "-c", str(path), "-c", str(ROOT / "gpu.yaml"), "--trainer.log_every_n_steps", "1")
+    run_of_it = Run("mini/latents+gpu")
+    assert run_of_it.codec.exists() and "resident: true" in (run_of_it.folder / "config.yaml").read_text()
+    assert "train/share-of-peak" in next(run_of_it.logs.rglob("metrics.csv")).read_text()
 
 
 def test_one_step_at_a_rate_with_lpips(images, squeezenet, here):

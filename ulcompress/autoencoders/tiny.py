@@ -1,17 +1,20 @@
 """The tiny autoencoder, distilled from Stable Diffusion's."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from torch import Tensor
 from torch.nn import functional as F
 
 from ulcompress.autoencoders.base import Autoencoder
+from ulcompress.autoencoders.tiny_network import TinyNetwork
 from ulcompress.diffusion import BoundaryControl
 from ulcompress.foundation.network import PretrainedNetwork, architecture_of, build, built_again
 from ulcompress.part import loadable
+
+if TYPE_CHECKING:
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 
 TILE, OVERLAP = 128, 16
 """Latent positions: a larger image is coded in overlapping tiles, so that memory stays bounded."""
@@ -51,14 +54,17 @@ class TinyAutoencoder(Autoencoder):
         if pretrained is not None and architecture is not None:
             raise ValueError("got both `pretrained` and `architecture`; give one of them")
         self._is_foreign = pretrained is not None or architecture is not None
-        if pretrained is not None:
-            self.network = pretrained.network(AutoencoderTiny)
+        if self._is_foreign:
+            self.network = _foreign(pretrained, architecture)
+            options: Any = self.network.config
+            self.channels = options.latent_channels
+            self.stride = 2 ** (len(options.encoder_block_out_channels) - 1)
+            self._scale = options.scaling_factor
         else:
-            self.network = build(AutoencoderTiny, architecture or _sizes(channels, width, blocks))
-        options: Any = self.network.config
-        self.channels = options.latent_channels
-        self.stride = 2 ** (len(options.encoder_block_out_channels) - 1)
-        self._scale = options.scaling_factor
+            self.network = TinyNetwork(channels=channels, width=width, blocks=blocks)
+            self.channels = channels
+            self.stride = 2 ** (len(blocks) - 1)
+            self._scale = 1.0
         self._tiles = BoundaryControl(patch=TILE, overlap=OVERLAP)
 
     def arguments(self) -> dict[str, Any]:
@@ -81,22 +87,28 @@ class TinyAutoencoder(Autoencoder):
         return (..., *spans)
 
     def _encoded(self, image: Tensor) -> Tensor:
-        pixels = (2 * image - 1).to(self.network.dtype, memory_format=torch.channels_last)
-        return self._scale * self.network.encode(pixels, return_dict=False)[0].float()
+        if isinstance(self.network, TinyNetwork):
+            return self.network.encode(self._input(image)).float()
+        return self._scale * self.network.encode(self._input(2 * image - 1), return_dict=False)[0].float()
 
     def _decoded(self, latent: Tensor) -> Tensor:
         """Return the pixels of each position as channels, (B, 3 * stride^2, h, w)."""
-        raw = (latent / self._scale).to(self.network.dtype, memory_format=torch.channels_last)
-        pixels: Any = self.network.decode(raw, return_dict=False)[0]  # pyright: ignore[reportArgumentType]
-        return F.pixel_unshuffle(pixels.float() / 2 + 0.5, self.stride)
+        raw = self._input(latent / self._scale)
+        if isinstance(self.network, TinyNetwork):
+            pixels = self.network.decode(raw).float()
+        else:
+            foreign: Any = self.network.decode(raw, return_dict=False)  # pyright: ignore[reportArgumentType]
+            pixels = foreign[0].float() / 2 + 0.5
+        return F.pixel_unshuffle(pixels, self.stride)
+
+    def _input(self, x: Tensor) -> Tensor:
+        return x.to(next(self.network.parameters()).dtype, memory_format=torch.channels_last)
 
 
-def _sizes(channels: int, width: int, blocks: Sequence[int]) -> dict[str, Any]:
-    widths = (width,) * len(blocks)
-    return {
-        "latent_channels": channels,
-        "encoder_block_out_channels": widths,
-        "decoder_block_out_channels": widths,
-        "num_encoder_blocks": tuple(blocks),
-        "num_decoder_blocks": tuple(reversed(blocks)),
-    }
+def _foreign(pretrained: PretrainedNetwork | None, architecture: dict[str, Any] | None) -> "AutoencoderTiny":
+    """Return diffusers' network; it is imported here, since that takes seconds."""
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+
+    if pretrained is not None:
+        return pretrained.network(AutoencoderTiny)
+    return build(AutoencoderTiny, cast(dict[str, Any], architecture))

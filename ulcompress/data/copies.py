@@ -26,6 +26,8 @@ from ulcompress.files import whole_file
 
 GIGABYTES = 50.0
 """Space that copies take, unless `ULCOMPRESS_CACHE_GB` says otherwise."""
+CHUNK = 1 << 20
+"""Bytes that are copied at once."""
 RECENT = 60
 """Seconds for which a copy stays after it was used, whatever the space."""
 _GZIP = b"\x1f\x8b"
@@ -66,7 +68,7 @@ def _unpack(location: str, path: Path, caption_field: str | None) -> None:
                 write_tar(searchable, file, caption_field, location)
         else:
             packed = suffix(location) != ".tar" or _begins_with(content, _GZIP)
-            shutil.copyfileobj(cast(IO[bytes], gzip.GzipFile(fileobj=content)) if packed else content, file, 1 << 20)
+            shutil.copyfileobj(cast(IO[bytes], gzip.GzipFile(fileobj=content)) if packed else content, file, CHUNK)
 
 
 @contextmanager
@@ -88,7 +90,7 @@ def _searchable(content: IO[bytes]) -> Iterator[IO[bytes]]:
         yield content
         return
     with tempfile.TemporaryFile() as file:
-        shutil.copyfileobj(content, file, 1 << 20)
+        shutil.copyfileobj(content, file, CHUNK)
         yield file
 
 

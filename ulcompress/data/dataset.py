@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Sequence
-from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch.utils.data import Dataset
 
 from ulcompress.data.sampler import Draw
 from ulcompress.data.sources import ImageSource, Sample
+from ulcompress.data.views import View, central_view, least_side, random_view
 from ulcompress.images import ImageError, open_image
 
 MAX_TRAINING_PIXELS = 1 << 25
@@ -104,12 +104,24 @@ class ImageDataset(Dataset):
 
     def _view(self, item: int | Draw, stored: dict[int, Sample | OSError]) -> tuple[Tensor, str | None]:
         if isinstance(item, Draw):
-            epoch = item.epoch % self.crops_per_image if self.crops_per_image else item.epoch
-            rng = np.random.default_rng((self.seed, epoch, item.index))
-            pixels, caption = _random_view(self._readable(item.index, stored), item.crop or self.crop, self.zoom, rng)
+            crop, image = item.crop or self.crop, self._readable(item.index, stored)
+            whole = padded(image.pixels, least_side(crop, self.zoom))
+            view = random_view(_size(whole), image.captions, crop, zoom=self.zoom, rng=self.generator(item))
         else:
-            pixels, caption = _central_view(self._readable(item, stored), self.crop)
-        return torch.from_numpy(pixels.transpose(2, 0, 1).copy()), caption
+            crop, image = self.crop, self._readable(item, stored)
+            whole = padded(image.pixels, crop)
+            view = central_view(_size(whole), image.captions, crop)
+        return torch.from_numpy(_crop(whole, view, crop).transpose(2, 0, 1).copy()), view.caption
+
+    def generator(self, draw: Draw) -> np.random.Generator:
+        """Return the random numbers of a draw."""
+        epoch = draw.epoch % self.crops_per_image if self.crops_per_image else draw.epoch
+        return np.random.default_rng((self.seed, epoch, draw.index))
+
+    def decoded(self, index: int) -> tuple[np.ndarray, list[str]]:
+        """Return an image whole, 8-bit RGB (H, W, 3), with its captions, or the one that takes its place."""
+        pixels, captions = self._readable(index, {})
+        return np.asarray(pixels), captions
 
     def _readable(self, index: int, stored: dict[int, Sample | OSError]) -> _Decoded:
         """Return the image of an index, or the one that takes its place."""
@@ -165,28 +177,17 @@ def _square(pixels: Image.Image | np.ndarray, top: int, left: int, side: int) ->
     return np.asarray(pixels.crop((left, top, left + side, top + side)))
 
 
-def _padded(pixels: Image.Image | np.ndarray, side: int) -> Image.Image | np.ndarray:
+def padded(pixels: Image.Image | np.ndarray, side: int) -> Image.Image | np.ndarray:
+    """Return an image with at least that many rows and columns, continued by reflection."""
     missing = [max(side - length, 0) for length in _size(pixels)]
     if not any(missing):
         return pixels
     return np.pad(np.asarray(pixels), [*((m // 2, m - m // 2) for m in missing), (0, 0)], mode="reflect")
 
 
-def _random_view(image: _Decoded, crop: int, zoom: float, rng: np.random.Generator) -> tuple[np.ndarray, str | None]:
-    whole = _padded(image.pixels, ceil(crop / zoom))
-    smaller = min(_size(whole))
-    side = crop if zoom == 1 else min(max(1, round(crop / rng.uniform(max(1, crop / smaller), zoom))), smaller)
-    top, left = (int(rng.integers(length - side + 1)) for length in _size(whole))
-    pixels = _square(whole, top, left, side)
-    if side < crop:
+def _crop(image: Image.Image | np.ndarray, view: View, crop: int) -> np.ndarray:
+    """Return what a view shows of a padded image, enlarged to the crop, (crop, crop, 3)."""
+    pixels = _square(image, view.top, view.left, view.side)
+    if view.side < crop:
         pixels = np.asarray(Image.fromarray(pixels).resize((crop, crop), Image.Resampling.BICUBIC))
-    if rng.random() < 0.5:
-        pixels = pixels[:, ::-1]
-    caption = image.captions[int(rng.integers(len(image.captions)))] if image.captions else None
-    return pixels, caption
-
-
-def _central_view(image: _Decoded, crop: int) -> tuple[np.ndarray, str | None]:
-    whole = _padded(image.pixels, crop)
-    top, left = ((length - crop) // 2 for length in _size(whole))
-    return _square(whole, top, left, crop), image.captions[0] if image.captions else None
+    return pixels[:, ::-1] if view.mirrored else pixels

@@ -12,9 +12,10 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader, Subset
 
 from ulcompress.captioning.captions import GUESSED
-from ulcompress.data.batch import collate
+from ulcompress.data.batch import Batch, collate
 from ulcompress.data.dataset import MAX_TRAINING_PIXELS, ImageDataset
 from ulcompress.data.loader import ResumableLoader, begin_worker
+from ulcompress.data.resident import ResidentImages
 from ulcompress.data.sampler import WINDOW, EpochSampler
 from ulcompress.data.sources import ImageSource, Survey, open_source
 
@@ -40,6 +41,8 @@ class ImageDataModule(LightningDataModule):
         shorter_side: Images whose shorter side is longer, in pixels, are reduced to it before crops are drawn, JPEG
             while it is decoded (see `ImageDataset`); None for crops of the pixels as they are.
         caption_field: Field of `<stem>.json` beside each image, or column of Parquet, with its captions.
+        resident: Keep the training images decoded on the device that trains, 3 bytes a pixel, and cut the crops there:
+            for a set that fits into a GPU, which then waits for no process that decodes.
         crops_per_image: Let crops, flips and captions recur after this many epochs (see `ImageDataset`); None draws new
             ones for ever.
         window: Images among which those of shards elsewhere, or of compressed ones, are shuffled, after the shards; all
@@ -64,6 +67,7 @@ class ImageDataModule(LightningDataModule):
         window: int = WINDOW,
         shorter_side: int | None = None,
         crops_per_image: int | None = None,
+        resident: bool = False,
     ):
         super().__init__()
         counts = {"crop": crop, "batch_size": batch_size, "validation_images": validation_images}
@@ -91,6 +95,11 @@ class ImageDataModule(LightningDataModule):
         self.caption_field = caption_field
         self.window = window
         self.crops_per_image = crops_per_image
+        if resident and num_workers:
+            raise ValueError(
+                f"got data.num_workers {num_workers} for data.resident images, which no worker loads; give 0"
+            )
+        self.resident = resident
 
     def prepare_data(self) -> None:
         """Index the images in one process of each machine; the others take its index."""
@@ -148,6 +157,10 @@ class ImageDataModule(LightningDataModule):
             window=self.window,
         )
         self._training = self._dataset(source)
+        if self.resident:
+            return ResumableLoader(
+                self._resident_images, sampler=sampler, drop_last=True, batch_size=self.batch_size, collate_fn=_as_it_is
+            )
         return ResumableLoader(self._training, sampler=sampler, drop_last=True, **self._options())
 
     def test_dataloader(self) -> DataLoader | list[DataLoader]:
@@ -161,6 +174,12 @@ class ImageDataModule(LightningDataModule):
         dataset = self._dataset(self._validation_source)
         count = min(len(dataset), self.validation_images or len(dataset))
         return DataLoader(Subset(dataset, range(count)), generator=torch.Generator(), **self._options())
+
+    @cached_property
+    def _resident_images(self) -> ResidentImages:
+        assert self._training is not None, "set where the loader is made"
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        return ResidentImages(dataset=self._training, crop=max(self._crops), device=device)
 
     @cached_property
     def _train_source(self) -> ImageSource:
@@ -218,3 +237,8 @@ class ImageDataModule(LightningDataModule):
             "collate_fn": collate,
             "worker_init_fn": begin_worker,
         }
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    """Return a batch that the dataset has put together; a function by name, so that a loader can be copied."""
+    return batch

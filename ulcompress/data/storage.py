@@ -120,7 +120,9 @@ def open_file(location: str) -> IO[bytes]:
     if is_local(location):
         return open(location, "rb")
     files, path = filesystem(location)
-    return patiently(lambda: files.open(path, "rb", block_size=BLOCK, cache_type="readahead"), location)
+    # fsspec finds out in the second block only that a server sends whole files; a block of 0 makes it take the file so.
+    options = {"block_size": BLOCK, "cache_type": "readahead"} if has_ranges(location) else {"block_size": 0}
+    return patiently(lambda: files.open(path, "rb", **options), location)
 
 
 def read_spans(spans: Sequence[Span]) -> list[bytes | OSError]:

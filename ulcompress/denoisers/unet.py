@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ulcompress.denoisers.base import Context, Denoiser, check_maps, maps_of, text_of
 from ulcompress.denoisers.convolutional_unet import ConvolutionalUNet
 from ulcompress.foundation.network import architecture_of, built_again
 from ulcompress.foundation.stable_diffusion import StableDiffusion, load_or_build
+from ulcompress.functional.padding import replicated
 from ulcompress.part import loadable
 from ulcompress.records import Condition
 
@@ -225,11 +227,25 @@ def _project_syntax(network: "UNet2DConditionModel", channels: int | None) -> No
     network.register_to_config(time_cond_proj_dim=channels)
 
 
+class _ReplicatingConv2d(nn.Conv2d):
+    """A convolution that continues its input by the nearest values, as the padding mode `replicate` does.
+
+    torch 2.14 compiles that mode to a gradient in another memory format than it expects (seen with inductor).
+    """
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        rows, columns = (int(side) for side in self.padding)
+        padded = replicated(input, rows, columns)
+        return F.conv2d(padded, weight, bias, self.stride, 0, self.dilation, self.groups)
+
+
 def _pad(network: nn.Module, padding: str) -> None:
     """Set the padding mode of all convolutions that pad."""
+    if padding == "zeros":
+        return
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and any(module.padding):
-            module.padding_mode = padding  # pyright: ignore[reportAttributeAccessIssue]
+            module.__class__ = _ReplicatingConv2d
 
 
 def _choose_trained(network: Any, trained: str, rank: int) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -26,3 +27,13 @@ def _padded(image: Tensor, size: Sequence[int]) -> Tensor:
     bottom, right = size[0] - height, size[1] - width
     reflect = bottom < height and right < width
     return F.pad(image, (0, right, 0, bottom), mode="reflect" if reflect else "replicate")
+
+
+def replicated(x: Tensor, rows: int, columns: int) -> Tensor:
+    """Continue a map, (B, C, H, W), by its nearest values: by `rows` above and below, by `columns` on both sides."""
+    if not torch.compiler.is_compiling():
+        return F.pad(x, (columns, columns, rows, rows), mode="replicate")
+    # The gradient of `pad` does not compile in every memory format.
+    x = torch.cat([x[..., :1].expand(*x.shape[:-1], columns), x, x[..., -1:].expand(*x.shape[:-1], columns)], -1)
+    top, bottom = (row.expand(*x.shape[:-2], rows, x.shape[-1]) for row in (x[..., :1, :], x[..., -1:, :]))
+    return torch.cat([top, x, bottom], -2)

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from ulcompress.functional import distributed
+from ulcompress.functional.devices import at_once
 from ulcompress.quantizers.codebook import chosen, fill, k_means, update
 
 SUMS = 1 << 20
-"""Distances that are computed at once: so many stay in a processor's cache, which halves the time."""
+"""Distances that a CPU computes at once: so many stay in its cache, which halves the time."""
 VECTORS = 4
 """Vectors of the first batch for each entry that k-means places."""
 
@@ -94,7 +95,7 @@ class EuclideanCodebook(nn.Module):
 
 def _sums(vectors: Tensor, entries: Tensor, penalty: Tensor) -> Iterator[Tensor]:
     """Yield squared distances and penalties, (n, size), some rows at a time, without the squares of the vectors."""
-    rows = max(1, SUMS // len(entries))
+    rows = max(1, at_once(SUMS, vectors.device) // len(entries))
     for part, part_penalty in zip(vectors.split(rows), penalty.split(rows), strict=True):
         yield torch.addmm(entries.square().sum(1) + part_penalty, part, entries.T, alpha=-2)
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.entropy import StagedEntropy, StaticStages
+from ulcompress.functional.devices import at_once
 from ulcompress.functional.division import ceil_div
 from ulcompress.functional.straight_through import straight_through
 from ulcompress.part import loadable
@@ -22,7 +23,7 @@ from ulcompress.quantizers.running_mean import running_mean, running_mean_square
 from ulcompress.records import Quantized, ResidualIndices
 
 AT_ONCE = 256
-"""Vectors that are searched at once for the entries of several stages, which bounds the memory for a large image."""
+"""Vectors that a CPU searches at once for the entries of several stages: it bounds the memory for a large image."""
 
 
 @loadable()
@@ -292,7 +293,8 @@ class ResidualQuantizer(Quantizer):
         chosen = torch.empty(vectors.shape[:2], dtype=torch.int64, device=vectors.device)
         for more in later.clamp_min(0).unique().tolist():
             images = later.clamp_min(0) == more
-            parts = zip(*(x[images].flatten(0, 1).split(AT_ONCE) for x in (vectors, penalty)), strict=True)
+            count = at_once(AT_ONCE, vectors.device)
+            parts = zip(*(x[images].flatten(0, 1).split(count) for x in (vectors, penalty)), strict=True)
             best = torch.cat([self._best(number, part, prices, more) for part, prices in parts])
             chosen[images] = best.view(-1, vectors.shape[1])
         return chosen

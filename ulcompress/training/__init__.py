@@ -8,6 +8,8 @@ from ulcompress.training.coded_image import CodedImage
 from ulcompress.training.distillation import DistillationModule
 from ulcompress.training.distillation_loss import DistillationLoss
 from ulcompress.training.freezing import Freezing
+from ulcompress.training.imitation import ImitationModule
+from ulcompress.training.imitation_loss import ImitationLoss
 from ulcompress.training.interruption import InterruptionCheckpoint
 from ulcompress.training.optimizer import ScheduledOptimizer, WarmupAdamW
 from ulcompress.training.parts import import_parts
@@ -26,6 +28,8 @@ __all__ = [
     "DistillationLoss",
     "DistillationModule",
     "Freezing",
+    "ImitationLoss",
+    "ImitationModule",
     "InterruptionCheckpoint",
     "Preparation",
     "ScheduledOptimizer",

@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+from ulcompress.autoencoders import TinyAutoencoder
+from ulcompress.training import ImitationLoss, ImitationModule, ScheduledOptimizer
+
+SIZES = {"width": 8, "blocks": (1, 1, 1)}
+
+
+def module(**options):
+    torch.manual_seed(0)
+    student, teacher = TinyAutoencoder(**SIZES), TinyAutoencoder(**SIZES)
+    return ImitationModule(autoencoder=student, teacher=teacher, **options)
+
+
+def test_a_student_that_is_the_teacher_has_no_loss(one_thread):
+    trained = module()
+    trained.autoencoder.load_state_dict(trained.teacher.state_dict())
+    assert all(value == 0 for value in trained.terms(torch.rand(2, 3, 16, 16)).values())
+
+
+def test_the_student_alone_learns_and_comes_nearer(one_thread):
+    trained = module(optimizer=ScheduledOptimizer(learning_rate=5e-3))
+    before = {name: value.clone() for name, value in trained.teacher.state_dict().items()}
+    assert {name.partition(".")[0] for name in trained.trained_parameters()} == {"autoencoder"}
+    assert trained.autoencoder.training and not trained.teacher.training
+    optimizer, images = trained.configure_optimizers()["optimizer"], torch.rand(4, 3, 16, 16)
+    losses = []
+    for _ in range(60):
+        losses.append(trained.loss.total(trained.terms(images), 0))
+        optimizer.zero_grad()
+        losses[-1].backward()
+        optimizer.step()
+    assert losses[-1] < 0.5 * losses[0]
+    assert all(torch.equal(value, before[name]) for name, value in trained.teacher.state_dict().items())
+
+
+def test_pictures_are_of_noisy_latents_too(one_thread):
+    torch.manual_seed(1)
+    seen = []
+    trained = module(noise=0.5)
+    trained.teacher.decode = lambda latent: seen.append(latent) or torch.zeros(len(latent), 3, 16, 16)
+    images = torch.rand(2, 3, 16, 16)
+    trained.terms(images)
+    off = (seen[0] - trained.teacher.encode(images)).flatten(1).std(1)
+    assert (off > 0.01).all() and (off < 0.7).all() and off[0] != off[1]
+
+
+def test_latents_of_other_shapes_are_refused():
+    with pytest.raises(ValueError, match=r"the same channels and stride, got \[\(4, 4\), \(4, 2\)\]"):
+        ImitationModule(autoencoder=TinyAutoencoder(**SIZES), teacher=TinyAutoencoder(width=8, blocks=(1, 1)))
+
+
+def test_weights_of_unknown_terms_are_refused():
+    with pytest.raises(ValueError, match="no loss term 'kl'"):
+        ImitationLoss(weights={"kl": 1.0})
