@@ -149,14 +149,17 @@ class Service:
             self._jobs.discard(job)
 
     async def _body(self, request: web.Request) -> bytes:
-        too_large = f"the file has more than {self._limits.megabytes} MiB; make it smaller, or allow more"
-        text = f"{too_large} (--max-megabytes)"
-        if (request.content_length or 0) > self._limits.bytes:
-            raise web.HTTPRequestEntityTooLarge(self._limits.bytes, request.content_length or 0, text=text)
+        limits, announced = self._limits, request.content_length or 0
+        too_large = f"the file has more than {limits.megabytes} MiB; make it smaller, or allow more (--max-megabytes)"
+        if announced > limits.bytes:
+            raise web.HTTPRequestEntityTooLarge(limits.bytes, announced, text=too_large)
         try:
-            return await request.read()
+            async with asyncio.timeout(limits.seconds):
+                return await request.read()
+        except TimeoutError as error:
+            raise web.HTTPRequestTimeout(text=f"the file did not arrive within {limits.seconds:g} s") from error
         except web.HTTPRequestEntityTooLarge as error:
-            raise web.HTTPRequestEntityTooLarge(self._limits.bytes, 0, text=text) from error
+            raise web.HTTPRequestEntityTooLarge(limits.bytes, announced, text=too_large) from error
 
 
 def _outcome(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ class Limits:
     megabytes: int = 32
     """Most MiB of a file that is sent."""
     seconds: float = 300
-    """Longest time of a job, without the time for which it waits."""
+    """Longest time of a job, without the time for which it waits, and of the arrival of its file."""
     waiting: int = 8
     """Most jobs at a time, the running one included."""
 
