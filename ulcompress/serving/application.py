@@ -25,6 +25,7 @@ from typing import Any
 from aiohttp import web
 from yarl import URL
 
+from ulcompress.codec import Codec
 from ulcompress.functional.allocation import allocating
 from ulcompress.functional.lines import one_line
 from ulcompress.records import Sampling
@@ -44,6 +45,8 @@ HEADERS = {
 """Of every answer: the page neither loads from elsewhere nor sends there, and no other page can show it."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Lines = asyncio.Queue[dict[str, Any] | None]
+"""Lines of an answer; None where no more will come."""
 log = logging.getLogger(__name__)
 
 
@@ -117,36 +120,32 @@ class Service:
         sampling = Sampling(steps=_number(request, "steps"), seed=_number(request, "seed"))
         if len(self._jobs) >= self._limits.waiting:
             raise web.HTTPServiceUnavailable(text=f"{len(self._jobs)} jobs are waiting already; try again later")
-        loop, lines = asyncio.get_running_loop(), asyncio.Queue[dict[str, Any] | None]()
-
-        def report(progress: dict[str, Any]) -> None:
-            loop.call_soon_threadsafe(lines.put_nowait, {"progress": progress})
-
-        job = Job(self._limits.seconds, report)
+        lines = Lines()
+        job = Job(self._limits.seconds, _reporter(lines))
         self._jobs.add(job)
         try:
             data = await self._body(request)
-            name = name_for(data)
-
-            def whole() -> dict[str, Any]:
-                job.begin(f"loading {name}")
-                codec = self._codecs.load(name)
-                result = work(codec, data, sampling=sampling, max_pixels=self._limits.pixels, job=job, **options)
-                return {"result": {"codec": name} | result.as_json()}
-
-            if others := len(self._jobs) - 1:
-                lines.put_nowait({"progress": {"doing": f"waiting for {others} other job{'s' * (others > 1)}"}})
-            future = loop.run_in_executor(self._thread, _outcome, whole)
-            future.add_done_callback(lambda _: lines.put_nowait(None))
-            response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-            await response.prepare(request)
-            while (line := await lines.get()) is not None:
-                await _write(response, line)
-            await _write(response, await future)
-            return response
+            keywords = options | {"sampling": sampling, "max_pixels": self._limits.pixels, "job": job}
+            outcome = self._start(job, name_for(data), lambda codec: work(codec, data, **keywords), lines)
+            return await _stream(request, lines, outcome)
         finally:  # reached as well when the sender closes the connection, which cancels the handler
             job.stop()
             self._jobs.discard(job)
+
+    def _start(
+        self, job: Job, name: str, work: Callable[[Codec], Result], lines: Lines
+    ) -> asyncio.Future[dict[str, Any]]:
+        """Let the thread do a job after those before it; return its last line to come."""
+
+        def whole() -> dict[str, Any]:
+            job.begin(f"loading {name}")
+            return {"result": {"codec": name} | work(self._codecs.load(name)).as_json()}
+
+        if others := len(self._jobs) - 1:
+            lines.put_nowait({"progress": {"doing": f"waiting for {others} other job{'s' * (others > 1)}"}})
+        outcome = asyncio.get_running_loop().run_in_executor(self._thread, _outcome, whole)
+        outcome.add_done_callback(lambda _: lines.put_nowait(None))
+        return outcome
 
     async def _body(self, request: web.Request) -> bytes:
         limits, announced = self._limits, request.content_length or 0
@@ -174,6 +173,26 @@ def _outcome(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     except Exception as error:
         log.exception("a job failed")
         return {"error": f"the job failed ({type(error).__name__}: {one_line(error)}); the server's output says where"}
+
+
+def _reporter(lines: Lines) -> Callable[[dict[str, Any]], None]:
+    """Return the function by which the thread of a job reports its progress."""
+    loop = asyncio.get_running_loop()
+
+    def report(progress: dict[str, Any]) -> None:
+        loop.call_soon_threadsafe(lines.put_nowait, {"progress": progress})
+
+    return report
+
+
+async def _stream(request: web.Request, lines: Lines, outcome: asyncio.Future[dict[str, Any]]) -> web.StreamResponse:
+    """Send the lines of a job while it runs, and then the last one."""
+    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+    await response.prepare(request)
+    while (line := await lines.get()) is not None:
+        await _write(response, line)
+    await _write(response, await outcome)
+    return response
 
 
 async def _write(response: web.StreamResponse, line: dict[str, Any]) -> None:
