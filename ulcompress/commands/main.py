@@ -24,6 +24,7 @@ from ulcompress.commands import (
     info,
     models,
     new,
+    serve,
 )
 from ulcompress.commands.endings import complete, interruptible
 from ulcompress.commands.streams import complain, drop_unprinted, prepare
@@ -31,7 +32,7 @@ from ulcompress.functional.allocation import allocating
 from ulcompress.functional.cores import threads
 from ulcompress.functional.lines import one_line
 
-VERBS = (compress, decompress, info, models, import_, caption, evaluate, choose_seed, demo, export, ablate, new)
+VERBS = (compress, decompress, info, models, import_, caption, evaluate, choose_seed, demo, serve, export, ablate, new)
 LIGHTNING_VERBS = ("fit", "validate", "test")
 
 
