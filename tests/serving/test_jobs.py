@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from ulcompress.serving.codecs import ServedCodecs
 from ulcompress.serving.jobs import Job, JobStopped
 
 IMAGE = torch.rand(3, 48, 64, generator=torch.Generator().manual_seed(0))
@@ -47,3 +48,13 @@ def test_the_time_of_waiting_is_not_counted():
     job.begin("loading")  # from here on
     with pytest.raises(ValueError, match="took more than"):
         job.begin("compressing")
+
+
+def test_a_codec_that_cannot_be_loaded_is_left_out_and_named(directories, tmp_path, one_thread):
+    (tmp_path / "config.yaml").write_text("format: 3\n")
+    said = []
+    broken = {"broken": tmp_path, "tiny": directories["tiny"]}
+    assert list(ServedCodecs(broken, left_out=said.append).facts) == ["tiny"]
+    assert len(said) == 1 and said[0].startswith("broken is left out: ") and "\n" not in said[0]
+    with pytest.raises(ValueError, match="config"):
+        ServedCodecs(broken)

@@ -56,7 +56,9 @@ def run(options: argparse.Namespace) -> int:
 
     with _listening(options.host, options.port) as listening:
         limits = Limits(options.max_pixels, options.max_megabytes, options.max_seconds, options.max_waiting)
-        codecs = ServedCodecs(_directories(options.codec), device=options.device, trust=options.trust)
+        left_out = complain if options.codec is None else None  # one that was asked for must be there
+        named = _directories(options.codec)
+        codecs = ServedCodecs(named, device=options.device, trust=options.trust, left_out=left_out)
         loopback = is_loopback(options.host)
         host, port = listening.getsockname()[:2]
         if not loopback:

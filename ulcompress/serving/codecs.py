@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
 from ulcompress.codec import Codec
 from ulcompress.coding.bitstream import BitstreamError, parse
+from ulcompress.functional.lines import one_line
 from ulcompress.pretrained import load
 
 
@@ -36,23 +37,35 @@ class CodecFacts:
 class ServedCodecs:
     """Codecs by name, of which the one in use is loaded."""
 
-    def __init__(self, directories: Mapping[str, Path], *, device: str = "cpu", trust: Collection[str] = ()):
+    def __init__(
+        self,
+        directories: Mapping[str, Path],
+        *,
+        device: str = "cpu",
+        trust: Collection[str] = (),
+        left_out: Callable[[str], None] | None = None,
+    ):
         """Read the facts of each codec.
 
         Args:
             directories: The directories by the names that the page shows.
             device: Torch device.
             trust: Packages that the codecs may name, as for `ulcompress.load`.
+            left_out: Takes a sentence about each codec that cannot be loaded; None refuses them.
 
         Raises:
-            ValueError: A codec cannot be loaded.
+            ValueError: A codec cannot be loaded, and there is no `left_out`.
         """
         self._directories = directories
         self._load = lru_cache(maxsize=1)(partial(load, device=device, trust=trust))
-        self.facts = {
-            name: CodecFacts.of(name, load(directory, encoder_only=True, trust=trust))
-            for name, directory in directories.items()
-        }
+        self.facts: dict[str, CodecFacts] = {}
+        for name, directory in directories.items():
+            try:
+                self.facts[name] = CodecFacts.of(name, load(directory, encoder_only=True, trust=trust))
+            except ValueError as error:
+                if left_out is None:
+                    raise
+                left_out(f"{name} is left out: {one_line(error)}")
 
     def load(self, name: str) -> Codec:
         """Return a codec by its name; only one thread may load codecs."""
