@@ -32,7 +32,9 @@ class Training(pl.LightningModule):
 def fit(throughput, monkeypatch):
     clock = iter(range(1000))
     monkeypatch.setattr("callbacks.throughput.time.monotonic", lambda: float(next(clock)))
-    batches = DataLoader([0] * 4, batch_size=1, collate_fn=lambda _: SimpleNamespace(images=torch.rand(IMAGES, 3, SIDE, SIDE)))
+    batches = DataLoader(
+        [0] * 4, batch_size=1, collate_fn=lambda _: SimpleNamespace(images=torch.rand(IMAGES, 3, SIDE, SIDE))
+    )
     options = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_model_summary": False}
     training = Training()
     trainer = pl.Trainer(max_steps=4, log_every_n_steps=1, enable_progress_bar=False, callbacks=[throughput], **options)

@@ -18,6 +18,7 @@ from ulcompress.diffusion import (
     DPMSolver,
     Heun,
     LinearEstimate,
+    LocalDeviation,
     Objective,
     Whitening,
 )
@@ -160,6 +161,22 @@ def test_samples_have_the_mean_and_the_covariance_of_the_target(estimate, diffus
 @pytest.mark.parametrize("sampler, schedule", SAMPLED)
 def test_every_sampler_leads_to_the_mean_and_the_covariance(sampler, schedule, one_thread):
     check_samples(decoder_of("linear", "residual", "v_prediction", schedule, sampler=SAMPLERS[sampler]()), 100)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("estimate", ["linear", "base, which is not added"])
+@pytest.mark.parametrize("prediction", ["sample", "velocity"])
+def test_samples_deviate_where_the_estimate_tells(estimate, prediction, one_thread):
+    decoder = decoder_of(estimate, "residual", prediction, "straight", sampler=DPMSolver())
+    local = decoder.objective.deviation = LocalDeviation(windows=[3])
+    local.load_state_dict(
+        {"weights": torch.tensor([0.5, 1.6]), "range": torch.tensor([-9.0, 9.0]), "prepared": torch.tensor(True)}
+    )
+    condition, mean = condition_and_mean(decoder, 1, 64)
+    deviation = local(mean)
+    assert deviation.max() > 2 * deviation.min()
+    sample = decoder.sample(condition, (64, 64), Sampling(seed=0, steps=40))
+    check_moments(((sample - mean) / deviation)[0].flatten(1))
 
 
 @torch.no_grad()

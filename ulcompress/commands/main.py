@@ -25,6 +25,7 @@ from ulcompress.commands import (
     learn_captions,
     models,
     new,
+    serve,
 )
 from ulcompress.commands.endings import complete, interruptible
 from ulcompress.commands.streams import complain, drop_unprinted, prepare
@@ -43,6 +44,7 @@ VERBS = (
     choose_seed,
     learn_captions,
     demo,
+    serve,
     export,
     ablate,
     new,

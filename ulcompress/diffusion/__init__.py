@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ulcompress.diffusion.estimate import Estimate
     from ulcompress.diffusion.heun import Heun
     from ulcompress.diffusion.linear_estimate import LinearEstimate
+    from ulcompress.diffusion.local_deviation import LocalDeviation
     from ulcompress.diffusion.objective import Objective
     from ulcompress.diffusion.sampler import Sampler
     from ulcompress.diffusion.schedule import Schedule
@@ -29,6 +30,7 @@ __all__ = [
     "Estimate",
     "Heun",
     "LinearEstimate",
+    "LocalDeviation",
     "Objective",
     "Sampler",
     "Schedule",
@@ -46,6 +48,7 @@ __getattr__, __dir__ = lazy_exports(
     Estimate="estimate",
     Heun="heun",
     LinearEstimate="linear_estimate",
+    LocalDeviation="local_deviation",
     Objective="objective",
     Sampler="sampler",
     Schedule="schedule",

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ulcompress.diffusion.discrete_schedule import DiscreteSchedule
 from ulcompress.diffusion.estimate import Estimate
+from ulcompress.diffusion.local_deviation import LocalDeviation
 from ulcompress.diffusion.prediction import PREDICTIONS, Prediction
 from ulcompress.diffusion.schedule import Schedule
 from ulcompress.diffusion.scheduled_sampling import scheduled_noise
@@ -23,7 +24,8 @@ DIFFUSED = ("target", "residual")
 class Objective(Part):
     """Trains a network to predict from x_t, and turns its predictions into estimates of the clean sample x_0.
 
-        target, estimate ─► what is diffused ─► whitening ─► x_0 ─► x_t at a random level ─► network ─► squared error
+        target, estimate ─► what is diffused ─► local deviation ─► whitening ─► x_0
+        x_0 ─► x_t at a random level ─► network ─► squared error
 
     The network's output is added to the prediction that follows from the estimate alone, so that an output of zero at
     pure noise gives the estimate, from which an untrained network whose last layer is zero starts.
@@ -35,6 +37,7 @@ class Objective(Part):
         schedule: Schedule | None = None,
         diffused: str = "target",
         whitening: Whitening | None = None,
+        deviation: LocalDeviation | None = None,
         prediction: str = "v_prediction",
         error: str | None = None,
         min_snr: float | None = None,
@@ -48,6 +51,8 @@ class Objective(Part):
             schedule: Noise schedule; Stable Diffusion's levels with zero terminal signal by default.
             diffused: `target`: the latent or image itself; `residual`: its difference from the estimate.
             whitening: Map of what is diffused to zero mean and unit variance; None diffuses it as it is.
+            deviation: What is diffused is first divided by this deviation at each position, which the estimate tells;
+                None divides nothing.
             prediction: What the network predicts: `v_prediction`, `epsilon`, `sample` (x_0) or `velocity`.
             error: The prediction whose squared error is the loss; None takes `prediction`.
             min_snr: Weigh each training sample by its signal-to-noise ratio clipped at this value, 5 for instance; None
@@ -82,6 +87,7 @@ class Objective(Part):
             raise ValueError("min_snr weighs the error of x_0 whatever is predicted; leave min_snr or error out")
         self.diffused = diffused
         self.whitening = whitening
+        self.deviation = deviation
         self.prediction = prediction
         self.error = error
         self.min_snr = min_snr
@@ -96,6 +102,11 @@ class Objective(Part):
                 f"the whitening has {self.whitening.channels} channels, but what is diffused has {channels}; set its "
                 "`channels` to that"
             )
+        if self.deviation is not None and (self.diffused == "target" or estimate is None):
+            raise ValueError(
+                "the local deviation is that of the residual to an estimate; set an estimate and diffused to residual, "
+                "or deviation to null"
+            )
         if self.diffused == "residual" and estimate is None:
             raise ValueError(
                 "the residual to an estimate is diffused, but there is none; set an estimate, or diffused to target"
@@ -108,12 +119,14 @@ class Objective(Part):
 
     def to_diffused(self, target: Tensor, estimate: Tensor | None) -> Tensor:
         """Return the x_0 of a target with its estimate, (B, C, h, w)."""
-        missing = self._missing(target, estimate)
-        return missing if self.whitening is None else self.whitening(missing)
+        scaled = self._scaled(target, estimate)
+        return scaled if self.whitening is None else self.whitening(scaled)
 
     def to_target(self, clean: Tensor, estimate: Tensor | None) -> Tensor:
         """Return the target of an x_0 with its estimate, (B, C, h, w)."""
         missing = clean if self.whitening is None else self.whitening.colour(clean)
+        if self.deviation is not None and estimate is not None:
+            missing = missing * self.deviation(estimate)
         return missing if self.diffused == "target" or estimate is None else missing + estimate
 
     def known(self, estimate: Tensor | None, like: Tensor) -> Tensor:
@@ -125,12 +138,21 @@ class Objective(Part):
     @property
     def prepared(self) -> bool:
         """Whether it has learnt from data all that it must before training."""
-        return self.whitening is None or bool(self.whitening.prepared)
+        return all(part is None or bool(part.prepared) for part in (self.whitening, self.deviation))
 
     def prepare(self, pairs: Iterable[tuple[Tensor, Tensor | None]]) -> None:
-        """Learn the whitening from targets and their estimates, (B, C, h, w) each."""
+        """Learn local deviation and whitening from targets and their estimates, (B, C, h, w) each."""
+        if self.deviation is not None:
+            pairs = list(pairs)  # the whitening is of what the deviation has divided
+            known = [(target, estimate) for target, estimate in pairs if estimate is not None]
+            self.deviation.prepare((self._missing(target, estimate), estimate) for target, estimate in known)
         if self.whitening is not None:
-            self.whitening.prepare(self._missing(target, estimate) for target, estimate in pairs)
+            self.whitening.prepare(self._scaled(target, estimate) for target, estimate in pairs)
+
+    def _scaled(self, target: Tensor, estimate: Tensor | None) -> Tensor:
+        """Return what the whitening maps."""
+        missing = self._missing(target, estimate)
+        return missing if self.deviation is None or estimate is None else missing / self.deviation(estimate)
 
     def _missing(self, target: Tensor, estimate: Tensor | None) -> Tensor:
         return target if self.diffused == "target" or estimate is None else target - estimate
