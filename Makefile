@@ -7,6 +7,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 IMAGE ?=
 
+# 2026-11: the theme advertises another program in every build.
+export NO_MKDOCS_2_WARNING := 1
+
 .PHONY: demo test check docs wheel
 
 demo: $(VENV)/.installed  ## compress and restore a photograph (IMAGE=... for your own), and draw the result
@@ -16,7 +19,7 @@ test: $(VENV)/.installed  ## what CI runs: lint, types, documentation, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(BIN)/mkdocs build --quiet
+	$(BIN)/mkdocs build
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q --numprocesses auto --dist loadfile
 
 check: $(VENV)/.installed  ## lint and types alone, mended where a tool can
@@ -24,8 +27,9 @@ check: $(VENV)/.installed  ## lint and types alone, mended where a tool can
 	$(BIN)/ruff format .
 	$(BIN)/pyright
 
+# With --quiet warnings would not count as errors.
 docs: $(VENV)/.installed  ## the documentation, as site/index.html; opens without a server
-	$(BIN)/mkdocs build --quiet
+	$(BIN)/mkdocs build
 
 wheel: $(VENV)/.installed  ## the wheel, in dist/
 	$(BIN)/pip wheel --no-deps --wheel-dir dist .

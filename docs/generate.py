@@ -31,6 +31,7 @@ ROOMS = {
     "learned": ("Published codecs", ["ulcompress.learned"]),
     "foundation": ("Foundation models", ["ulcompress.foundation"]),
     "captioning": ("Captioning", ["ulcompress.captioning"]),
+    "serving": ("The page to try it on", ["ulcompress.serving"]),
     "optimization": ("Online optimisation", ["ulcompress.optimization"]),
     "testing": ("Contract checks", ["ulcompress.testing"]),
 }

@@ -215,6 +215,31 @@ def test_choose_seed_saves_the_codec_with_its_noise(codec_directory, photo, tmp_
     assert "holds a codec; use --force" in capsys.readouterr().err
 
 
+def test_learn_captions_saves_the_codec_with_what_was_learnt(codec_directory, photo, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("ulcompress.entropy.text.learning.STEPS", 50)
+    (tmp_path / "text").write_text("a red cup on a table\n\na cat on a red chair\na dog on a table\n" * 20)
+    out, caption = str(tmp_path / "learnt"), "A  red cat , on a chair in the long afternoon"
+    command = ["learn-captions", codec_directory, str(tmp_path / "text"), "--out", out]
+    assert run([*command, "--measure", str(tmp_path / "text")]) == 0
+    output = capsys.readouterr().out
+    assert "learnt from 60 captions of text" in output and "none 18.67 (70.0% of zlib)" in output
+    before, after = (float(output.rpartition(f"{name} ")[2].split()[0]) for name in ("before", "learnt"))
+    assert after < 0.5 * before
+    codec, plain = load(out), load(codec_directory)
+    read = codec.read(codec.compress(read_image(photo), caption)).sides["text"]
+    assert codec.conditioners["text"].coder.text(read[0]) == caption
+    assert torch.equal(
+        codec.conditioners["text"].encoder.embedding.weight, plain.conditioners["text"].encoder.embedding.weight
+    )
+    assert run(command) == 1
+    assert "holds a codec; use --force" in capsys.readouterr().err
+
+
+def test_compress_says_how_a_caption_is_cut(codec_directory, photo, capsys):
+    assert run(["compress", str(photo), "--codec", codec_directory, "--caption", "a red cup on a table"]) == 0
+    assert "the caption is longer than 8 tokens and is cut to 'a red cup on a ta'" in capsys.readouterr().err
+
+
 @pytest.fixture
 def guided_directory(tiny_guided_codec, tmp_path):
     save(tiny_guided_codec, tmp_path / "guided")

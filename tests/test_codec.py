@@ -100,6 +100,9 @@ def test_seed_steps_and_guidance_reach_the_decoder(tiny_codec):
     assert torch.equal(tiny_codec.decompress(data, sampling=Sampling(seed=1, sampler="ddim", start=1.0)), restored)
     with pytest.raises(ValueError, match="the sampler must be one of ddim, heun, dpm-solver, got 'euler'"):
         tiny_codec.decompress(data, sampler="euler")
+    for seed in (-1, 2**64):
+        with pytest.raises(ValueError, match=r"seed must be 0 to 2\*\*64 - 1"):
+            tiny_codec.decompress(data, seed=seed)
 
 
 def test_a_code_is_decoded_as_its_file(tiny_codec):

@@ -182,6 +182,18 @@ def test_every_room_has_a_page(generated):
     assert {room for room in rooms - inner if f"::: ulcompress.{room}\n" not in text} == set()
 
 
+def test_the_papers_of_the_methods_are_cited_by_all_their_authors():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    page = TEXTS["docs/concepts/signal-flow.md"]
+    for paper in citation["references"]:
+        assert {"type", "title", "year", "conference"} <= set(paper)
+        initials = [" ".join(f"{name[0]}." for name in author["given-names"].split()) for author in paper["authors"]]
+        names = [author["family-names"] for author in paper["authors"]]
+        cited = ", ".join(" ".join(pair) for pair in zip(initials, names, strict=True))
+        assert f"{cited}, *{paper['title']}*" in " ".join(page.split())
+
+
 def test_tree_is_there():
     (tree,) = re.findall(r"```\n(ulcompress/\n.*?)```", TEXTS["docs/concepts/tree.md"], re.S)
     for name in re.findall(r"^  ([\w.]+\.py) ", tree, re.M):

@@ -35,6 +35,7 @@ def test_it_holds_what_the_package_needs(wheel):
         "ulcompress/py.typed",
         "ulcompress/evaluation/results/published.yaml",
         "ulcompress/evaluation/page/template.html",
+        "ulcompress/serving/page/index.html",
         "ulcompress/templates/quantizer.yaml",
         "ulcompress/templates/package/codec.yaml",
         "ulcompress/weights/LICENSE",

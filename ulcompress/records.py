@@ -177,6 +177,8 @@ class Sampling:
             raise ValueError(f"noise_scale must be at least 0 and finite, got {self.noise_scale}")
         if self.start is not None and not 0 < self.start <= 1:
             raise ValueError(f"start must be more than 0 and at most 1, got {self.start}")
+        if self.seed is not None and not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed must be 0 to 2**64 - 1, got {self.seed}")
 
     @classmethod
     def of(cls, options: Any) -> Sampling:

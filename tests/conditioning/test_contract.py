@@ -7,6 +7,7 @@ from ulcompress import conditioning
 from ulcompress.conditioning import (
     BytePairs,
     Conditioner,
+    ContextMixing,
     NeuralSyntax,
     SpatialFeatures,
     SyntaxGenerator,
@@ -34,6 +35,14 @@ def prompt(**arguments):
     return text.eval()
 
 
+def prompt_of_contexts():
+    torch.manual_seed(0)
+    return TextPrompt(
+        coder=ContextMixing(vocabulary=BytePairs(vocabulary_size=300), slots=1000),
+        encoder=TokenTransformer(vocabulary_size=300, max_tokens=12, channels=8, layers=1, heads=2),
+    ).eval()
+
+
 def syntax():
     torch.manual_seed(0)
     return NeuralSyntax(generator=SyntaxGenerator(dimension=8, width=4, stages=3, sees_base=False))
@@ -49,7 +58,7 @@ def syntax_of_the_base():
     return NeuralSyntax(generator=SyntaxGenerator(dimension=8, width=4, stages=3))
 
 
-CASES = [syntax, syntax_of_the_base, SpatialFeatures, synthesis, prompt]
+CASES = [syntax, syntax_of_the_base, SpatialFeatures, synthesis, prompt, prompt_of_contexts]
 
 
 @pytest.fixture(params=CASES, ids=lambda make: make.__name__)

@@ -71,7 +71,7 @@ def test_batches_count_like_one_batch():
 def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match=r"odd sides of at least 3 positions, got \[4\]"):
         LocalDeviation(windows=[4])
-    with pytest.raises(ValueError, match="set `preparation.batches`"):
+    with pytest.raises(ValueError, match=r"set `preparation\.batches`"):
         LocalDeviation().prepare([])
     with pytest.raises(ValueError, match="deviation is that of the residual to an estimate"):
         objective(diffused="target").check(None, 1.0, 3)

@@ -7,7 +7,7 @@ import torch
 
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.entropy import ContextModel
-from ulcompress.entropy.context import _COUNT_BITS, _STEPS, _costs, _passes, _tables
+from ulcompress.entropy.context import _COUNT_BITS, _POWERS, _STEPS, _costs, _passes, _tables
 
 
 def model(*, train=False, stages=((6, 0, 3), (5, 3, 3)), scale=2.0):
@@ -49,6 +49,7 @@ def test_every_position_is_in_one_pass_after_what_it_looks_at(rows, columns, by_
 def test_no_count_is_so_near_a_half_that_a_library_could_round_it_another_way():
     exact = np.exp2(np.longdouble(_COUNT_BITS) - np.arange(_STEPS, dtype=np.longdouble) / _STEPS)
     assert abs(exact % 1 - 0.5).min() > 1e-5
+    np.testing.assert_array_equal(_POWERS, exact.round())
 
 
 def test_tables_are_the_probabilities_that_the_scores_mean():
@@ -98,7 +99,8 @@ def test_the_bytes_depend_on_nothing_but_weights_in_half_precision(threads, monk
     threads(2)
     messages.add(written(context, given, entries, indices))
     messages.add(written(copy.deepcopy(context).train(), given, entries, indices))
-    monkeypatch.setattr("ulcompress.entropy.context.SCORES", 64 * 6 * 2)  # strips of two rows, parts of the scores
+    monkeypatch.setattr("ulcompress.entropy.context.SCORES", 64 * 6 * 2)  # parts of the scores
+    monkeypatch.setattr("ulcompress.entropy.lattice.AT_ONCE", 12)  # strips of two rows
     messages.add(written(context, given, entries, indices))
     assert len(messages) == 1
     assert torch.equal(context.train().read(1, given, entries, ArithmeticDecoder(messages.pop())), indices)

@@ -10,7 +10,7 @@ class TinyNetwork(nn.Module):
     """Residual blocks of plain convolutions, without normalisation: an encoder and a decoder of latents.
 
         RGB ─► 3x3 ─► blocks ─► (3x3, stride 2 ─► blocks) for each coarser level ─► 3x3 ─► latent
-        latent ─► 3 tanh(x / 3) ─► 3x3 ─► (blocks ─► nearest ─► 3x3) for each level but the finest ─► blocks ─► 3x3 ─► RGB
+        latent ─► 3 tanh(x / 3) ─► 3x3 ─► (blocks ─► nearest ─► 3x3) for each coarser level ─► blocks ─► 3x3 ─► RGB
 
     TAESD's network (github.com/madebyollin/taesd) with the names and the results of diffusers' `AutoencoderTiny`. It is
     our own because importing that takes longer than decoding an image.

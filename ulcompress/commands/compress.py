@@ -22,6 +22,7 @@ from ulcompress.commands.options import (
     load_codec,
     max_bytes_of,
 )
+from ulcompress.commands.streams import complain
 from ulcompress.commands.targets import STDIN, jobs_of
 
 if TYPE_CHECKING:
@@ -75,6 +76,9 @@ def coder(options: argparse.Namespace) -> FileAction:
     def one(source: Path, target: Path) -> str:
         image = image_of(source, options.max_pixels)
         caption = describe(source, image)
+        for conditioner in codec.conditioners.values():
+            if caption and (remark := conditioner.remark(caption)):
+                complain(f"{source}: {remark}")
         start = time.perf_counter()
         coding = {"without": options.without, "max_pixels": options.max_pixels}
         details = ""

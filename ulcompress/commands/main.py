@@ -22,8 +22,10 @@ from ulcompress.commands import (
     export,
     import_,
     info,
+    learn_captions,
     models,
     new,
+    serve,
     verify,
 )
 from ulcompress.commands.endings import complete, interruptible
@@ -32,7 +34,23 @@ from ulcompress.functional.allocation import allocating
 from ulcompress.functional.cores import threads
 from ulcompress.functional.lines import one_line
 
-VERBS = (compress, decompress, info, verify, models, import_, caption, evaluate, choose_seed, demo, export, ablate, new)
+VERBS = (
+    compress,
+    decompress,
+    info,
+    verify,
+    models,
+    import_,
+    caption,
+    evaluate,
+    choose_seed,
+    learn_captions,
+    demo,
+    serve,
+    export,
+    ablate,
+    new,
+)
 LIGHTNING_VERBS = ("fit", "validate", "test")
 
 

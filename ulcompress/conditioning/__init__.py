@@ -6,7 +6,9 @@ if TYPE_CHECKING:
     from ulcompress.captioning.captioner import BlipCaptioner, Captioner
     from ulcompress.conditioning.base import AdjustableConditioner, Conditioner
     from ulcompress.conditioning.byte_pairs import BytePairs
+    from ulcompress.conditioning.caption_coder import CaptionCoder
     from ulcompress.conditioning.clip_text import ClipTextEncoder
+    from ulcompress.conditioning.context_mixing import ContextMixing
     from ulcompress.conditioning.neural_syntax import NeuralSyntax
     from ulcompress.conditioning.spatial import SpatialFeatures
     from ulcompress.conditioning.syntax_generator import SyntaxGenerator
@@ -19,9 +21,11 @@ __all__ = [
     "AdjustableConditioner",
     "BlipCaptioner",
     "BytePairs",
+    "CaptionCoder",
     "Captioner",
     "ClipTextEncoder",
     "Conditioner",
+    "ContextMixing",
     "NeuralSyntax",
     "SpatialFeatures",
     "SyntaxGenerator",
@@ -36,9 +40,11 @@ __getattr__, __dir__ = lazy_exports(
     AdjustableConditioner="base",
     BlipCaptioner=".captioning.captioner",
     BytePairs="byte_pairs",
+    CaptionCoder="caption_coder",
     Captioner=".captioning.captioner",
     ClipTextEncoder="clip_text",
     Conditioner="base",
+    ContextMixing="context_mixing",
     NeuralSyntax="neural_syntax",
     SpatialFeatures="spatial",
     SyntaxGenerator="syntax_generator",

@@ -57,6 +57,10 @@ class Conditioner(Part, ABC):
         """Return the side information of a batch; None when nothing is sent."""
         return None
 
+    def remark(self, caption: str) -> str | None:
+        """Say in a sentence what of a caption `encode` leaves out; None where it sends all of it."""
+        return None
+
     def nothing(self) -> Any:
         """Return the side information of one image that stands for sending none."""
         return None

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.conditioning.base import Conditioner
-from ulcompress.conditioning.text_coder import TextCoder
+from ulcompress.conditioning.caption_coder import CaptionCoder
 from ulcompress.conditioning.text_encoder import TextEncoder
-from ulcompress.part import loadable
+from ulcompress.part import class_of, loadable
 from ulcompress.records import Condition, Source
 
 Tokens = list[list[int]]
@@ -30,7 +30,7 @@ class TextPrompt(Conditioner):
     provides = frozenset({"text", "text_mask", "text_null"})
     sends = True
 
-    def __init__(self, *, coder: TextCoder, encoder: TextEncoder, dropout: float = 0.1):
+    def __init__(self, *, coder: CaptionCoder, encoder: TextEncoder, dropout: float = 0.1):
         """Take the parts.
 
         Args:
@@ -45,8 +45,8 @@ class TextPrompt(Conditioner):
                 f"{type(encoder).__name__} knows {known} tokens but the text coder's vocabulary has "
                 f"{coder.vocabulary.vocabulary_size}; set both `vocabulary_size` to the same number"
             )
-        longest = getattr(encoder, "max_tokens", coder.max_tokens)
-        if longest < coder.max_tokens:
+        longest = getattr(encoder, "max_tokens", None)
+        if longest is not None and coder.max_tokens is not None and longest < coder.max_tokens:
             raise ValueError(
                 f"{type(encoder).__name__} reads {longest} tokens but the text coder sends up to {coder.max_tokens}; "
                 "set both `max_tokens` to the same number"
@@ -57,9 +57,9 @@ class TextPrompt(Conditioner):
 
     @classmethod
     def nominal_cost(cls, arguments: Mapping[str, Any]) -> str:
-        """Say how many tokens a caption has at most."""
-        tokens = arguments["coder"]["init_args"]["max_tokens"]
-        return f"a caption of up to {tokens} tokens, coded by learnt frequencies"
+        """Say what its coder says."""
+        coder = arguments["coder"]
+        return class_of(coder["class_path"]).nominal_cost(coder["init_args"])  # pyright: ignore[reportAttributeAccessIssue]
 
     def channels(self, features: int) -> dict[str, int]:
         """As many as the text encoder gives."""
@@ -73,6 +73,13 @@ class TextPrompt(Conditioner):
     def encode(self, source: Source, condition: Condition) -> Tokens:
         """Return the tokens of each caption; none for an image without a caption."""
         return [self.coder.tokens(caption) if caption else [] for caption in source.captions]
+
+    def remark(self, caption: str) -> str | None:
+        """Say how a caption is cut."""
+        if self.coder.fits(caption):
+            return None
+        sent = self.coder.text(self.coder.tokens(caption))
+        return f"the caption is longer than {self.coder.limit} and is cut to {sent!r}"
 
     def nothing(self) -> Tokens:
         """Return no tokens."""

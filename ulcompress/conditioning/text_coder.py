@@ -1,22 +1,28 @@
 """Short texts as symbols of an entropy model."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.conditioning.byte_pairs import BytePairs
+from ulcompress.conditioning.caption_coder import CaptionCoder
 from ulcompress.entropy.base import EntropyModel
 from ulcompress.entropy.static import StaticEntropy
-from ulcompress.part import Part, loadable
+from ulcompress.part import loadable
 
 
 @loadable()
-class TextCoder(Part):
+class TextCoder(CaptionCoder):
     """Codes a text as tokens, each as the symbol token + 1, and the end as the symbol 0.
 
-    A text of `max_tokens` tokens has no end symbol, since nothing else can follow; an empty one is the end alone. The
-    buffer `prepared` is true once vocabulary and probabilities have been learnt.
+    A text is tidied first (`BytePairs.normalize`). One of `max_tokens` tokens has no end symbol, since nothing else can
+    follow; an empty one is the end alone.
     """
+
+    max_tokens: int
 
     def __init__(self, *, vocabulary: BytePairs, entropy: EntropyModel | None = None, max_tokens: int = 32):
         super().__init__()
@@ -26,14 +32,27 @@ class TextCoder(Part):
         self.entropy = StaticEntropy() if entropy is None else entropy
         self.entropy.build(vocabulary.vocabulary_size + 1)
         self.max_tokens = max_tokens
-        self.prepared: Tensor
         self.register_buffer("prepared", torch.tensor(False))
+
+    @classmethod
+    def nominal_cost(cls, arguments: Mapping[str, Any]) -> str:
+        """Say how many tokens a caption has at most."""
+        return f"a caption of up to {arguments['max_tokens']} tokens, coded by learnt frequencies"
+
+    @property
+    def limit(self) -> str:
+        """The longest text, in words."""
+        return f"{self.max_tokens} tokens"
 
     def prepare(self, texts: list[str]) -> None:
         """Learn vocabulary and probabilities from all texts of the training set, the same on every rank."""
         self.vocabulary.fit(texts)
         self.entropy.fit(self._symbols([self.tokens(text) for text in texts]))
         self.prepared.fill_(True)
+
+    def fits(self, text: str) -> bool:
+        """Whether the tidied text has at most `max_tokens` tokens."""
+        return len(self.vocabulary.encode(self.vocabulary.normalize(text), self.max_tokens + 1)) <= self.max_tokens
 
     def tokens(self, text: str) -> list[int]:
         """Return the first `max_tokens` tokens of the tidied text, without a last character that the limit cuts."""
@@ -43,10 +62,6 @@ class TextCoder(Part):
         while cut and self.text(tokens).endswith("\ufffd"):
             tokens.pop()
         return tokens
-
-    def text(self, tokens: list[int]) -> str:
-        """Return the text of tokens: encoder and decoder both use this text."""
-        return self.vocabulary.decode(tokens)
 
     def bits(self, tokens: list[list[int]]) -> Tensor:
         """Estimate the bits of B texts, (B,)."""

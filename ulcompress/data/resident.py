@@ -48,7 +48,7 @@ class ResidentImages(Dataset):
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             images = list(threads.map(self._decoded, range(len(dataset))))
         self.captions = [captions for _, captions in images]
-        self.sizes = [pixels.shape[:2] for pixels, _ in images]
+        self.sizes = [(len(pixels), len(pixels[0])) for pixels, _ in images]
         areas = [height * width for height, width in self.sizes]
         self._starts = np.concatenate([[0], np.cumsum(areas)[:-1]]).astype(np.int64)
         self.pixels = torch.empty(sum(areas), 3, dtype=torch.uint8, device=self.device)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from math import log, log2
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,24 +10,23 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ulcompress.coding.arithmetic import TOTAL, ArithmeticDecoder, ArithmeticEncoder, SymbolTables
-from ulcompress.entropy.exact import ACTIVATION_BITS, exact
+from ulcompress.entropy.exact import ACTIVATION_BITS
 from ulcompress.entropy.inference import nearest_known
+from ulcompress.entropy.lattice import LatticeNetwork
 from ulcompress.entropy.order import order_of
 from ulcompress.entropy.staged import Choose, StagedEntropy
 from ulcompress.part import loadable
 
 LARGEST_ALPHABET = 1 << 13
 """Most indices of a codebook: the sums of as many counts, times the total of a table, stay below 2**63."""
-SCORES = 1 << 22
-"""Scores that are computed at once outside training, which bounds the memory for a large image."""
-AT_ONCE = 1 << 11
-"""Positions of a large image that are evaluated at once in exact arithmetic, which bounds the memory as well."""
-REACH = 3
-"""Positions to each side of one that lie in the receptive field of the network."""
+SCORES = 1 << 17
+"""Scores that are computed at once outside training: few enough for the processor's cache."""
 _STEPS = 1 << ACTIVATION_BITS
 _COUNT_BITS = 24
-_COUNTS = np.exp2(_COUNT_BITS - np.arange(_STEPS) / _STEPS).round().astype(np.int64)
+_POWERS = np.exp2(_COUNT_BITS - np.arange(_STEPS) / _STEPS).round().astype(np.int32)
 """2**24 halved in 1024 equal steps. None lies so near a half that a library could round it another way (a test)."""
+_COUNTS = (_POWERS >> np.arange(_COUNT_BITS + 2)[:, None]).ravel()
+"""The same, halved on until nothing is left."""
 
 
 @loadable()
@@ -125,45 +125,41 @@ class ContextModel(StagedEntropy):
         self, stage: int, earlier: Tensor, entries: Tensor, choose: Choose, *, exactly: bool, by_rows: bool = True
     ) -> Tensor:
         images, grid = len(earlier), earlier.shape[-2:]
-        trunk, head = self.trunks[stage], self.heads[stage]
+        kind: Any = LatticeNetwork if exactly else _FloatNetwork
+        network = kind(self.trunks[stage], self.heads[stage], earlier, entries)
         indices = torch.zeros(images, grid.numel(), dtype=torch.int64, device=earlier.device)
-        known = torch.zeros(1, 1, grid.numel(), device=earlier.device)
-        for positions in _passes(grid[0], grid[1], by_rows=by_rows):
-            positions = positions.to(earlier.device)
-            known_entries = rearrange(entries[indices], "b n d -> b d n") * known
-            known_maps = torch.cat([known_entries, known.expand(images, -1, -1)], 1)
-            seen = torch.cat([earlier, rearrange(known_maps, "b c (h w) -> b c h w", h=grid[0])], 1)
-            hidden = _hidden(trunk, seen, exactly=exactly, by_rows=by_rows)
-            for part in positions.split(max(1, min(AT_ONCE, SCORES // len(entries)))):
+        passes = [positions.to(earlier.device) for positions in _passes(grid[0], grid[1], by_rows=by_rows)]
+        for number, positions in enumerate(passes):
+            for part in positions.split(max(1, SCORES // len(entries))) if exactly else (positions,):
                 # Part by part, so that a damaged file is found before the network has been run on all of a large image.
-                inputs = _exactly_at(trunk, seen, part) if hidden is None else hidden[..., part.to(hidden.device), None]
-                scores = exact(head, inputs) if exactly else head(inputs)
-                indices[:, part] = choose(part, rearrange(scores, "b k n 1 -> b n k"))
-            known[..., positions] = 1
+                indices[:, part] = choose(part, network.scores(part))
+            if number + 1 < len(passes):
+                network.add(positions, indices)
         return indices.unflatten(1, grid)
 
 
-def _hidden(trunk: nn.Module, seen: Tensor, *, exactly: bool, by_rows: bool) -> Tensor | None:
-    """Return the hidden channels of all positions, (B, C, h * w), or None where each part is evaluated by itself."""
-    if not exactly:
-        return trunk(seen).flatten(2)
-    if by_rows:
-        return None
-    rows, columns = seen.shape[-2:]
-    positions = torch.arange(rows * columns).split(columns * max(1, AT_ONCE // columns))
-    return torch.cat([_exactly_at(trunk, seen, part)[..., 0] for part in positions], 2)
+class _FloatNetwork:
+    """Evaluates the layers of a stage with gradients; methods and shapes are those of `LatticeNetwork`."""
 
+    def __init__(self, trunk: nn.Module, head: nn.Module, earlier: Tensor, entries: Tensor):
+        self._trunk, self._head = trunk, head
+        self._earlier, self._entries = earlier, entries
+        images, grid = len(earlier), earlier.shape[-2:]
+        self._known = torch.zeros(1, 1, grid.numel(), device=earlier.device)
+        self._see(torch.zeros(images, grid.numel(), dtype=torch.int64, device=earlier.device))
 
-def _exactly_at(trunk: nn.Module, seen: Tensor, positions: Tensor) -> Tensor:
-    """Evaluate at ascending positions, (n,), within the rows that they need: (B, C, n, 1).
+    def add(self, positions: Tensor, indices: Tensor) -> None:
+        self._known[..., positions] = 1
+        self._see(indices)
 
-    Sums that are exact are the same whatever else is computed with them.
-    """
-    columns = seen.shape[-1]
-    first, last = (int(position) // columns for position in positions[[0, -1]])
-    top = max(0, first - REACH)
-    strip = exact(trunk, seen[..., top : last + REACH + 1, :]).flatten(2)
-    return strip[..., positions.to(strip.device) - top * columns, None]
+    def scores(self, positions: Tensor) -> Tensor:
+        return rearrange(self._head(self._hidden[..., positions, None]), "b k n 1 -> b n k")
+
+    def _see(self, indices: Tensor) -> None:
+        entries = rearrange(self._entries[indices], "b n d -> b d n") * self._known
+        known = torch.cat([entries, self._known.expand(len(indices), -1, -1)], 1)
+        seen = torch.cat([self._earlier, known.unflatten(2, self._earlier.shape[-2:])], 1)
+        self._hidden = self._trunk(seen).flatten(2)
 
 
 def _costs(scores: Tensor) -> Tensor:
@@ -173,13 +169,16 @@ def _costs(scores: Tensor) -> Tensor:
 
 def _tables(scores: Tensor) -> SymbolTables:
     """Make a table of integer probabilities from each row of exact scores, (n, alphabet)."""
-    below = ((scores.max(1, keepdim=True).values - scores) * _STEPS).long().numpy()
-    counts = _COUNTS[below % _STEPS] >> np.minimum(below // _STEPS, _COUNT_BITS + 1)
+    values = scores.numpy()
+    below = ((values.max(1, keepdims=True) - values) * _STEPS).astype(np.int32)
+    counts = _COUNTS.take(np.minimum(below, len(_COUNTS) - 1, out=below))
     size = counts.shape[1]
     # The computation of `SymbolTable.from_counts`, for all rows at once.
-    ends = counts.cumsum(1)
-    ends = ends * (TOTAL - size) // ends[:, -1:] + np.arange(1, size + 1)
-    return SymbolTables(np.pad(ends, [(0, 0), (1, 0)]))
+    ends = counts.cumsum(1, dtype=np.int64)
+    bounds = np.zeros((len(ends), size + 1), np.int64)
+    np.floor_divide(ends * (TOTAL - size), ends[:, -1:], out=bounds[:, 1:])
+    bounds += np.arange(size + 1)
+    return SymbolTables(bounds)
 
 
 def _is_first_pass(positions: Tensor, columns: int) -> bool:

@@ -34,6 +34,24 @@ def on_grid(x: Tensor, bits: int = ACTIVATION_BITS) -> Tensor:
     return (x.double() * 2.0**bits).round() / 2.0**bits
 
 
+def bounded(x: Tensor) -> Tensor:
+    """Clamp activations to the largest and round them to the grid, float64 on the CPU."""
+    return bounded_(x.cpu().to(torch.float64, copy=True))
+
+
+def bounded_(x: Tensor) -> Tensor:
+    """Clamp float64 activations to the largest and round them to the grid, in place."""
+    return x.clamp_(-LARGEST, LARGEST).mul_(2.0**ACTIVATION_BITS).round_().mul_(2.0**-ACTIVATION_BITS)
+
+
+def on_saved_grid(layer: nn.Conv2d | nn.ConvTranspose2d) -> tuple[Tensor, Tensor | None]:
+    """Return weight and bias as they are calculated with, float64 on the CPU; ValueError if sums were inexact."""
+    weight = as_saved(layer.weight, WEIGHT_BITS)
+    bias = None if layer.bias is None else as_saved(layer.bias, WEIGHT_BITS + ACTIVATION_BITS)
+    _check_range(layer, weight, bias)
+    return weight, bias
+
+
 def as_saved(parameter: Tensor, bits: int = ACTIVATION_BITS) -> Tensor:
     """Round a weight to the value that it has in a saved codec, in half precision, and to the grid; on the CPU.
 
@@ -49,7 +67,7 @@ def exact(network: nn.Module, x: Tensor) -> Tensor:
     Raises:
         ValueError: A layer is of another kind, or its weights are too large for exact sums.
     """
-    return _evaluate(network, _bounded(x.cpu()))
+    return _evaluate(network, bounded(x))
 
 
 def _evaluate(network: nn.Module, x: Tensor) -> Tensor:
@@ -59,18 +77,12 @@ def _evaluate(network: nn.Module, x: Tensor) -> Tensor:
         for layer in network:
             x = _evaluate(layer, x)
         return x
-    return _bounded(_apply(network, x))
-
-
-def _bounded(x: Tensor) -> Tensor:
-    return on_grid(x.double().clamp(-LARGEST, LARGEST))
+    return bounded(_apply(network, x))
 
 
 def _apply(layer: nn.Module, x: Tensor) -> Tensor:
     if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-        weight = as_saved(layer.weight, WEIGHT_BITS)
-        bias = None if layer.bias is None else as_saved(layer.bias, WEIGHT_BITS + ACTIVATION_BITS)
-        _check_range(layer, weight, bias)
+        weight, bias = on_saved_grid(layer)
         if isinstance(layer, nn.ConvTranspose2d):
             options = layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation
             return F.conv_transpose2d(x, weight, bias, *options)  # pyright: ignore[reportArgumentType]

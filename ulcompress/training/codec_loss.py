@@ -6,7 +6,6 @@ from typing import ClassVar, final
 from torch import Tensor
 
 from ulcompress.codec import Codec
-from ulcompress.losses import AdversarialLoss, PerceptualDistance
 from ulcompress.part import loadable
 from ulcompress.records import CodecOutput
 from ulcompress.training.loss import StageLoss
@@ -15,7 +14,13 @@ from ulcompress.training.loss import StageLoss
 @loadable(plain=["weights", "delays"])
 @final
 class CodecLoss(StageLoss):
-    """Weighs the terms of a codec's parts, the rates of its streams, and terms on the decoded estimate."""
+    """Weighs the terms of a codec's parts, the rates of its streams, and terms on the decoded estimate.
+
+    A rate, `rate/<stream>` in bpp, is only logged where it has no weight, and so is `squared_error`, of the decoded
+    estimate, where another term on images is taken. A weight of a stream that the codec does not have counts for
+    nothing, so that an ablation can leave it out. A rate that counts from the first step on empties its stream before
+    the decoder has learnt to use it: delay it. Terms on images have their gradient through the autoencoder's decoder.
+    """
 
     DEFAULTS: ClassVar = {
         "diffusion": 1.0,
@@ -24,34 +29,6 @@ class CodecLoss(StageLoss):
         "perceptual": 1.0,
         "adversarial": 0.1,
     }
-
-    def __init__(
-        self,
-        *,
-        perceptual: PerceptualDistance | None = None,
-        images: int | None = None,
-        adversarial: AdversarialLoss | None = None,
-        weights: dict[str, float] | None = None,
-        delays: dict[str, int] | None = None,
-    ):
-        """Take the parts.
-
-        Args:
-            perceptual: A distance between the image and the decoded estimate of the latent, with its gradient through
-                the autoencoder's decoder; added as the term `perceptual`.
-            images: Take the terms on images for this many of a batch, which saves time; None for all.
-            adversarial: A discriminator that is trained beside the codec, on the same images as `perceptual`; adds the
-                terms `adversarial` and `discriminator` in training.
-            weights: Of the terms and of `rate/<stream>` (bpp); a rate without a weight is only logged, and so is
-                `squared_error`, of the decoded estimate, where another term on images is taken. One of a stream that
-                the codec does not have counts for nothing, so that an ablation can leave it out.
-            delays: Optimiser steps before which a term has no weight. A rate that counts from the first step on empties
-                its stream before the decoder has learnt to use it.
-
-        Raises:
-            ValueError: `images` is less than 1.
-        """
-        super().__init__(perceptual=perceptual, images=images, adversarial=adversarial, weights=weights, delays=delays)
 
     def forward(self, codec: Codec, images: Tensor, output: CodecOutput) -> dict[str, Tensor]:
         """Return all terms of a batch of images, (B, 3, H, W) in [0, 1], by name."""

@@ -15,22 +15,32 @@ from ulcompress.part import Part
 class StageLoss(Part, ABC):
     """Adds terms on images to those of a model, and weighs all of them by their names."""
 
+    TERMS: ClassVar[frozenset[str] | None] = None
+    """The model's terms; None where the model says so later (`check_names`)."""
     DEFAULTS: ClassVar[dict[str, float]]
     """Weights of terms that the user gives none; terms of other names have the weight 1."""
 
     def __init__(
         self,
         *,
-        perceptual: PerceptualDistance | None,
-        images: int | None,
-        adversarial: AdversarialLoss | None,
-        weights: dict[str, float] | None,
-        delays: dict[str, int] | None,
+        perceptual: PerceptualDistance | None = None,
+        images: int | None = None,
+        adversarial: AdversarialLoss | None = None,
+        weights: dict[str, float] | None = None,
+        delays: dict[str, int] | None = None,
     ):
-        """Take the parts; the stages say what they are.
+        """Take the parts.
+
+        Args:
+            perceptual: A distance between what is restored and what it should be; added as the term `perceptual`.
+            images: Take the terms on images for this many of a batch, which saves time; None for all.
+            adversarial: A discriminator between the same images, which is trained beside the model; adds the terms
+                `adversarial` and `discriminator` in training.
+            weights: Of the terms.
+            delays: Optimiser steps before which a term has no weight.
 
         Raises:
-            ValueError: `images` is less than 1.
+            ValueError: `images` is less than 1, or a name in `weights` or `delays` is no term.
         """
         super().__init__()
         if images is not None and images < 1:
@@ -41,6 +51,8 @@ class StageLoss(Part, ABC):
         self.named = {*(weights or {}), *(delays or {})}
         self.weights = self.DEFAULTS | (weights or {})
         self.delays = delays or {}
+        if self.TERMS is not None:
+            self.check_names(self.TERMS)
 
     @property
     def complete_from(self) -> int:

@@ -19,6 +19,8 @@ WARNINGS = {
     r"Checkpoint directory .* exists and is not empty": UserWarning,
     # 2026-11, Lightning 2.6: small data sets have few batches.
     r"The number of training batches \(\d+\) is smaller than the logging interval": UserWarning,
+    # 2026-11, Lightning 2.6: a training without a validation set has an empty list of its loaders.
+    r"Total length of `list` across ranks is zero": UserWarning,
     # 2026-11, Lightning 2.6: observers that are added or left out in a continued training need no state.
     r"Be aware that when using `ckpt_path`, callbacks used to create the checkpoint need to be provided": UserWarning,
 }

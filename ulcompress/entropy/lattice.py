@@ -1,0 +1,114 @@
+"""The network of a `ContextModel` in exact arithmetic, evaluated only where something is new or asked for.
+
+The positions of a map lie on four lattices, those of even or odd rows and columns. As sums are exact, the first
+convolution is brought up to date by what a lattice adds when its indices become known, and the second one is evaluated
+on a lattice alone: a quarter of the work that a whole map takes in every pass.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ulcompress.entropy.exact import bounded, bounded_, on_saved_grid
+from ulcompress.functional.division import ceil_div
+
+AT_ONCE = 1 << 11
+"""Positions of a large map that are evaluated at once, which bounds the memory."""
+_MARGIN = 2
+"""Positions around the map that the first convolution, 5x5, writes to."""
+
+
+class Lattice(NamedTuple):
+    """Every other row and column, from these on."""
+
+    row: int
+    column: int
+
+    def of(self, maps: Tensor) -> Tensor:
+        """Return the part of maps, (..., h, w), that lies on the lattice; a view."""
+        return maps[..., self.row :: 2, self.column :: 2]
+
+
+class LatticeNetwork:
+    """Evaluates 5x5, rectifier, 3x3, rectifier, 1x1 on maps whose indices become known lattice by lattice."""
+
+    @torch.no_grad()
+    def __init__(self, trunk: nn.Sequential, head: nn.Conv2d, earlier: Tensor, entries: Tensor):
+        """Take the layers, the sum of the earlier stages, (B, C, h, w), and the entries of this stage, (size, D)."""
+        first, second = trunk[0], trunk[2]
+        assert isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d)
+        weight, bias = on_saved_grid(first)
+        assert bias is not None
+        self._second, self._head = on_saved_grid(second), on_saved_grid(head)
+        self._rows, self._columns = earlier.shape[-2:]
+        self._height = 2 * max(1, AT_ONCE // (2 * self._columns))  # even, so that all strips have the same lattices
+        flag = torch.ones(len(entries), 1, dtype=torch.float64)
+        self._entries = torch.cat([bounded(entries), flag], 1)
+        # Turned around, for each position of the input what it adds to the positions around it.
+        self._added = weight[:, earlier.shape[1] :].flip(2, 3).transpose(0, 1).contiguous()
+        sides = self._rows + 2 * _MARGIN, self._columns + 2 * _MARGIN
+        self._sums = bias.view(1, -1, 1, 1).repeat(len(earlier), 1, *sides)
+        self._hidden = self._sums.new_empty(len(earlier), self._rows * self._columns, second.out_channels)
+        self._evaluated: set[tuple[Lattice, int]] = set()
+        if earlier.shape[1]:
+            self._add_earlier(bounded(earlier), weight[:, : earlier.shape[1]])
+
+    @torch.no_grad()
+    def add(self, positions: Tensor, indices: Tensor) -> None:
+        """Let the indices of whole lattices become known: all positions of them, (n,), in the map, (B, h * w)."""
+        maps = indices.cpu().unflatten(1, (self._rows, self._columns))
+        for lattice in self._lattices(positions.cpu()):
+            for top, bottom in self._strips():
+                known = lattice.of(maps[:, top:bottom])
+                if known.numel():
+                    added = F.conv_transpose2d(self._entries[known].movedim(-1, 1), self._added, stride=2)
+                    row, column = top + lattice.row, lattice.column
+                    self._sums[..., row : row + added.shape[2], column : column + added.shape[3]] += added
+        self._evaluated.clear()
+
+    @torch.no_grad()
+    def scores(self, positions: Tensor) -> Tensor:
+        """Return the scores of all indices at positions, (n,), counted row by row: (B, n, size) float64."""
+        positions = positions.cpu()
+        strips = (positions // (self._columns * self._height)).unique().tolist()
+        for lattice in self._lattices(positions):
+            for strip in strips:
+                if (lattice, strip) not in self._evaluated:
+                    self._evaluated.add((lattice, strip))
+                    self._evaluate(lattice, *self._rows_of(strip))
+        weight, bias = self._head
+        return bounded_(F.linear(self._hidden[:, positions], weight.flatten(1), bias))
+
+    def _lattices(self, positions: Tensor) -> list[Lattice]:
+        kinds = (2 * (positions // self._columns % 2) + positions % self._columns % 2).unique()
+        return [Lattice(kind >> 1, kind & 1) for kind in kinds.tolist()]
+
+    def _evaluate(self, lattice: Lattice, top: int, bottom: int) -> None:
+        # With one position more to each side, which is zero outside of the map.
+        inner = bounded_(self._sums[..., top + 1 : bottom + 3, 1 : self._columns + 3].clone()).clamp_min_(0)
+        inner[..., [0, -1]] = 0
+        inner[..., : 1 if top == 0 else 0, :] = 0
+        inner[..., bottom - top + (1 if bottom == self._rows else 2) :, :] = 0
+        inner = inner[..., lattice.row :, lattice.column :]
+        if min(inner.shape[-2:]) < 3:
+            return  # no position of the lattice
+        weight, bias = self._second
+        hidden = bounded_(F.conv2d(inner, weight, bias, stride=2)).clamp_min_(0)
+        maps = self._hidden.movedim(1, 2).unflatten(2, (self._rows, self._columns))
+        lattice.of(maps[..., top:bottom, :]).copy_(hidden)
+
+    def _add_earlier(self, earlier: Tensor, weight: Tensor) -> None:
+        padded = F.pad(earlier, [_MARGIN] * 4)
+        for top, bottom in self._strips():
+            sums = self._sums[..., _MARGIN + top : _MARGIN + bottom, _MARGIN:-_MARGIN]
+            sums += F.conv2d(padded[..., top : bottom + 2 * _MARGIN, :], weight)
+
+    def _strips(self) -> Iterator[tuple[int, int]]:
+        """Yield first row and end of all strips of the map."""
+        return map(self._rows_of, range(ceil_div(self._rows, self._height)))
+
+    def _rows_of(self, strip: int) -> tuple[int, int]:
+        return strip * self._height, min((strip + 1) * self._height, self._rows)
