@@ -1,6 +1,7 @@
 """How many images a training takes a second."""
 
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ class Throughput(Callback):
             raise ValueError(f"peak is in 10^12 operations a second, above 0, got {peak}")
         self._peak = peak
         self._counter: FlopCounterMode | None = None
+        self._counting = ExitStack()
         self._operations: float | None = None
         self._images = 0
         self._seconds = 0.0
@@ -37,16 +39,17 @@ class Throughput(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Begin to count the operations of the first step."""
         if self._peak is not None and self._operations is None:
-            torch.compiler.set_stance("force_eager")  # a compiled network hides its operations
             self._counter = FlopCounterMode(display=False)
-            self._counter.__enter__()
+            self._counting.enter_context(torch.compiler.set_stance("force_eager"))  # compiled ones hide theirs
+            self._counting.enter_context(self._counter)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the images of the batch, and log the rate in the steps that are logged."""
         if self._counter is not None:
-            self._end_count(len(batch.images))
+            self._counting.close()
+            self._operations, self._counter = self._counter.get_total_flops() / len(batch.images), None
         self._images += len(batch.images) * trainer.world_size
         if not trainer._logger_connector.should_update_logs:
             return
@@ -59,14 +62,8 @@ class Throughput(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Count no more."""
-        if self._counter is not None:
-            self._end_count(1)
-
-    def _end_count(self, images: int) -> None:
-        assert self._counter is not None, "the step has begun"
-        self._counter.__exit__(None, None, None)
-        self._operations, self._counter = self._counter.get_total_flops() / images, None
-        torch.compiler.set_stance("default")
+        self._counting.close()
+        self._counter = None
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""

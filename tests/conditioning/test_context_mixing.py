@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder, BitstreamError
-from ulcompress.conditioning import BytePairs, ContextMixing, TextCoder
+from ulcompress.conditioning import BytePairs, ContextMixing, TextCoder, context_mixing
 
 LOOKS = ["red", "blue", "old", "small", "large", "young", "white", "black", "wooden", "empty"]
 THINGS = ["dog", "cat", "man", "woman", "child", "bus", "car", "bird", "horse", "boat", "train", "street", "plate"]
@@ -121,10 +121,29 @@ def test_any_bytes_are_a_text_or_damaged(learnt):
     model.load_state_dict(learnt.state_dict())
     for _ in range(30):
         try:
-            assert len(read(model, rng.randbytes(rng.randrange(40))).encode()) <= 3 * 40
+            text = read(model, rng.randbytes(rng.randrange(40)))
         except BitstreamError:
             damaged += 1
-    assert damaged < 30
+        else:
+            assert model.fits(text) and read(model, written(model, text)) == text
+    assert 0 < damaged < 30
+
+
+def test_what_the_coder_would_not_write_is_damaged(learnt):
+    """Bytes that are no UTF-8, and a text that is spelled out though its prediction is shorter."""
+    forged = []
+    for way, write in (
+        (context_mixing._PREDICTED, lambda encoder: learnt._model().write(b"\xff\xfe", encoder)),
+        (context_mixing._SPELLED, lambda encoder: context_mixing._spell("A red dog is running", encoder)),
+        (context_mixing._PREDICTED, lambda encoder: learnt._model().write(b"", encoder)),
+    ):
+        encoder = ArithmeticEncoder()
+        context_mixing._KIND.encode(way, encoder)
+        write(encoder)
+        forged.append(encoder.finish())
+    for data, reason in zip(forged, ("no text", "a longer way", "a longer way"), strict=True):
+        with pytest.raises(BitstreamError, match=reason):
+            read(learnt, data)
 
 
 def test_a_text_without_end_is_damaged():

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from ulcompress.denoisers import UNet
+from ulcompress.functional.padding import replicated
 from ulcompress.records import Condition
 
 
@@ -33,3 +34,15 @@ def test_a_border_that_is_replicated_is_no_border():
 def test_bad_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         UNet(widths=(32, 32), **options)
+
+
+def test_a_border_is_replicated_alike_when_compiled(monkeypatch):
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    found = []
+    for compiling in (False, True):
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda compiling=compiling: compiling)
+        padded = replicated(x, 2, 1)
+        (gradient,) = torch.autograd.grad(padded.square().sum(), x)
+        found.append((padded, gradient))
+    assert found[0][0].shape == (2, 3, 8, 7)
+    torch.testing.assert_close(found[1], found[0])

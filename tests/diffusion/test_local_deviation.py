@@ -57,6 +57,15 @@ def test_an_estimate_beyond_what_was_seen_gives_no_deviation_beyond_it():
     assert flat.isfinite().all() and flat.min() > 0.005 and wild.max() < 5
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_an_estimate_that_never_varies_gives_one_deviation(seed):
+    torch.manual_seed(seed)
+    deviation, flat = LocalDeviation(), torch.zeros(2, 3, 16, 16)
+    deviation.prepare([(torch.randn(2, 3, 16, 16), flat)])
+    found = deviation(flat)
+    assert found.isfinite().all() and found.std() < 1e-3 and found.mean() == pytest.approx(0.9, abs=0.15)
+
+
 def test_batches_count_like_one_batch():
     some = [(target - each, each) for target, each in pairs()]
     whole = [tuple(torch.cat(part) for part in zip(*some, strict=True))]

@@ -59,7 +59,7 @@ def tabulate(
             streams = loaded(codec or directory_of(data, max_pixels=max_pixels)).stream_bits(
                 data, max_pixels=max_pixels
             )
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             raise ValueError(about(path, error)) from error
         rows.append(Bits(path.name, 8 * (len(data) - len(payload)), streams, 8 * len(data)))
     return Table(CAPTION, _columns(rows), [*rows, _mean(rows)]).markdown

@@ -76,8 +76,8 @@ def coder(options: argparse.Namespace) -> FileAction:
     def one(source: Path, target: Path) -> str:
         image = image_of(source, options.max_pixels)
         caption = describe(source, image)
-        for conditioner in codec.conditioners.values():
-            if caption and (remark := conditioner.remark(caption)):
+        for name, conditioner in codec.conditioners.items():
+            if caption and name not in options.without and (remark := conditioner.remark(caption)):
                 complain(f"{source}: {remark}")
         start = time.perf_counter()
         coding = {"without": options.without, "max_pixels": options.max_pixels}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _lines(path: Path) -> list[str]:
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     if not lines:
         raise ValueError(f"{path} has no captions")
     return lines
@@ -56,8 +57,6 @@ def _lines(path: Path) -> list[str]:
 
 def _sizes(before: Codec, after: Codec, texts: Sequence[str]) -> str:
     """Return the mean bytes of captions as they are and in each way to code them."""
-    import zlib
-
     from ulcompress.captioning.coding import caption_bytes, deflated_bytes
 
     means = {

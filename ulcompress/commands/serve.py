@@ -6,6 +6,7 @@ import argparse
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 
 from ulcompress.commands.options import Verbs, add_trust, positive
@@ -35,6 +36,7 @@ def add_parser(verbs: Verbs) -> None:
     for name, unit in (
         ("pixels", "pixels of an image"),
         ("megabytes", "MiB of a file that is sent"),
+        ("steps", "sampling steps"),
         ("seconds", "seconds of a job, without the time for which it waits"),
         ("waiting", "jobs at a time, the running one included"),
     ):
@@ -55,10 +57,12 @@ def run(options: argparse.Namespace) -> int:
     from ulcompress.serving.codecs import ServedCodecs
 
     with _listening(options.host, options.port) as listening:
-        limits = Limits(options.max_pixels, options.max_megabytes, options.max_seconds, options.max_waiting)
+        limits = Limits(**{each.name: getattr(options, f"max_{each.name}") for each in fields(Limits)})
         left_out = complain if options.codec is None else None  # one that was asked for must be there
         named = _directories(options.codec)
         codecs = ServedCodecs(named, device=options.device, trust=options.trust, left_out=left_out)
+        if not codecs.facts:
+            raise ValueError("there is no codec to offer; name one by --codec")
         loopback = is_loopback(options.host)
         host, port = listening.getsockname()[:2]
         if not loopback:
@@ -82,7 +86,8 @@ def _directories(names: list[str] | None) -> dict[str, Path]:
 
     if names is not None:
         return {name: locate(name) for name in names}
-    return {directory.name: directory for directory in (*bundled_codecs(), *imported_codecs())}
+    # Of two of one name the bundled one, as for all commands.
+    return {directory.name: directory for directory in (*imported_codecs(), *bundled_codecs())}
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
+from itertools import takewhile
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -81,9 +82,8 @@ def conditions(file: CodedFile, *, compiler: str | None = None) -> Iterator[Cond
         yield Condition(name, partial(_within, context, file))
     yield Condition("two at once", partial(_two_at_once, file))
     present = torch.backends.cpu.get_cpu_capability().lower()
-    for name in INSTRUCTION_SETS:
-        if name == present:
-            break
+    smaller = takewhile(lambda name: name != present, INSTRUCTION_SETS if present in INSTRUCTION_SETS else ())
+    for name in smaller:  # of other processors than x86 there is one set
         yield Condition(f"instruction set {name}", partial(_with_instructions, name, file))
     if compiler is not None:
         yield Condition(f"compiled by {compiler}", partial(_compiled, compiler, file))
@@ -174,9 +174,14 @@ def _two_at_once(file: CodedFile) -> list[Streams]:
 
 def _compiled(backend: str, file: CodedFile) -> list[Streams]:
     codec = file.load()
-    logging.getLogger("torch._dynamo").setLevel(logging.ERROR)  # it warns of each loop that it leaves as it is
     codec.read = torch.compile(codec.read, backend=backend)
-    return [file.read(codec)]
+    log = logging.getLogger("torch._dynamo")
+    before = log.level
+    log.setLevel(logging.ERROR)  # it warns of each loop that it leaves as it is
+    try:
+        return [file.read(codec)]
+    finally:
+        log.setLevel(before)
 
 
 def _with_instructions(name: str, file: CodedFile) -> list[Streams]:

@@ -1,5 +1,6 @@
 """Short texts, byte by byte, predicted from the bytes and words before."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,6 +21,8 @@ from ulcompress.part import loadable
 
 MOST_BYTES = 1 << 16
 """Largest `max_bytes`: a damaged file could make the decoder predict as many bytes."""
+ROUNDING = 1e-3
+"""Bits by which machines may differ when they compare two ways to code a text."""
 _EMPTY, _PREDICTED, _SPELLED = range(3)
 _KIND = SymbolTable(np.array([0, 2, 31, 32]))
 """How a text is coded: there is none, by prediction, or spelled out."""
@@ -131,7 +134,8 @@ class ContextMixing(CaptionCoder):
     def write(self, tokens: list[int], coder: ArithmeticEncoder) -> None:
         """Code one text in the way that takes the fewest bits."""
         text = self.text(tokens)
-        assert self.fits(text), f"a text of more than {self.limit}"
+        if not self.fits(text):
+            raise ValueError(f"got a caption of more than {self.limit}; take its `tokens`, which are cut")
         costs = self._costs(text)
         way = min(costs, key=costs.__getitem__)
         _KIND.encode(way, coder)
@@ -151,7 +155,16 @@ class ContextMixing(CaptionCoder):
             data.append(byte)
             if len(data) > self.max_bytes:
                 raise BitstreamError(f"the file is damaged: its caption has more than {self.limit}")
-        return self.vocabulary.encode(data.decode(errors="ignore" if coder.ended else "replace"))
+        if coder.ended:
+            return self.vocabulary.encode(data.decode(errors="ignore"))
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            raise BitstreamError("the file is damaged: its caption is no text") from error
+        costs = self._costs(text)
+        if costs.get(way, math.inf) > min(costs.values()) + ROUNDING:
+            raise BitstreamError("the file is damaged: its caption is coded in a longer way than necessary")
+        return self.vocabulary.encode(text)
 
     def _costs(self, text: str) -> dict[int, float]:
         """Return the bits of a text by the ways to code it."""

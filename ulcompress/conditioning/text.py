@@ -75,11 +75,15 @@ class TextPrompt(Conditioner):
         return [self.coder.tokens(caption) if caption else [] for caption in source.captions]
 
     def remark(self, caption: str) -> str | None:
-        """Say how a caption is cut."""
-        if self.coder.fits(caption):
-            return None
-        sent = self.coder.text(self.coder.tokens(caption))
-        return f"the caption is longer than {self.coder.limit} and is cut to {sent!r}"
+        """Say how a caption is cut, or that the text encoder does not read all of it."""
+        tokens = self.coder.tokens(caption)
+        if not self.coder.fits(caption):
+            return f"the caption is longer than {self.coder.limit} and is cut to {self.coder.text(tokens)!r}"
+        longest = getattr(self.encoder, "max_tokens", None)
+        if longest is not None and len(tokens) > longest:
+            read = self.coder.text(tokens[:longest])
+            return f"the caption is sent whole, but the decoder reads its first {longest} tokens only: {read!r}"
+        return None
 
     def nothing(self) -> Tokens:
         """Return no tokens."""
@@ -90,6 +94,8 @@ class TextPrompt(Conditioner):
         words = self.coder.text(side[0]).split()
         for count in reversed(range(len(words))):
             yield [self.coder.tokens(" ".join(words[:count]))] if count else self.nothing()
+        if not words and side[0]:  # white space alone
+            yield self.nothing()
 
     def forward(self, side: Tokens, features: Tensor, condition: Condition) -> Condition:
         """Set the embeddings, (B, L, C), their mask, and those of the empty caption, (B, 1, C)."""

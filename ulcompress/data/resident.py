@@ -22,8 +22,8 @@ class ResidentImages(Dataset):
     """The crops of an `ImageDataset`, cut on a device out of decoded images that stay there, 3 bytes a pixel.
 
     No process decodes while training runs, so that a GPU that takes thousands of small crops a second does not wait.
-    The crops and captions are those of the dataset for the same draws, but for images smaller than `crop`, which are
-    padded to it once.
+    Until all are on the device, main memory holds them too. The crops and captions are those of the dataset for the
+    same draws, but for images smaller than `crop`, which are padded to it once.
     """
 
     def __init__(self, *, dataset: ImageDataset, crop: int, device: torch.device | str):
@@ -52,9 +52,10 @@ class ResidentImages(Dataset):
         areas = [height * width for height, width in self.sizes]
         self._starts = np.concatenate([[0], np.cumsum(areas)[:-1]]).astype(np.int64)
         self.pixels = torch.empty(sum(areas), 3, dtype=torch.uint8, device=self.device)
-        for start, area, (pixels, _) in zip(self._starts, areas, images, strict=True):
+        for start, area in zip(self._starts, areas, strict=True):
+            pixels, _ = images.pop(0)  # main memory holds each until it is on the device
             self.pixels[start : start + area] = torch.from_numpy(pixels.reshape(-1, 3)).to(self.device)
-        rank_zero_info(f"{len(images)} training images, {self.pixels.numel() / 1e9:.2f} GB, stay on {self.device}")
+        rank_zero_info(f"{len(areas)} training images, {self.pixels.numel() / 1e9:.2f} GB, stay on {self.device}")
 
     def __len__(self) -> int:
         return len(self.sizes)

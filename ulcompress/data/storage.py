@@ -121,7 +121,8 @@ def open_file(location: str) -> IO[bytes]:
         return open(location, "rb")
     files, path = filesystem(location)
     # fsspec finds out in the second block only that a server sends whole files; a block of 0 makes it take the file so.
-    options = {"block_size": BLOCK, "cache_type": "readahead"} if has_ranges(location) else {"block_size": 0}
+    whole = location.startswith(("http://", "https://")) and not has_ranges(location)
+    options = {"block_size": 0} if whole else {"block_size": BLOCK, "cache_type": "readahead"}
     return patiently(lambda: files.open(path, "rb", **options), location)
 
 

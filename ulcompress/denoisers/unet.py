@@ -240,7 +240,7 @@ class _ReplicatingConv2d(nn.Conv2d):
 
 
 def _pad(network: nn.Module, padding: str) -> None:
-    """Set the padding mode of all convolutions that pad."""
+    """Let all convolutions that pad continue their input so."""
     if padding == "zeros":
         return
     for module in network.modules():

@@ -23,8 +23,8 @@ class LocalDeviation(Part):
 
     A sky has little that an estimate could miss, foliage much. Where what is missing is divided by this deviation, the
     noise of a schedule has its size everywhere, and none is left over in flat places. The linear map is learnt from
-    data before the first step of a training, by least squares, saved with the weights, and never changes again; until
-    then the deviation is 1.
+    data before the first step of a training, by least squares of logarithms, saved with the weights, and never changes
+    again; until then the deviation is 1. Its proportions from place to place count: the whitening sets the scale.
     """
 
     def __init__(self, *, windows: Sequence[int] = (3, 7, 15)):
@@ -74,7 +74,8 @@ class LocalDeviation(Part):
         self.weights.copy_(torch.linalg.solve(products[:-1] + ridge, products[-1]))
         self.prepared.fill_(True)
         mean = products[0] / products[0, 0] @ self.weights.double()
-        spread = (products[:-1] / products[0, 0] @ self.weights.double() @ self.weights.double() - mean.square()).sqrt()
+        square = products[:-1] / products[0, 0] @ self.weights.double() @ self.weights.double()
+        spread = (square - mean.square()).clamp_min(0).sqrt()  # rounding may leave it below 0
         self.range.copy_(torch.stack([mean - 3 * spread, mean + 3 * spread]))
 
     def _inputs(self, estimate: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ def application(codecs: ServedCodecs, limits: Limits, *, loopback: bool = True) 
         loopback: Answer only requests that name this machine by a loopback address: others come from a page elsewhere
             whose name was made to lead here (DNS rebinding).
     """
-    service = Service(codecs, limits)
+    service = Service(codecs, limits, loopback=loopback)
     middlewares = [_errors_as_json, _own_page_only(loopback)]
     app = web.Application(client_max_size=limits.bytes, middlewares=middlewares)
     app.on_response_prepare.append(_add_headers)
@@ -75,7 +75,8 @@ def application(codecs: ServedCodecs, limits: Limits, *, loopback: bool = True) 
 class Service:
     """The handlers of the requests; a single thread does their jobs, one after another."""
 
-    def __init__(self, codecs: ServedCodecs, limits: Limits):
+    def __init__(self, codecs: ServedCodecs, limits: Limits, *, loopback: bool):
+        self._loopback = loopback
         self._codecs = codecs
         self._limits = limits
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="job")
@@ -84,7 +85,8 @@ class Service:
     async def codecs(self, request: web.Request) -> web.Response:
         """Describe the codecs and the limits."""
         facts = [asdict(each) for each in self._codecs.facts.values()]
-        return web.json_response({"codecs": facts, "limits": asdict(self._limits) | {"bytes": self._limits.bytes}})
+        limits = asdict(self._limits) | {"bytes": self._limits.bytes}
+        return web.json_response({"codecs": facts, "limits": limits, "loopback": self._loopback})
 
     async def compress(self, request: web.Request) -> web.StreamResponse:
         """Compress the image in the body, and restore it."""
@@ -118,8 +120,12 @@ class Service:
     ) -> web.StreamResponse:
         """Do the job of a request, and answer with its progress and its result, a line each."""
         sampling = Sampling(steps=_number(request, "steps"), seed=_number(request, "seed"))
+        if (sampling.steps or 0) > self._limits.steps:
+            raise ValueError(
+                f"got {sampling.steps} steps; give at most {self._limits.steps}, or allow more (--max-steps)"
+            )
         if len(self._jobs) >= self._limits.waiting:
-            raise web.HTTPServiceUnavailable(text=f"{len(self._jobs)} jobs are waiting already; try again later")
+            raise web.HTTPServiceUnavailable(text=f"{len(self._jobs)} jobs are here already; try again later")
         lines = Lines()
         job = Job(self._limits.seconds, _reporter(lines))
         self._jobs.add(job)

@@ -13,6 +13,8 @@ class Limits:
     """Most pixels of an image, sent or restored."""
     megabytes: int = 32
     """Most MiB of a file that is sent."""
+    steps: int = 1000
+    """Most sampling steps."""
     seconds: float = 300
     """Longest time of a job, without the time for which it waits, and of the arrival of its file."""
     waiting: int = 8

@@ -13,8 +13,9 @@ from torch import Tensor
 from ulcompress.codec import Codec
 from ulcompress.coding.bitstream import parse
 from ulcompress.evaluation import psnr
+from ulcompress.evaluation.measuring.contestants import rounded
 from ulcompress.evaluation.measuring.timing import timed
-from ulcompress.images import from_pil, image_bytes, open_image, to_pil
+from ulcompress.images import from_pil, image_bytes, open_image
 from ulcompress.records import Sampling
 from ulcompress.serving.jobs import Job
 
@@ -35,6 +36,8 @@ class Result:
     """As `restored`; this and the following are None where only the file is known."""
     encode_seconds: float | None = None
     """From pixels to bytes."""
+    remarks: tuple[str, ...] = ()
+    """What of the caption was left out."""
     psnr: float | None = None
     """PSNR in dB of the restored image rounded to 8 bits; infinite for equal images."""
 
@@ -52,7 +55,7 @@ class Result:
         }
         original = None if self.original is None else _base64(image_bytes(self.original, ".png"))
         files = {"file": _base64(self.file), "restored": _base64(image_bytes(self.restored, ".png"))}
-        return numbers | files | {"original": original, "streams": self.streams}
+        return numbers | files | {"original": original, "streams": self.streams, "remarks": self.remarks}
 
 
 def compress(codec: Codec, data: bytes, *, sampling: Sampling, max_pixels: int, job: Job, **coding: Any) -> Result:
@@ -74,8 +77,11 @@ def compress(codec: Codec, data: bytes, *, sampling: Sampling, max_pixels: int, 
     with job.watching(codec, "compressing"):
         file, seconds = timed(lambda: codec.compress(image, max_pixels=max_pixels, **coding))
     result = restore(codec, file, sampling=sampling, max_pixels=max_pixels, job=job)
-    likeness = psnr(from_pil(to_pil(result.restored)), image)
-    return replace(result, original=image, encode_seconds=seconds, psnr=likeness)
+    likeness = psnr(rounded(result.restored), image)
+    caption = coding.get("caption")
+    remarks = [conditioner.remark(caption) for conditioner in codec.conditioners.values()] if caption else []
+    said = tuple(filter(None, remarks))
+    return replace(result, original=image, encode_seconds=seconds, psnr=likeness, remarks=said)
 
 
 def restore(codec: Codec, file: bytes, *, sampling: Sampling, max_pixels: int, job: Job) -> Result:

@@ -53,6 +53,8 @@ class Input(NamedTuple):
     """Whether they are read as the beginning of a file."""
     written: bool = False
     """Whether the codec itself has written them, so that it has to read them."""
+    failure: str | None = None
+    """What went wrong while the codec wrote them from these bytes."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -113,6 +115,8 @@ def fuzz(codec: Codec, inputs: int, *, seed: int = 0, images: float = 1.0) -> Ou
 
 def _outcome(codec: Codec, item: Input, *, whole: bool) -> str:
     """Return `image` or `refused`; anything that a user must not see is raised."""
+    if item.failure is not None:
+        raise AssertionError(f"what it has read cannot be written: {item.failure}")
     if whole and item.size is None and not item.prefix:
         with suppress(BitstreamError):
             bits = codec.stream_bits(item.data, max_pixels=MAX_PIXELS)
@@ -156,13 +160,13 @@ def _inputs(codec: Codec, count: int, rng: random.Random) -> Iterator[Input]:
         lambda: Input("random", rng.randbytes(rng.randrange(64))),
         lambda: Input("random after the header", Header(VERSION, codec.fingerprint, 32, 32).pack() + rng.randbytes(20)),
         lambda: Input("forged", _forged(codec, rng)),
-        lambda: Input("any symbols", _any_symbols(codec, rng), written=True),
+        lambda: _any_symbols(codec, rng),
         lambda: Input("beginning", rng.choice(files)[: rng.randrange(80)], prefix=True),
         lambda: Input("beginning of damaged", _damage(rng, files), prefix=True),
         lambda: _without_header(rng, files),
         *[lambda: Input("damaged", _damage(rng, files), damaged=True)] * 5,
     )
-    while count:
+    while count > 0:
         item = rng.choice(makers)()
         if not item.damaged or item.data not in files:
             yield item
@@ -198,11 +202,16 @@ def _header(codec: Codec, rng: random.Random) -> Header:
     return Header(rng.randint(1, VERSION), codec.fingerprint, width=width, height=height)
 
 
-def _any_symbols(codec: Codec, rng: random.Random) -> bytes:
+def _any_symbols(codec: Codec, rng: random.Random) -> Input:
     """Return the file of symbols that no image may have: those of a random payload, as the encoder would write them."""
     head = Header(VERSION, codec.fingerprint, width=rng.randint(1, 64), height=rng.randint(1, 64))
     beginning = head.pack() + bytes(2) + rng.randbytes(rng.randrange(200))
-    return codec.write(codec.read(beginning, prefix=True))
+    try:
+        return Input("any symbols", codec.write(codec.read(beginning, prefix=True)), written=True)
+    except BitstreamError:  # of what no beginning may hold
+        return Input("any symbols", beginning, prefix=True)
+    except Exception as error:
+        return Input("any symbols", beginning, prefix=True, failure=f"{type(error).__name__}: {error}")
 
 
 def _without_header(rng: random.Random, files: Sequence[bytes]) -> Input:

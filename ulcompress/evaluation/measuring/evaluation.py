@@ -76,8 +76,9 @@ class Evaluation:
             metadata(locate(codec))  # raises for weights that are missing or cut short
             without = {name for setting in settings for name in setting.without}
             rate = max(setting.rate or 1 for setting in settings)
-            if without or rate > 1:
-                _check_coding(load(codec, encoder_only=True, trust=plan.trust), codec, without, rate)
+            sized = any(setting.max_bytes or setting.bpp for setting in settings)
+            if without or rate > 1 or sized:
+                _check_coding(load(codec, encoder_only=True, trust=plan.trust), codec, without, rate, sized=sized)
 
     def _settings(self) -> list[tuple[str, tuple[Setting, ...]]]:
         """Return every codec with its settings; ValueError for settings of a codec that there is none of."""
@@ -124,8 +125,10 @@ def _anchor(name: str) -> Anchor:
     return anchor
 
 
-def _check_coding(loaded: Codec, codec: str, names: Iterable[str], rate: int) -> None:
-    """Raise ValueError for streams that a codec does not send, and for a rate that it does not have."""
+def _check_coding(loaded: Codec, codec: str, names: Iterable[str], rate: int, *, sized: bool) -> None:
+    """Raise ValueError for streams that a codec does not send, and for a rate or sizes that it does not have."""
+    if sized and not loaded.quantizer.divisible:
+        raise ValueError(f"this codec's files have the size that they have; leave out max_bytes and bpp: {codec}")
     try:
         loaded.quantizer.check_rate(rate)
     except ValueError as error:

@@ -19,6 +19,7 @@ function choose(chosen) {
   allow();
 }
 function allow() {
+  if (limits === null) return;
   const { rates, captions, divisible } = facts.get(at("codec").value);
   at("coding").disabled = isCompressed();
   at("rate").disabled = rates === 1 || at("max_bytes").value !== "";
@@ -64,20 +65,22 @@ async function run() {
   fail("");
   show({ doing: "sending" });
   allow();
-  let ended = false;
+  const sent = file;
+  let ended = false, arrived = null;
   try {
-    const response = await fetch(request(), { method: "POST", body: file, signal: running.signal });
+    const response = await fetch(request(), { method: "POST", body: sent, signal: running.signal });
     for await (const { progress, result, error } of lines(response)) {
       if (progress) show(progress);
       ended = Boolean(result || error);
       if (error) fail(error);
-      if (result) draw(result);
+      if (result) arrived = result;
     }
     if (!ended) fail("the server has ended before the job was done");
   } catch (error) {
     fail(error.name === "AbortError" ? "cancelled" : `no answer from the server (${error.message}); is it still running?`);
   }
   running = null;
+  if (arrived) draw(arrived, sent.name);
   show(null);
   allow();
 }
@@ -92,10 +95,10 @@ function show(progress) {
 // The result.
 const blobOf = (text, type) => new Blob([Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))], { type });
 const link = (text, type) => { links.push(URL.createObjectURL(blobOf(text, type))); return links.at(-1); };
-function draw(result) {
+function draw(result, from) {
   links.forEach(URL.revokeObjectURL);
   links = [];
-  const name = file.name.replace(/\.[^.]*$/, "");
+  const name = from.replace(/\.[^.]*$/, "");
   const restored = link(result.restored, "image/png");
   at("restored").src = restored;
   for (const id of ["original", "line", "border", "left"]) at(id).hidden = result.original === null;
@@ -108,6 +111,7 @@ function draw(result) {
     bytes: result.bytes.toLocaleString("en"), "bits per pixel": digits(result.bpp, 4),
     PSNR: digits(result.psnr, 2, " dB"), compressed: digits(result.encode_seconds, 2, " s"), restored: digits(result.decode_seconds, 2, " s"),
   };
+  result.remarks.forEach((remark, index) => { numbers[index ? "" : "note"] = remark; });
   const shown = Object.entries(numbers).filter(([, value]) => value !== null);
   at("numbers").replaceChildren(...shown.flatMap(([term, value]) => [make("dt", term), make("dd", value)]));
   at("streams").replaceChildren(...Object.entries(result.streams).flatMap(([stream, count]) => {
@@ -133,9 +137,11 @@ document.addEventListener("drop", (event) => {
 });
 fetch("/codecs").then((response) => response.json()).then((offered) => {
   limits = offered.limits;
+  at("steps").max = limits.steps;
+  at("place").textContent = offered.loopback ? "Nothing leaves this machine." : "Nothing is kept.";
   for (const codec of offered.codecs) {
     facts.set(codec.name, codec);
     at("codec").append(make("option", codec.name, { value: codec.name }));
   }
   offerRates();
-});
+}).catch((error) => fail(`the server does not say which codecs there are (${error.message}); load the page again`));
