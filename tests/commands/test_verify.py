@@ -3,7 +3,7 @@ import torch
 
 from ulcompress.commands import verification
 from ulcompress.commands.main import run
-from ulcompress.commands.verification import Condition, difference, streams_of
+from ulcompress.commands.verification import ReadCondition, difference, streams_of
 from ulcompress.quantizers import ResidualQuantizer
 from ulcompress.records import Code, HyperSymbols
 
@@ -71,11 +71,11 @@ def test_a_file_that_cannot_be_read_is_refused(file, directory, capsys):
 )
 def test_a_difference_is_named(found, text):
     expected = {"size": [1, 2], "text": [7]}
-    assert difference(Condition("any", lambda: [expected, found]), expected) == text
+    assert difference(ReadCondition("any", lambda: [expected, found]), expected) == text
 
 
 def test_whatever_goes_wrong_is_a_difference():
-    condition = Condition("any", lambda: [{}["missing"]])
+    condition = ReadCondition("any", lambda: [{}["missing"]])
     assert difference(condition, {}) == "it cannot be read: 'missing'"
 
 

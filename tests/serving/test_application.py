@@ -150,6 +150,11 @@ def test_limit_of_the_pixels(visit, photo, tiny):
     assert status == 400 and "64 x 64 pixels, more than 1000" in opened[-1]["error"]
 
 
+def test_limit_of_the_steps(visit, photo):
+    status, lines = visit(lambda client: answer(client, "/compress", photo, codec="tiny", steps="9"), steps=8)
+    assert status == 400 and lines[-1]["error"].startswith("got 9 steps; give at most 8")
+
+
 def test_limit_of_the_time(visit, photo):
     _, lines = visit(lambda client: answer(client, "/compress", photo, **LONG), seconds=0.5)
     assert lines[-1]["error"].startswith("took more than 0.5 s; take a smaller image or fewer steps")
@@ -240,7 +245,7 @@ def test_jobs_run_one_at_a_time(visit, photo):
 
     waits, (status, refusal), lines = visit(visitor, waiting=2)
     assert waits["progress"]["doing"] == "waiting for 1 other job"
-    assert status == 503 and "2 jobs are waiting already" in refusal[-1]["error"]
+    assert status == 503 and "2 jobs are here already" in refusal[-1]["error"]
     assert "result" in json.loads(lines[-1])
 
 
@@ -276,6 +281,9 @@ def test_the_command_refuses_in_one_line(monkeypatch, capsys):
     assert "cannot listen on 127.0.0.1" in capsys.readouterr().err
     assert run(["serve", "--port", "0", "--codec", "nothing"]) == 1
     assert "no codec 'nothing'" in capsys.readouterr().err
+    monkeypatch.setattr("ulcompress.commands.serve._directories", lambda names: {})
+    assert run(["serve", "--port", "0"]) == 1
+    assert "no codec to offer; name one by --codec" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     assert run(["serve"]) == 1
     assert 'run `pip install "ulcompress[serve]"`' in capsys.readouterr().err

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ulcompress.serving.codecs import ServedCodecs
-from ulcompress.serving.jobs import Job, JobStopped
+from ulcompress.serving.jobs import JobStopped, ServedJob
 
 IMAGE = torch.rand(3, 48, 64, generator=torch.Generator().manual_seed(0))
 
@@ -10,7 +10,7 @@ IMAGE = torch.rand(3, 48, 64, generator=torch.Generator().manual_seed(0))
 def test_each_step_is_reported_once(tiny):
     """With guidance a step calls the network twice; what is restored is the same to the bit."""
     data, lines = tiny.compress(IMAGE, "a red cup"), []
-    job = Job(60, lines.append)
+    job = ServedJob(60, lines.append)
     with job.watching(tiny, "restoring", steps=3):
         restored = tiny.decompress(data, steps=3, guidance=2.0)
     assert [line["step"] for line in lines] == [None, 1, 2, 3]
@@ -27,14 +27,14 @@ def test_a_stopped_job_ends_within_its_step(tiny):
         if progress["step"] == 2:
             job.stop()
 
-    job = Job(60, report)
+    job = ServedJob(60, report)
     with pytest.raises(JobStopped), job.watching(tiny, "restoring", steps=9):
         tiny.decompress(data, steps=9)
     assert lines[-1]["step"] == 2
 
 
 def test_a_job_ends_when_its_time_is_over(tiny):
-    job = Job(1e-9, lambda progress: None)
+    job = ServedJob(1e-9, lambda progress: None)
     with (
         pytest.raises(ValueError, match=r"took more than 1e-09 s; take a smaller image.*--max-seconds"),
         job.watching(tiny, "compressing"),
@@ -43,7 +43,7 @@ def test_a_job_ends_when_its_time_is_over(tiny):
 
 
 def test_the_time_of_waiting_is_not_counted():
-    job = Job(1e-9, lambda progress: None)
+    job = ServedJob(1e-9, lambda progress: None)
     job.check()
     job.begin("loading")  # from here on
     with pytest.raises(ValueError, match="took more than"):

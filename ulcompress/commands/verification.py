@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -61,7 +62,7 @@ class CodedFile:
         return streams_of((codec or self.load()).read(self.data, max_pixels=self.max_pixels))
 
 
-class Condition(NamedTuple):
+class ReadCondition(NamedTuple):
     """Circumstances in which a file is read once more."""
 
     name: str
@@ -71,7 +72,7 @@ class Condition(NamedTuple):
     """Why this machine does not have them; None where it does."""
 
 
-def conditions(file: CodedFile, *, compiler: str | None = None) -> Iterator[Condition]:
+def conditions(file: CodedFile, *, compiler: str | None = None) -> Iterator[ReadCondition]:
     """Yield the conditions under which a file is read.
 
     Args:
@@ -79,19 +80,19 @@ def conditions(file: CodedFile, *, compiler: str | None = None) -> Iterator[Cond
         compiler: Backend of `torch.compile`, for one more condition; it takes a minute.
     """
     for name, context in _CONTEXTS.items():
-        yield Condition(name, partial(_within, context, file))
-    yield Condition("two at once", partial(_two_at_once, file))
+        yield ReadCondition(name, partial(_within, context, file))
+    yield ReadCondition("two at once", partial(_two_at_once, file))
     present = torch.backends.cpu.get_cpu_capability().lower()
-    smaller = takewhile(lambda name: name != present, INSTRUCTION_SETS if present in INSTRUCTION_SETS else ())
-    for name in smaller:  # of other processors than x86 there is one set
-        yield Condition(f"instruction set {name}", partial(_with_instructions, name, file))
+    sets = INSTRUCTION_SETS if platform.machine().lower() in ("x86_64", "amd64") else {}  # others have one alone
+    for name in takewhile(lambda name: name != present, sets):
+        yield ReadCondition(f"instruction set {name}", partial(_with_instructions, name, file))
     if compiler is not None:
-        yield Condition(f"compiled by {compiler}", partial(_compiled, compiler, file))
+        yield ReadCondition(f"compiled by {compiler}", partial(_compiled, compiler, file))
     missing = None if torch.cuda.is_available() else "no GPU that torch can use"
-    yield Condition("on a GPU", lambda: [file.read(file.load("cuda"))], missing)
+    yield ReadCondition("on a GPU", lambda: [file.read(file.load("cuda"))], missing)
 
 
-def difference(condition: Condition, expected: Streams) -> str | None:
+def difference(condition: ReadCondition, expected: Streams) -> str | None:
     """Return in one line how what is read under a condition differs from what was expected; None where it does not."""
     try:
         found = condition.read()

@@ -30,7 +30,7 @@ from ulcompress.functional.allocation import allocating
 from ulcompress.functional.lines import one_line
 from ulcompress.records import Sampling
 from ulcompress.serving.codecs import ServedCodecs
-from ulcompress.serving.jobs import Job, JobStopped
+from ulcompress.serving.jobs import JobStopped, ServedJob
 from ulcompress.serving.limits import Limits
 from ulcompress.serving.results import Result, compress, restore
 
@@ -80,7 +80,7 @@ class Service:
         self._codecs = codecs
         self._limits = limits
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="job")
-        self._jobs: set[Job] = set()
+        self._jobs: set[ServedJob] = set()
 
     async def codecs(self, request: web.Request) -> web.Response:
         """Describe the codecs and the limits."""
@@ -127,7 +127,7 @@ class Service:
         if len(self._jobs) >= self._limits.waiting:
             raise web.HTTPServiceUnavailable(text=f"{len(self._jobs)} jobs are here already; try again later")
         lines = Lines()
-        job = Job(self._limits.seconds, _reporter(lines))
+        job = ServedJob(self._limits.seconds, _reporter(lines))
         self._jobs.add(job)
         try:
             data = await self._body(request)
@@ -139,7 +139,7 @@ class Service:
             self._jobs.discard(job)
 
     def _start(
-        self, job: Job, name: str, work: Callable[[Codec], Result], lines: Lines
+        self, job: ServedJob, name: str, work: Callable[[Codec], Result], lines: Lines
     ) -> asyncio.Future[dict[str, Any]]:
         """Let the thread do a job after those before it; return its last line to come."""
 

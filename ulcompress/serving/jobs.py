@@ -30,7 +30,7 @@ class Progress:
     """The number of sampling steps, where the codec knows it."""
 
 
-class Job:
+class ServedJob:
     """One piece of work. Python cannot end a thread, so the work calls `check` again and again."""
 
     def __init__(self, seconds: float, report: Callable[[dict[str, object]], None]):

@@ -17,7 +17,7 @@ from ulcompress.evaluation.measuring.contestants import rounded
 from ulcompress.evaluation.measuring.timing import timed
 from ulcompress.images import from_pil, image_bytes, open_image
 from ulcompress.records import Sampling
-from ulcompress.serving.jobs import Job
+from ulcompress.serving.jobs import ServedJob
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ class Result:
         return numbers | files | {"original": original, "streams": self.streams, "remarks": self.remarks}
 
 
-def compress(codec: Codec, data: bytes, *, sampling: Sampling, max_pixels: int, job: Job, **coding: Any) -> Result:
+def compress(
+    codec: Codec, data: bytes, *, sampling: Sampling, max_pixels: int, job: ServedJob, **coding: Any
+) -> Result:
     """Compress the bytes of an image file, and restore the image from the compressed file.
 
     Args:
@@ -84,7 +86,7 @@ def compress(codec: Codec, data: bytes, *, sampling: Sampling, max_pixels: int, 
     return replace(result, original=image, encode_seconds=seconds, psnr=likeness, remarks=said)
 
 
-def restore(codec: Codec, file: bytes, *, sampling: Sampling, max_pixels: int, job: Job) -> Result:
+def restore(codec: Codec, file: bytes, *, sampling: Sampling, max_pixels: int, job: ServedJob) -> Result:
     """Restore the image of a .ulc file; the arguments are those of `compress`.
 
     Raises:
