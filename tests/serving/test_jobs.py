@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -58,3 +61,13 @@ def test_a_codec_that_cannot_be_loaded_is_left_out_and_named(directories, tmp_pa
     assert len(said) == 1 and said[0].startswith("broken is left out: ") and "\n" not in said[0]
     with pytest.raises(ValueError, match="config"):
         ServedCodecs(broken)
+
+
+def test_one_codec_is_held_at_a_time(codecs):
+    held = weakref.ref(codecs.load("tiny"))
+    assert codecs.load("tiny") is held()
+    load, alive = codecs._load, []
+    codecs._load = lambda directory: alive.append(held()) or load(directory)
+    codecs.load("staged")
+    gc.collect()
+    assert alive == [None] and held() is None

@@ -133,7 +133,7 @@ class Service:
             data = await self._body(request)
             keywords = options | {"sampling": sampling, "max_pixels": self._limits.pixels, "job": job}
             outcome = self._start(job, name_for(data), lambda codec: work(codec, data, **keywords), lines)
-            return await _stream(request, lines, outcome)
+            return await _stream(request, lines, outcome, self._limits.seconds)
         finally:  # reached as well when the sender closes the connection, which cancels the handler
             job.stop()
             self._jobs.discard(job)
@@ -191,18 +191,21 @@ def _reporter(lines: Lines) -> Callable[[dict[str, Any]], None]:
     return report
 
 
-async def _stream(request: web.Request, lines: Lines, outcome: asyncio.Future[dict[str, Any]]) -> web.StreamResponse:
-    """Send the lines of a job while it runs, and then the last one."""
+async def _stream(
+    request: web.Request, lines: Lines, outcome: asyncio.Future[dict[str, Any]], seconds: float
+) -> web.StreamResponse:
+    """Send the lines of a job while it runs, and then the last one, to a visitor who takes each within `seconds`."""
     response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
     await response.prepare(request)
     while (line := await lines.get()) is not None:
-        await _write(response, line)
-    await _write(response, await outcome)
+        await _write(response, line, seconds)
+    await _write(response, await outcome, seconds)
     return response
 
 
-async def _write(response: web.StreamResponse, line: dict[str, Any]) -> None:
-    await response.write(json.dumps(line, allow_nan=False).encode() + b"\n")
+async def _write(response: web.StreamResponse, line: dict[str, Any], seconds: float) -> None:
+    async with asyncio.timeout(seconds):
+        await response.write(json.dumps(line, allow_nan=False).encode() + b"\n")
 
 
 def _number(request: web.Request, name: str) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 from ulcompress.codec import Codec
@@ -57,7 +57,8 @@ class ServedCodecs:
             ValueError: A codec cannot be loaded, and there is no `left_out`.
         """
         self._directories = directories
-        self._load = lru_cache(maxsize=1)(partial(load, device=device, trust=trust))
+        self._load = partial(load, device=device, trust=trust)
+        self._loaded: tuple[str, Codec] | None = None
         self.facts: dict[str, CodecFacts] = {}
         for name, directory in directories.items():
             try:
@@ -69,7 +70,10 @@ class ServedCodecs:
 
     def load(self, name: str) -> Codec:
         """Return a codec by its name; only one thread may load codecs."""
-        return self._load(self._directories[name])
+        if self._loaded is None or self._loaded[0] != name:
+            self._loaded = None  # so that there are never two on the device
+            self._loaded = name, self._load(self._directories[name])
+        return self._loaded[1]
 
     def name_for(self, data: bytes, *, max_pixels: int) -> str:
         """Return the name of the codec of a .ulc file.
