@@ -1,8 +1,6 @@
 """The page in headless Chromium: that of Playwright, or one on the path."""
 
 import asyncio
-import os
-import shutil
 import threading
 
 import pytest
@@ -39,18 +37,6 @@ def address(codecs):
     yield found[0]
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next((path for name in names if (path := shutil.which(name))), None)
-    with sync_api.sync_playwright() as playwright:
-        if found is None and not os.path.exists(playwright.chromium.executable_path):
-            pytest.skip("no Chromium: run `playwright install chromium`, or put one on the path")
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

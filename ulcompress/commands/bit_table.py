@@ -66,10 +66,14 @@ def tabulate(
 
 
 def _columns(rows: Sequence[Bits]) -> list[Column]:
-    values = {"container": lambda row: row.container}
-    values |= {name: partial(_stream, name) for name in dict.fromkeys(name for row in rows for name in row.streams)}
-    values |= {"ideal": lambda row: row.ideal, "real": lambda row: row.real}
-    numbers = [Column(value, heading=name, show="{:.1f}".format) for name, value in values.items()]
+    names = dict.fromkeys(name for row in rows for name in row.streams)
+    values = [
+        ("container", lambda row: row.container),
+        *((name, partial(_stream, name)) for name in names),
+        ("ideal", lambda row: row.ideal),
+        ("real", lambda row: row.real),
+    ]
+    numbers = [Column(value, heading=name, show="{:.1f}".format) for name, value in values]
     return [Column(lambda row: row.name, heading="file", text=True), *numbers]
 
 

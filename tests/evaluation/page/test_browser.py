@@ -1,25 +1,9 @@
 """The page in headless Chromium: that of Playwright, or one on the path."""
 
-import os
-import shutil
-
 import pytest
 
 sync_api = pytest.importorskip("playwright.sync_api")
 SLIDER = "#stage"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = next(
-        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-    )
-    with sync_api.sync_playwright() as playwright:
-        if found is None and not os.path.exists(playwright.chromium.executable_path):
-            pytest.skip("no Chromium: run `playwright install chromium`, or put one on the path")
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
