@@ -211,9 +211,9 @@ class ResidualQuantizer(Quantizer):
         costs = torch.zeros(rows * columns, device=indices.device)
 
         def choose(positions: Tensor, bits: Tensor) -> Tensor:
-            given = indices.flatten(1)[:, positions]
-            costs[positions] = bits.gather(-1, given[..., None])[0, :, 0].to(costs)
-            return given
+            chosen = indices.flatten(1)[:, positions]
+            costs[positions] = bits.gather(-1, chosen[..., None])[0, :, 0].to(costs)
+            return chosen
 
         self.entropies.scan(0, costs.new_zeros(1, 0, rows, columns), entries, choose)
         return int((costs[spread(rows, columns).to(costs.device)].cumsum(0) <= room).sum())
