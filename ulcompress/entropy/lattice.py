@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ulcompress.entropy.exact import bounded, bounded_, on_saved_grid
+from ulcompress.entropy.exact import bounded, bounded_, check_range, on_saved_grid
 from ulcompress.functional.division import ceil_div
 
 AT_ONCE = 1 << 11
@@ -36,12 +36,17 @@ class LatticeNetwork:
     """Evaluates 5x5, rectifier, 3x3, rectifier, 1x1 on maps whose indices become known lattice by lattice."""
 
     @torch.no_grad()
-    def __init__(self, trunk: nn.Sequential, head: nn.Conv2d, earlier: Tensor, entries: Tensor):
-        """Take the layers, the sum of the earlier stages, (B, C, h, w), and the entries of this stage, (size, D)."""
+    def __init__(self, trunk: nn.Sequential, head: nn.Conv2d, earlier: Tensor, entries: Tensor, caption: Tensor):
+        """Take the layers, the sum of the earlier stages, (B, C, h, w), and the entries of this stage, (size, D).
+
+        `caption`, (B, width) float64 on the CPU, is added to what the first convolution gives everywhere.
+        """
         first, second = trunk[0], trunk[2]
         assert isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d)
         weight, bias = on_saved_grid(first)
         assert bias is not None
+        biases = bias + caption
+        check_range(first, weight, biases)
         self._second, self._head = on_saved_grid(second), on_saved_grid(head)
         self._rows, self._columns = earlier.shape[-2:]
         self._height = 2 * max(1, AT_ONCE // (2 * self._columns))  # even, so that all strips have the same lattices
@@ -50,7 +55,7 @@ class LatticeNetwork:
         # Turned around, for each position of the input what it adds to the positions around it.
         self._added = weight[:, earlier.shape[1] :].flip(2, 3).transpose(0, 1).contiguous()
         sides = self._rows + 2 * _MARGIN, self._columns + 2 * _MARGIN
-        self._sums = bias.view(1, -1, 1, 1).repeat(len(earlier), 1, *sides)
+        self._sums = biases[..., None, None].repeat(1, 1, *sides)
         self._hidden = self._sums.new_empty(len(earlier), self._rows * self._columns, second.out_channels)
         self._evaluated: set[tuple[Lattice, int]] = set()
         if earlier.shape[1]:
