@@ -26,7 +26,7 @@ _STEPS = 1 << ACTIVATION_BITS
 _COUNT_BITS = 24
 _POWERS = np.exp2(_COUNT_BITS - np.arange(_STEPS) / _STEPS).round().astype(np.int32)
 """2**24 halved in 1024 equal steps. None lies so near a half that a library could round it another way (a test)."""
-_COUNTS = (_POWERS >> np.arange(_COUNT_BITS + 2)[:, None]).ravel()
+_COUNTS = torch.from_numpy((_POWERS >> np.arange(_COUNT_BITS + 2)[:, None]).ravel())
 """The same, halved on until nothing is left."""
 
 
@@ -218,16 +218,9 @@ def _costs(scores: Tensor) -> Tensor:
 
 def _tables(scores: Tensor) -> SymbolTables:
     """Make a table of integer probabilities from each row of exact scores, (n, alphabet)."""
-    values = scores.numpy()
-    below = ((values.max(1, keepdims=True) - values) * _STEPS).astype(np.int32)
-    counts = _COUNTS.take(np.minimum(below, len(_COUNTS) - 1, out=below))
-    size = counts.shape[1]
-    # The computation of `SymbolTable.from_counts`, for all rows at once.
-    ends = counts.cumsum(1, dtype=np.int64)
-    bounds = np.zeros((len(ends), size + 1), np.int64)
-    np.floor_divide(ends * (TOTAL - size), ends[:, -1:], out=bounds[:, 1:])
-    bounds += np.arange(size + 1)
-    return SymbolTables(bounds)
+    below = (scores - scores.amax(1, keepdim=True)).mul_(-_STEPS).clamp_max_(len(_COUNTS) - 1).int()
+    counts = _COUNTS.index_select(0, below.flatten()).view_as(below)
+    return SymbolTables(counts.cumsum(1, dtype=torch.int64).numpy())
 
 
 def _is_first_pass(positions: Tensor, columns: int) -> bool:
