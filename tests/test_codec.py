@@ -253,7 +253,7 @@ REFUSED = {
     ),
     "captions": (
         lambda: {"quantizer": FiniteScalarQuantizer(levels=(4, 4), channels=8, entropy=ContextModel(words=8))},
-        r"probabilities of FiniteScalarQuantizer depend on captions, which none of the conditioners \(SpatialFeatures\)",
+        r"FiniteScalarQuantizer depend on captions, which none of the conditioners \(SpatialFeatures\) sends",
     ),
     "no condition": (
         lambda: {"conditioning": {}},
