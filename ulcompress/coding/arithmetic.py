@@ -252,7 +252,7 @@ class SymbolTables:
         """Take the cumulative counts of each symbol's table, (n, size) int64, not above 2**38 and not all zero."""
         assert ends.ndim == 2 and (ends[:, -1] > 0).all() and (ends[:, -1] <= 1 << 38).all()
         self._ends = ends
-        self._flat = memoryview(np.ascontiguousarray(ends).reshape(-1))  # its items are Python's integers
+        self._flat = np.ascontiguousarray(ends).reshape(-1).data  # its items are Python's integers
 
     def encode(self, symbols: Sequence[int], coder: ArithmeticEncoder) -> None:
         """Code one symbol by each table."""
