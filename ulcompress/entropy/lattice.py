@@ -2,8 +2,9 @@
 
 The positions of a map lie on four lattices, those of even or odd rows and columns. As sums are exact, the first
 convolution is brought up to date by what a lattice adds when its indices become known, and the second one is evaluated
-on a lattice alone: a quarter of the work that a whole map takes in every pass. Both are sums of matrix products, one for
-each place of the kernel, over channels that come last: in float64 they take half the time of PyTorch's convolutions.
+on a lattice alone: a quarter of the work that a whole map takes in every pass. Both are sums of matrix products, one
+for each place of the kernel, over channels that come last: in float64 they take half the time of PyTorch's
+convolutions.
 """
 
 from collections.abc import Iterator, Sequence
