@@ -83,7 +83,7 @@ def test_batches_give_the_numbers_of_one_by_one(plan, sizes):
     outcomes = run(prepare(plan))
     assert not any(outcome.error for outcome in outcomes) and len(outcomes) == 14
     # Of 60 x 40 there are a, c and d, which is turned, then e and g; of 50 x 33 b and f.
-    assert sizes == [2, 2, 1, 1, 2, 2, 2, 2]  # each through the codec, then through the anchor
+    assert sizes == [2, 1, 2, 1, 2, 2, 2, 2]  # each through the codec, then through the anchor
     alone = again(plan, batch=1)
     run(prepare(alone))
     close(numbers(plan), numbers(alone))

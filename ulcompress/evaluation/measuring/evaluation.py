@@ -99,7 +99,7 @@ class Evaluation:
 
     def _contestants(self) -> list[Contestant]:
         plan, optimizer = self.plan, _optimizer(self.plan)
-        anchors = [_anchor(name) for name in plan.anchors]
+        anchors = [usable_anchor(name) for name in plan.anchors]
         found: list[Contestant] = []
         for curve in plan.curves:
             for codec in curve.codecs:
@@ -125,7 +125,8 @@ def _optimizer(plan: Plan) -> OnlineOptimizer | None:
     return OnlineOptimizer(variables=plan.online_variables, perceptual=perceptual)
 
 
-def _anchor(name: str) -> Anchor:
+def usable_anchor(name: str) -> Anchor:
+    """Return an anchor; ValueError for an unknown one, and for one that cannot be used on this machine."""
     if name not in ANCHORS:
         raise ValueError(f"got the anchor {name!r}; known are {', '.join(ANCHORS)}")
     anchor = ANCHORS[name]()
