@@ -50,12 +50,16 @@ def test_every_rate_is_a_row_and_every_number_of_steps_and_anchor_a_column(tiny_
     options = {"steps": [1, 2], "anchors": ["jpeg", "webp"], "picture": tmp_path / "mine.webp"}
     written = demo(tiny_staged_codec, tmp_path / "mine.png", tmp_path / "out", **options)
     rates = range(1, tiny_staged_codec.quantizer.rates + 1)
-    ends = (".ulc", "_steps1_restored.png", "_steps2_restored.png")
-    files = [tmp_path / "out" / f"mine_rate{rate}{end}" for rate in rates for end in ends]
+    ends = (".ulc", "_steps-1_restored.png", "_steps-2_restored.png")
+    files = [tmp_path / "out" / f"mine_rate-{rate}{end}" for rate in rates for end in ends]
     assert written == [*files, tmp_path / "mine.webp"]
     for rate, row in zip(rates, rows, strict=True):
         original, one, two, jpeg, webp = row
-        assert (original.name, one.name, two.name) == ("original", "ulcompress, 1 step", "ulcompress, 2 steps")
+        assert (original.name, one.name, two.name) == (
+            "original",
+            f"ulcompress, rate {rate}, steps 1",
+            f"ulcompress, rate {rate}, steps 2",
+        )
         assert jpeg.name.startswith("JPEG") and webp.name.startswith("WEBP")
         data = tiny_staged_codec.compress(Image.open(tmp_path / "mine.png"), rate=rate)
         assert one.measurement.bytes == two.measurement.bytes == len(data)

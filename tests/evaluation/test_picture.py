@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image, ImageColor
@@ -45,6 +47,7 @@ def test_numbers_are_those_of_the_measurement():
     original, restored, _ = panels()
     assert original.numbers == "480 x 300 pixels"
     assert restored.numbers == "90 bytes, 0.1000 bpp, 21.50 dB"
+    assert replace(restored, note="at half size").numbers == "90 bytes, 0.1000 bpp, 21.50 dB (at half size)"
 
 
 def test_what_cannot_be_shown_is_refused(tmp_path):

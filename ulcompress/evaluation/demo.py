@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from ulcompress.codec import Codec
 from ulcompress.evaluation.anchors import Anchor, match
@@ -67,7 +68,8 @@ def demo(
         row = [Panel("original", original)]
         for steps_tag, number in _tagged("steps", steps or [None]).items():
             written.append(restored := out / f"{path.stem}{rate_tag}{steps_tag}_restored.png")
-            row.append(trial.decompress(file, restored, number))
+            name = ", ".join(["ulcompress", *_words(rate_tag), *_words(steps_tag)])
+            row.append(trial.decompress(file, restored, number, name))
         rows.append([*row, *(trial.matched(anchor, file) for anchor in beside)])
     side_by_side(rows, picture := picture or out / f"{path.stem}_comparison.png")
     _print([panel for row in rows for panel in row])  # last: a closed pipe must not cost the files
@@ -91,29 +93,34 @@ class _Trial:
         data, self.seconds[file] = timed(lambda: self.codec.compress(self.original, **options))
         write_whole(file, data)
 
-    def decompress(self, file: Path, restored: Path, steps: int | None) -> Panel:
-        """Restore a file that was written to an image, and return its panel."""
+    def decompress(self, file: Path, restored: Path, steps: int | None, name: str) -> Panel:
+        """Restore a file that was written to an image, and return its panel of this name."""
         options = {"steps": steps, "max_pixels": self.max_pixels}
         image, seconds = timed(lambda: self.codec.decompress(file.read_bytes(), **options))
         write_image(image, restored)
-        name = "ulcompress" + ("" if steps is None else f", {steps} step{'s' * (steps != 1)}")
-        return self._panel(name, to_pil(image), file.stat().st_size, self.seconds[file], seconds)
+        return Panel(name, to_pil(image), self._measured(image, file.stat().st_size, self.seconds[file], seconds))
 
     def matched(self, anchor: Anchor, file: Path) -> Panel:
         """Return the panel of an anchor within the size of a file."""
         found = match(anchor, self.original, file.stat().st_size)
         seconds = found.encode_seconds, found.decode_seconds
-        return self._panel(found.label, found.restored, len(found.data), *seconds)
+        measurement = self._measured(from_pil(found.restored), len(found.data), *seconds)
+        note = "" if found.smallest is None else f"at full size at least {found.smallest} bytes"
+        return Panel(found.label, found.restored, measurement, note)
 
-    def _panel(self, name: str, image: Image.Image, size: int, encode_seconds: float, decode_seconds: float) -> Panel:
-        pixels, original = from_pil(image), from_pil(self.original)
+    def _measured(self, image: Tensor, size: int, encode_seconds: float, decode_seconds: float) -> Measurement:
         seconds = {"encode_seconds": encode_seconds, "decode_seconds": decode_seconds}
-        return Panel(name, image, Measurement.compare(pixels, original, size=size, **seconds))
+        return Measurement.compare(image, from_pil(self.original), size=size, **seconds)
 
 
 def _tagged(name: str, values: Sequence[int | None]) -> dict[str, int | None]:
     """Return values by what tells their files apart: nothing where there is one."""
-    return {f"_{name}{value}" if len(values) > 1 else "": value for value in values}
+    return {f"_{name}-{value}" if len(values) > 1 else "": value for value in values}
+
+
+def _words(tag: str) -> list[str]:
+    """Return a tag as words for a caption, none of an empty one."""
+    return [tag[1:].replace("-", " ")] if tag else []
 
 
 def _coffee(folder: Path) -> Path:

@@ -17,7 +17,7 @@ MARGIN = 16
 """Space around panels, in pixels."""
 ENLARGED = 3
 """How much narrower than the image its detail is."""
-QUALITY = 90
+QUALITY = 80
 """Of a picture in a lossy format."""
 
 Box = tuple[int, int, int, int]
@@ -34,13 +34,16 @@ class Panel:
     measurement: Measurement | None = None
     """Bytes, bpp and PSNR are written below the name; None, for the original, writes the size in pixels."""
 
+    note: str = ""
+    """What has to be said of them, in parentheses."""
+
     @property
     def numbers(self) -> str:
         """The second line of the caption."""
         if self.measurement is None:
             return "{} x {} pixels".format(*self.image.size)
         m = self.measurement
-        return f"{m.bytes} bytes, {m.bpp:.4f} bpp, {m.psnr:.2f} dB"
+        return f"{m.bytes} bytes, {m.bpp:.4f} bpp, {m.psnr:.2f} dB" + (f" ({self.note})" if self.note else "")
 
 
 def side_by_side(rows: Sequence[Sequence[Panel]], path: str | Path, *, detail: Box | None = None) -> None:

@@ -172,7 +172,7 @@ def test_all_images_are_shown_when_asked_for_and_lead_to_the_slider(open_page):
 
 def test_a_page_with_its_images_shows_them_at_once_and_needs_no_other_file(open_page, results, page, tmp_path):
     page()
-    path = write_page(embedded(results(), tmp_path, width=96), tmp_path / "elsewhere")
+    path = write_page(embedded(results(), tmp_path, width=96), tmp_path)
     for folder in ("images", "originals"):
         shutil.rmtree(tmp_path / folder)
     tab = open_page(address=path.as_uri(), first=".tile")

@@ -74,10 +74,9 @@ class Match:
 
     @property
     def label(self) -> str:
-        """Name, quality and factor for a caption, and why it had to be reduced."""
+        """Name, quality and factor for a caption."""
         scale = f" at 1/{self.factor} size" if self.factor > 1 else ""
-        floor = "" if self.smallest is None else f" (at full size at least {self.smallest} bytes)"
-        return f"{self.anchor.upper()} q{self.quality}{scale}{floor}{'' if self.fits else ', over budget'}"
+        return f"{self.anchor.upper()} q{self.quality}{scale}{'' if self.fits else ', over budget'}"
 
 
 def match(anchor: Anchor, image: Image.Image, budget_bytes: int) -> Match:
