@@ -74,10 +74,13 @@ def main() -> None:
     parser.add_argument("--steps", nargs="*", type=int, default=STEPS, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--metrics", nargs="+", default=METRICS, metavar="NAME", help="(default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("runs/tables"), help="measurements (default: %(default)s)")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="means (default: docs/results)")
+    parser.add_argument(
+        "--results", type=Path, help="means; no table is written (default: docs/results, and all tables)"
+    )
     parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="processes that share the images out")
     options = parser.parse_args()
+    folder = options.results or RESULTS
     for name in options.codec if options.images else ():
         plan = Plan(
             images=name_images(find_images(options.images)),
@@ -91,12 +94,10 @@ def main() -> None:
             keep=True,
         )
         measured = measure(plan, ulcompress.load(name), options.steps) | {"weights": weights_of(name)}
-        options.results.mkdir(parents=True, exist_ok=True)
-        write_whole(
-            options.results / f"{name}.json", f"{json.dumps(measured, indent=1, ensure_ascii=False)}\n".encode()
-        )
-    results = read_results(options.results)
-    for path in documents():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / f"{name}.json", f"{json.dumps(measured, indent=1, ensure_ascii=False)}\n".encode())
+    results = read_results(folder)
+    for path in documents() if folder == RESULTS else ():
         if (text := filled(path.read_text(), results)) != path.read_text():
             write_whole(path, text.encode())
             print(path.relative_to(ROOT))
