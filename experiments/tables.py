@@ -155,7 +155,7 @@ def filled(text: str, results: Mapping[str, Measured]) -> str:
         begin, kind, codecs, anchors, end = found.groups()
         names = codecs.split(",")
         if any(name not in results for name in names):
-            return found[0]
+            return str(found[0])
         table = KINDS[kind]([results[name] for name in names], anchors.split(",") if anchors else None)
         return f"{begin}\n{table}\n{end}"
 
@@ -210,7 +210,7 @@ KINDS = {"rates": rates_table, "steps": steps_table, "published": published_tabl
 """What writes each kind of table."""
 
 
-def row(part: Mapping[str, Any], contestant: str, name: str) -> Row:
+def row(part: Mapping[str, Any], contestant: str, name: str) -> dict[str, Any]:
     """Return the numbers of a contestant."""
     (found,) = (one for one in part["summary"] if one["contestant"] == contestant)
     values = {metric: value and value["value"] for metric, value in found["metrics"].items()}
@@ -220,7 +220,7 @@ def row(part: Mapping[str, Any], contestant: str, name: str) -> Row:
 def named(contestant: Mapping[str, Any]) -> str:
     """Return a contestant's name for readers."""
     if contestant["kind"] == "anchor":
-        return ANCHORS.get(contestant["curve"], contestant["curve"])
+        return ANCHORS.get(contestant["curve"]) or str(contestant["curve"])
     rate = contestant["settings"].get("rate")
     return f"`{contestant['curve']}`" + (f", rate {rate}" if rate else "")
 
