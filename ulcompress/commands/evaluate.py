@@ -71,6 +71,12 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument("--captions", action="store_true", help="first line of <name>.txt beside each image")
     parser.add_argument("--out", type=Path, help="folder of the results; existing measurements are not repeated")
     parser.add_argument("--keep", action="store_true", help="keep compressed files and restored images in --out")
+    parser.add_argument(
+        "--embed",
+        type=positive,
+        metavar="PIXELS",
+        help="put the images that --keep keeps into the page itself, as WebP of at most so many pixels across",
+    )
     add_devices(parser)
     parser.add_argument(
         "--batch", type=positive, default=1, metavar="N", help="images of one size per call of a metric (default: 1)"
@@ -85,6 +91,8 @@ def run(options: argparse.Namespace) -> int:
     """Measure, print the table, and write the results to `--out` if set; return the exit status."""
     if options.keep and options.out is None:
         raise ValueError("--keep needs a folder to keep files in; give --out")
+    if options.embed and not options.keep:
+        raise ValueError("--embed shows the images that are kept; give --keep")
     if options.out is None and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise ValueError("torchrun needs a folder that its processes share; give --out")
     with nullcontext(options.out) if options.out is not None else TemporaryDirectory() as out:
@@ -103,7 +111,7 @@ def _evaluate_to(options: argparse.Namespace, out: Path) -> int:
         return 0
     command = shlex.join(["ulcompress", *sys.argv[1:]])
     results = gather(evaluation, outcomes, command=command)
-    written = write_results(results, out) if options.out is not None else []
+    written = write_results(results, out, embed=options.embed) if options.out is not None else []
     print(summary_markdown(results), *(printable(str(path)) for path in written), sep="\n")
     return 1 if any(outcome.error for outcome in outcomes) else 0
 

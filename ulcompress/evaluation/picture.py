@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from ulcompress.evaluation.measuring.measurement import Measurement
-from ulcompress.files import whole_file
+from ulcompress.images import from_pil, write_image
 
 NARROWEST, WIDEST = 360, 640
 """Widths of a column, in pixels; an image whose width lies between them is not resized."""
@@ -17,13 +17,15 @@ MARGIN = 16
 """Space around panels, in pixels."""
 ENLARGED = 3
 """How much narrower than the image its detail is."""
+QUALITY = 80
+"""Of a picture in a lossy format."""
 
 Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One column."""
+    """One image of the picture."""
 
     name: str
     """Written above it."""
@@ -32,46 +34,57 @@ class Panel:
     measurement: Measurement | None = None
     """Bytes, bpp and PSNR are written below the name; None, for the original, writes the size in pixels."""
 
+    note: str = ""
+    """What has to be said of them, in parentheses."""
+
     @property
     def numbers(self) -> str:
         """The second line of the caption."""
         if self.measurement is None:
             return "{} x {} pixels".format(*self.image.size)
         m = self.measurement
-        return f"{m.bytes} bytes, {m.bpp:.4f} bpp, {m.psnr:.2f} dB"
+        return f"{m.bytes} bytes, {m.bpp:.4f} bpp, {m.psnr:.2f} dB" + (f" ({self.note})" if self.note else "")
 
 
-def side_by_side(panels: Sequence[Panel], path: str | Path, *, detail: Box | None = None) -> None:
-    """Write panels beside each other as a PNG: captions, images, and below an enlarged detail of each.
+def side_by_side(rows: Sequence[Sequence[Panel]], path: str | Path, *, detail: Box | None = None) -> None:
+    """Write rows of panels as one picture, each with its caption above, in the format of the path's suffix.
 
-    `detail` is left, top, right, bottom in pixels of the image; the middle by default. ValueError without panels, when
-    their sizes differ, or when the detail is not within the image.
+    Args:
+        rows: From top to bottom, each from left to right.
+        path: Of the picture: `.png`, or a lossy format such as `.webp`.
+        detail: Left, top, right, bottom in pixels of a part of the image that is enlarged below each panel; None takes
+            the middle where there is one row, and leaves it out where there are several.
+
+    Raises:
+        ValueError: There are no panels, their sizes differ, or the detail is not within the image.
+        ImageError: The format cannot be written.
     """
-    size = _common_size(panels)
-    box = _checked(detail, size) if detail else _middle(size)
+    size = _common_size([panel for row in rows for panel in row])
+    box = _checked(detail, size) if detail else _middle(size) if len(rows) == 1 else None
     width = min(max(size[0], NARROWEST), WIDEST)
-    columns = [_column(panel, box, width) for panel in panels]
-    height = max(column.height for column in columns)
-    canvas = Image.new("RGB", (MARGIN + len(columns) * (width + MARGIN), height + 2 * MARGIN), "white")
-    for index, column in enumerate(columns):
-        canvas.paste(column, (MARGIN + index * (width + MARGIN), MARGIN))
-    with whole_file(path) as file:
-        canvas.save(file, "PNG")
+    cells = [[_cell(panel, box, width) for panel in row] for row in rows]
+    height = cells[0][0].height
+    most = max(map(len, cells))
+    canvas = Image.new("RGB", (MARGIN + most * (width + MARGIN), MARGIN + len(cells) * (height + MARGIN)), "white")
+    for down, row in enumerate(cells):
+        for across, cell in enumerate(row):
+            canvas.paste(cell, (MARGIN + across * (width + MARGIN), MARGIN + down * (height + MARGIN)))
+    write_image(from_pil(canvas), path, quality=None if Path(path).suffix.lower() == ".png" else QUALITY)
 
 
-def _column(panel: Panel, box: Box, width: int) -> Image.Image:
-    rows = [
+def _cell(panel: Panel, box: Box | None, width: int) -> Image.Image:
+    parts = [
         _line(panel.name, width, 24),
         _line(panel.numbers, width, 18),
         _fit(panel.image, width),
-        _fit(panel.image.crop(box), width),
+        *([_fit(panel.image.crop(box), width)] if box else []),
     ]
-    column = Image.new("RGB", (width, sum(row.height + MARGIN // 2 for row in rows)), "white")
+    cell = Image.new("RGB", (width, sum(part.height + MARGIN // 2 for part in parts)), "white")
     top = 0
-    for row in rows:
-        column.paste(row, (0, top))
-        top += row.height + MARGIN // 2
-    return column
+    for part in parts:
+        cell.paste(part, (0, top))
+        top += part.height + MARGIN // 2
+    return cell
 
 
 def _line(text: str, width: int, size: int) -> Image.Image:

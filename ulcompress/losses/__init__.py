@@ -4,7 +4,7 @@ from ulcompress.functional.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from ulcompress.losses.adversarial import AdversarialLoss
-    from ulcompress.losses.base import PerceptualDistance
+    from ulcompress.losses.base import NetworkDistance, PerceptualDistance
     from ulcompress.losses.discriminator import Discriminator
     from ulcompress.losses.dists import DISTS
     from ulcompress.losses.either import EitherDistance
@@ -25,6 +25,7 @@ __all__ = [
     "FeatureDiscriminator",
     "FeatureDistance",
     "MapDistance",
+    "NetworkDistance",
     "PatchDiscriminator",
     "PerceptualDistance",
 ]
@@ -39,6 +40,7 @@ __getattr__, __dir__ = lazy_exports(
     FeatureDiscriminator="feature_discriminator",
     FeatureDistance="feature_distance",
     MapDistance="map_distance",
+    NetworkDistance="base",
     PatchDiscriminator="patch_discriminator",
     PerceptualDistance="base",
 )

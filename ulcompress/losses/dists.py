@@ -1,6 +1,6 @@
 """DISTS, the distance of structure and texture of the literature."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from torch.nn import functional as F
 
 from ulcompress.functional.padding import pad_to_minimum
 from ulcompress.losses.backbone import ImageNetScale, load_backbone
-from ulcompress.losses.base import SMALLEST_SIDE, PerceptualDistance
+from ulcompress.losses.base import SMALLEST_SIDE, NetworkDistance
 
 CHANNELS = (3, 64, 128, 256, 512, 512)
 """Channels of the image and of the five maps of VGG-16 that are compared: before each pooling, and the last."""
 STABLE = 1e-6
 
 
-class DISTS(PerceptualDistance):
+class DISTS(NetworkDistance):
     """Deep image structure and texture similarity: means and covariances of VGG-16's maps over the whole image.
 
     Ding et al., Image Quality Assessment: Unifying Structure and Texture Similarity, TPAMI 2020, equations 4 to 6.
@@ -49,15 +49,9 @@ class DISTS(PerceptualDistance):
         self.register_buffer("window", hann[:, None] * hann / hann.sum().square(), persistent=False)
         self.freeze()
 
-    def forward(self, image: Tensor, reference: Tensor) -> Tensor:
-        """Compare two batches of RGB in [0, 1], (B, 3, H, W); returns (B,), 0 for equal images."""
-        image, reference = (pad_to_minimum(each, SMALLEST_SIDE) for each in (image, reference))
-        weights = zip(self.alpha.split(CHANNELS), self.beta.split(CHANNELS), strict=True)
-        pairs = zip(self._maps(image), self._maps(reference), strict=True)
-        terms = [_distance(*pair, *each) for pair, each in zip(pairs, weights, strict=True)]
-        return torch.stack(terms).sum(0)
-
-    def _maps(self, images: Tensor) -> Iterator[Tensor]:
+    def maps(self, images: Tensor) -> Iterator[Tensor]:
+        """Return the image and VGG-16's maps of it."""
+        images = pad_to_minimum(images, SMALLEST_SIDE)
         yield images
         hidden = self.scale(images)
         for layer in self.features:
@@ -65,6 +59,11 @@ class DISTS(PerceptualDistance):
             if pooling:
                 yield hidden
             hidden = self._pooled(hidden) if pooling else layer(hidden)
+
+    def between(self, maps: Iterable[Tensor], others: Sequence[Tensor]) -> Tensor:
+        """Return the weighted sum of the distances of means and of covariances of each pair of maps."""
+        weights = self.alpha.split(CHANNELS), self.beta.split(CHANNELS)
+        return torch.stack([_distance(*each) for each in zip(maps, others, *weights, strict=True)]).sum(0)
 
     def _pooled(self, maps: Tensor) -> Tensor:
         channels = maps.shape[1]

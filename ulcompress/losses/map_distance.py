@@ -1,15 +1,16 @@
 """A perceptual distance on the feature maps of any network; not LPIPS, whose weights are learned."""
 
 from abc import abstractmethod
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from ulcompress.functional.padding import pad_to_minimum
-from ulcompress.losses.base import PerceptualDistance
+from ulcompress.losses.base import NetworkDistance
 
 
-class MapDistance(PerceptualDistance):
+class MapDistance(NetworkDistance):
     """Mean squared distance between unit-normalised feature maps of two images, averaged over the maps.
 
     Same construction as Zhang et al., The Unreasonable Effectiveness of Deep Features, CVPR 2018, equation 1, with
@@ -64,7 +65,10 @@ class MapDistance(PerceptualDistance):
         """Compare two batches of RGB in [0, 1], (B, 3, H, W); returns (B,), 0 for equal images."""
         top, left = self._shift()
         # One after the other: in training the reference needs no gradient, and then costs no backward pass.
-        maps, others = (self._shifted_maps(images, top, left) for images in (image, reference))
+        return self.between(*(self._shifted_maps(images, top, left) for images in (image, reference)))
+
+    def between(self, maps: Iterable[Tensor], others: Sequence[Tensor]) -> Tensor:
+        """Return the mean over the maps of their distances."""
         pairs = zip(maps, others, strict=True)
         return torch.stack([distance_of_maps(one, other, self.texture) for one, other in pairs]).mean(0)
 

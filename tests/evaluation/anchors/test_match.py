@@ -82,6 +82,7 @@ def test_the_best_factor_is_taken_where_the_lowest_quality_is_too_large(photo):
     worth = {factor: psnr(from_pil(restored(factor)), from_pil(photo)) for factor in fitting}
     assert found.factor == max(fitting, key=worth.__getitem__) and len(fitting) < len(FACTORS)
     assert found.restored.tobytes() == restored(found.factor).tobytes()
+    assert found.smallest == pixels(photo) > budget
     assert found.label == f"RAW q0 at 1/{found.factor} size"
 
 
@@ -114,7 +115,7 @@ def test_a_poor_quality_at_full_size_gives_way_to_a_better_picture_of_a_reduced_
 
 def test_a_poor_quality_at_full_size_stays_where_no_reduced_one_is_better(photo):
     found = match(Raw([0, 10, 20, 30]), photo, pixels(photo) + 5)
-    assert (found.quality, found.factor) == (0, 1)
+    assert (found.quality, found.factor, found.smallest) == (0, 1, None)
 
 
 def test_a_budget_that_nothing_reaches_gives_the_smallest_file_marked(photo):

@@ -18,6 +18,7 @@ from ulcompress.evaluation.measuring.run import measure_share
 from ulcompress.evaluation.metrics import METRICS, Perceptual
 from ulcompress.evaluation.results.store import Store
 from ulcompress.images import read_image
+from ulcompress.losses import FeatureDistance
 from ulcompress.pretrained import save
 
 NETWORKS = ("feature-distance-squeezenet1_1", "frechet-squeezenet1_1")
@@ -82,11 +83,18 @@ def test_batches_give_the_numbers_of_one_by_one(plan, sizes):
     outcomes = run(prepare(plan))
     assert not any(outcome.error for outcome in outcomes) and len(outcomes) == 14
     # Of 60 x 40 there are a, c and d, which is turned, then e and g; of 50 x 33 b and f.
-    assert sizes == [2, 1, 2, 2] * 2
+    assert sizes == [2, 1, 2, 1, 2, 2, 2, 2]  # each through the codec, then through the anchor
     alone = again(plan, batch=1)
     run(prepare(alone))
     close(numbers(plan), numbers(alone))
     assert [gather(prepare(each), [])["machine"]["batch"] for each in (plan, alone)] == [3, 1]
+
+
+def test_the_maps_of_an_original_are_made_once_for_all_that_is_compared_with_it(plan, monkeypatch):
+    made, evaluate = [], FeatureDistance.evaluate
+    monkeypatch.setattr(FeatureDistance, "evaluate", lambda self, images: made.append(images) or evaluate(self, images))
+    run(prepare(again(plan, batch=1)))
+    assert len(made) == 7 * (1 + 2)
 
 
 def test_two_processes_give_the_numbers_of_one(plan):
@@ -151,7 +159,7 @@ def test_broken_files_cost_their_groups_nothing(plan, sizes):
     assert "a.png: not an image of a known format" in errors["tiny", "a"]
     assert "e.png: truncated or damaged" in errors["tiny", "e"]
     assert errors["jpeg at tiny", "e"] == "tiny has no file of it to match"
-    assert sizes == [2, 1, 1, 1] * 2  # b with f, c, d, which is turned, g
+    assert sizes == [2, 2, 1, 1, 1, 1, 1, 1]  # b with f, c, d, which is turned, g
     alone = again(plan, batch=1)
     assert {(o.contestant, o.image): o.error for o in run(prepare(alone)) if o.error} == errors
     close(numbers(plan, outcomes), numbers(alone, outcomes))

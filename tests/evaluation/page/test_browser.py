@@ -1,6 +1,10 @@
 """The page in headless Chromium: that of Playwright, or one on the path."""
 
+import shutil
+
 import pytest
+
+from ulcompress.evaluation.page import embedded, write_page
 
 sync_api = pytest.importorskip("playwright.sync_api")
 SLIDER = "#stage"
@@ -149,10 +153,34 @@ def test_differences_have_their_intervals_and_say_how_they_were_found(open_page)
 
 
 def test_without_images_the_page_says_so(open_page, results, tmp_path):
-    from ulcompress.evaluation.page import write_page
-
     tab = open_page(address=write_page(results(kept=False), tmp_path).as_uri())
     assert tab.locator("#no-image").is_visible() and tab.locator("#canvas").is_hidden()
+
+
+def test_all_images_are_shown_when_asked_for_and_lead_to_the_slider(open_page):
+    tab = open_page()
+    assert tab.locator(".tile").count() == 0
+    tab.locator("#gallery summary").click()
+    tab.wait_for_selector(".tile")
+    assert tab.locator("#sheets article").count() == 3 and tab.locator(".tile").count() == 3 * (1 + 4)
+    tile = tab.locator(".tile", has_text="mini steps=8").nth(2)
+    assert "bytes" in tile.inner_text() and "PSNR (dB)" in tile.inner_text()
+    tile.click()
+    values = [tab.locator(f"#{name}").input_value() for name in ("image", "left", "right")]
+    assert values == ["1", "mini steps=8", ""]
+
+
+def test_a_page_with_its_images_shows_them_at_once_and_needs_no_other_file(open_page, results, page, tmp_path):
+    page()
+    path = write_page(embedded(results(), tmp_path, width=96), tmp_path)
+    for folder in ("images", "originals"):
+        shutil.rmtree(tmp_path / folder)
+    tab = open_page(address=path.as_uri(), first=".tile")
+    image = tab.locator(".tile img").nth(4)
+    image.scroll_into_view_if_needed()  # an image that is out of sight is not decoded
+    assert image.evaluate("async node => (await node.decode(), node.naturalWidth)") == 96
+    assert tab.locator("#left-image").evaluate("node => node.naturalWidth") == 96
+    assert "WebP" in tab.locator("#embedded").inner_text()
 
 
 def test_a_phone(open_page):
@@ -227,8 +255,6 @@ def test_published_points_join_those_of_their_source_alone(open_page):
 
 
 def test_old_browsers_without_group_by_show_the_page(open_page, results, tmp_path):
-    from ulcompress.evaluation.page import write_page
-
     path = write_page(results(kept=False), tmp_path)
     path.write_text(path.read_text().replace("<script>", "<script>delete Map.groupBy;", 1))
     assert "too few points" in open_page(address=path.as_uri()).locator("#refusals").text_content()

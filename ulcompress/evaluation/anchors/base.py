@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -66,6 +66,8 @@ class Match:
     """The divisor of each side before coding; 1 is full size."""
     fits: bool
     """Whether the file is within the budget; false only where no setting is."""
+    smallest: int | None
+    """Bytes of the smallest file at full size, where that is above the budget; else None."""
     encode_seconds: float
     """Wall-clock time of this one coding, the search for the quality not counted."""
     decode_seconds: float
@@ -95,8 +97,10 @@ def match(anchor: Anchor, image: Image.Image, budget_bytes: int) -> Match:
     found = [full, *(_within(anchor, bare, budget_bytes, factor) for factor in sizes)]
     if fitting := [one for one in found if one.fits]:
         original = from_pil(bare)
-        return max(fitting, key=lambda one: psnr(from_pil(one.restored), original))
-    return min(found, key=lambda one: len(one.data))
+        best = max(fitting, key=lambda one: psnr(from_pil(one.restored), original))
+    else:
+        best = min(found, key=lambda one: len(one.data))
+    return replace(best, smallest=full.smallest)
 
 
 def _within(anchor: Anchor, image: Image.Image, budget: int, factor: int) -> Match:
@@ -114,7 +118,8 @@ def _within(anchor: Anchor, image: Image.Image, budget: int, factor: int) -> Mat
     data, encode_seconds = code(quality)
     shown, decode_seconds = timed(lambda: _enlarged(anchor.decode(data), image.size))
     fits = len(data) <= budget
-    return Match(anchor.name, quality, data, shown, factor, fits, encode_seconds, decode_seconds)
+    smallest = None if fits else len(data)
+    return Match(anchor.name, quality, data, shown, factor, fits, smallest, encode_seconds, decode_seconds)
 
 
 def _highest(size: Callable[[Any], int], qualities: Sequence[Any], budget: int, reach: int) -> Any:

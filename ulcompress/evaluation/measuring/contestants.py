@@ -152,6 +152,8 @@ class Contestant(ABC):
     """Name of the curve of which it is a point, such as `mini` or `avif`."""
     kind: str
     """`codec` or `anchor`."""
+    source: str
+    """The codec that it needs, named as for `ulcompress.load`; of an anchor that of the contestant it is matched to."""
     suffix: str
     """Suffix of its files, with the dot."""
     matched_to: str | None = None
@@ -262,12 +264,13 @@ class AnchorContestant(Contestant):
 
     kind = "anchor"
 
-    def __init__(self, *, anchor: Anchor, matched_to: str):
-        """Take an anchor that can be used (`Anchor.check`), and the name of the contestant that sets the budget."""
+    def __init__(self, *, anchor: Anchor, matched_to: Contestant):
+        """Take an anchor that can be used (`Anchor.check`), and the contestant that sets the budget."""
         self.anchor = anchor
-        self.matched_to = matched_to
+        self.matched_to = matched_to.name
+        self.source = matched_to.source
         self.curve = anchor.name
-        self.name = f"{anchor.name} at {matched_to}"
+        self.name = f"{anchor.name} at {matched_to.name}"
         self.suffix = f".{anchor.name}"
         self.settings = {}
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from ulcompress.codec import Codec
 from ulcompress.evaluation.anchors import ANCHORS, Anchor
 from ulcompress.evaluation.measuring.contestants import AnchorContestant, CodecContestant, Contestant, Setting
-from ulcompress.evaluation.measuring.groups import groups
+from ulcompress.evaluation.measuring.groups import alike, groups
 from ulcompress.evaluation.measuring.plan import Plan, names, refuse_duplicates
 from ulcompress.evaluation.metrics import Metric, Missing, build, known_names
 from ulcompress.evaluation.results.published import datasets
@@ -44,6 +44,14 @@ class Evaluation:
         self.share = groups(plan.images, plan.batch)[rank::world]
         self.contestants = self._contestants()
         refuse_duplicates("contestants", [contestant.name for contestant in self.contestants])
+
+    def by_codec(self) -> list[list[Contestant]]:
+        """Return the contestants in lists, of which each needs one codec: its settings, and the anchors matched to it.
+
+        An image goes through all of a list before the next one does, so that codec and metrics' maps of the image are
+        there already.
+        """
+        return alike(self.contestants, lambda contestant: contestant.source)
 
     @property
     def metrics(self) -> list[Metric]:
@@ -91,7 +99,7 @@ class Evaluation:
 
     def _contestants(self) -> list[Contestant]:
         plan, optimizer = self.plan, _optimizer(self.plan)
-        anchors = [_anchor(name) for name in plan.anchors]
+        anchors = [usable_anchor(name) for name in plan.anchors]
         found: list[Contestant] = []
         for curve in plan.curves:
             for codec in curve.codecs:
@@ -105,7 +113,7 @@ class Evaluation:
                         trust=plan.trust,
                         max_pixels=plan.max_pixels,
                     )
-                    found += [ours, *(AnchorContestant(anchor=a, matched_to=ours.name) for a in anchors)]
+                    found += [ours, *(AnchorContestant(anchor=anchor, matched_to=ours) for anchor in anchors)]
         return found
 
 
@@ -117,7 +125,8 @@ def _optimizer(plan: Plan) -> OnlineOptimizer | None:
     return OnlineOptimizer(variables=plan.online_variables, perceptual=perceptual)
 
 
-def _anchor(name: str) -> Anchor:
+def usable_anchor(name: str) -> Anchor:
+    """Return an anchor; ValueError for an unknown one, and for one that cannot be used on this machine."""
     if name not in ANCHORS:
         raise ValueError(f"got the anchor {name!r}; known are {', '.join(ANCHORS)}")
     anchor = ANCHORS[name]()

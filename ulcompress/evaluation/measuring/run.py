@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
+from itertools import product
 
 from rich.console import Console
 from rich.markup import escape
@@ -101,9 +102,9 @@ def measure_share(evaluation: Evaluation, report: Report) -> None:
     plan = evaluation.plan
     content = cache(lambda name: hashlib.sha256(plan.images[name].read_bytes()).hexdigest())
     failed: set[tuple[str, str]] = set()
-    for contestant in evaluation.contestants:
-        measure = Measuring(plan, contestant, evaluation.metrics, content=content, failed=failed)
-        for group in evaluation.share:
+    for contestants in evaluation.by_codec():
+        measures = [Measuring(plan, c, evaluation.metrics, content=content, failed=failed) for c in contestants]
+        for group, measure in product(evaluation.share, measures):
             for outcome in measure(group):
                 if outcome.error is not None:
                     failed.add((outcome.contestant, outcome.image))

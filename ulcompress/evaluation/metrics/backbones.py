@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from torch import Tensor, nn
 
 from ulcompress.evaluation.metrics.weights import SMALLEST_SIDE, MissingWeights, backbone, reading
 from ulcompress.losses.backbone import is_backbone
 from ulcompress.losses.exported import PROGRAM, SMALLEST, load_maps
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def network_file(name: str, folder: Path | None) -> Path | None:
@@ -26,9 +29,9 @@ def on_backbone(
     folder: Path | None,
     device: str,
     *,
-    from_file: Callable[[Path], nn.Module],
-    published: Callable[..., nn.Module],
-) -> tuple[nn.Module, Path, int]:
+    from_file: Callable[[Path], Network],
+    published: Callable[..., Network],
+) -> tuple[Network, Path, int]:
     """Build a network on the folder's NAME.safetensors or NAME.pt2, or else on a classifier of torchvision's.
 
     Args:

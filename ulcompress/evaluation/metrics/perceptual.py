@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from ulcompress.evaluation.metrics.backbones import on_backbone
 from ulcompress.evaluation.metrics.base import Pair, PairMetric, stacked
+from ulcompress.evaluation.metrics.remembered import Remembered
 from ulcompress.evaluation.metrics.weights import (
     SMALLEST_SIDE,
     convolutions,
@@ -18,6 +19,7 @@ from ulcompress.evaluation.metrics.weights import (
     reading,
 )
 from ulcompress.losses import DISTS, LPIPS, ExportedDistance, FeatureDistance
+from ulcompress.losses.base import NetworkDistance
 from ulcompress.losses.lpips import BACKBONES as LPIPS_BACKBONES
 
 NETS = {"alex": "AlexNet", "vgg": "VGG-16", "squeeze": "SqueezeNet 1.1"}
@@ -31,7 +33,7 @@ class Perceptual(PairMetric):
 
     def __init__(
         self,
-        distance: nn.Module,
+        distance: NetworkDistance,
         *,
         device: str,
         smallest: int = SMALLEST_SIDE,
@@ -40,13 +42,14 @@ class Perceptual(PairMetric):
         protocol: str,
         files: dict[str, str],
     ):
-        """Take a module that maps two batches, (B, 3, H, W) in [0, 1], to (B,), and bring it to a device.
+        """Take a distance, and bring its network to a device.
 
         Images with a side below `smallest` pixels have no number.
         """
         self.smallest = smallest
         self.distance = distance.eval().to(device)
         self.device = device
+        self.maps_of_original = Remembered(lambda images: list(self._maps(images)))
         self.name = name
         self.label = label
         self.protocol = protocol
@@ -62,7 +65,10 @@ class Perceptual(PairMetric):
         restored, original = stacked(pairs)
         if min(original.shape[2:]) < self.smallest:
             return [float("nan")] * len(pairs)
-        return self.distance(restored.to(self.device), original.to(self.device)).tolist()
+        return self.distance.between(self._maps(restored), self.maps_of_original(original)).tolist()
+
+    def _maps(self, images: Tensor) -> Iterable[Tensor]:
+        return self.distance.maps(images.to(self.device))
 
 
 def lpips(net: str, folder: Path | None, device: str) -> Perceptual:

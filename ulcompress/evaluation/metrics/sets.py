@@ -13,9 +13,10 @@ from torch import Tensor
 from torchmetrics.image.kid import poly_mmd
 
 from ulcompress.evaluation.metrics.backbones import PooledMaps, on_backbone
-from ulcompress.evaluation.metrics.base import Pair, SetMetric
+from ulcompress.evaluation.metrics.base import Pair, SetMetric, stacked
 from ulcompress.evaluation.metrics.features import PooledFeatures
 from ulcompress.evaluation.metrics.frechet import cut, frechet_of_points
+from ulcompress.evaluation.metrics.remembered import Remembered
 from ulcompress.evaluation.metrics.weights import fetch, hashes, reading
 
 Features = Callable[[Tensor], Tensor]
@@ -54,6 +55,7 @@ class SetDistance(SetMetric):
         """
         self.features = features
         self.distance = distance
+        self._features_of_original = Remembered(self._features)
         self.patch = patch
         self.half_shift = half_shift
         self.smallest = smallest
@@ -69,9 +71,9 @@ class SetDistance(SetMetric):
     @torch.no_grad()
     def batch(self, pairs: Sequence[Pair]) -> list[dict[str, np.ndarray]]:
         """Return the points of each of several pairs, whose patches go through the network together."""
-        restored = self._features([pair.restored for pair in pairs])
-        original = self._features([pair.original for pair in pairs])
-        return [{"restored": one, "original": other} for one, other in zip(restored, original, strict=True)]
+        restored, original = stacked(pairs)
+        points = zip(self._features(restored), self._features_of_original(original), strict=True)
+        return [{"restored": one, "original": other} for one, other in points]
 
     def compute(self, points: Sequence[Mapping[str, np.ndarray]]) -> float:
         """Return the distance; NaN with fewer than two samples."""
@@ -81,7 +83,7 @@ class SetDistance(SetMetric):
         )
         return self.distance(restored.double(), original.double()) if min(len(restored), len(original)) > 1 else np.nan
 
-    def _features(self, images: Sequence[Tensor]) -> list[np.ndarray]:
+    def _features(self, images: Tensor) -> list[np.ndarray]:
         of_images = [self._patches(image) for image in images]
         patches = torch.cat(of_images)
         found = [self.features(some).cpu() for some in patches.split(AT_ONCE)] if len(patches) else [NOTHING]

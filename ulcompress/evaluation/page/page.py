@@ -15,7 +15,8 @@ HERE = Path(__file__).parent
 def write_page(results: Mapping[str, Any], folder: Path) -> Path:
     """Write `index.html` for the content of `results.json`, and return its path.
 
-    Style, script and numbers are within the page; images, where they were kept, are read from the folder beside it.
+    Style, script and numbers are within the page; images, where they were kept, are read from the folder beside it,
+    unless `embedded` has put them into the content.
     """
     text = (HERE / "template.html").read_text(encoding="utf-8")
     parts = {name: (HERE / name).read_text(encoding="utf-8") for name in ("style.css", "script.js")}

@@ -212,7 +212,7 @@ const captionOf = (image, name) => {
   const values = metrics.filter((metric) => result.metrics[metric.name] !== null && metric.name in result.metrics);
   return `${name}${how}\n${result.bytes} bytes, ${result.bpp.toFixed(4)} bpp\n${values.map((metric) => `${metric.label} ${short(result.metrics[metric.name])}`).join(", ")}`;
 };
-const encode = (path) => path.split("/").map(encodeURIComponent).join("/");
+const encode = (path) => (path.startsWith("data:") ? path : path.split("/").map(encodeURIComponent).join("/"));
 function look() {
   const image = data.images[view.image];
   for (const side of ["left", "right"]) {
@@ -303,6 +303,38 @@ for (const side of ["left", "right", "zoom"]) at(side).addEventListener("change"
     if (event.key === "]") turn(1);
   });
   new ResizeObserver(() => border(view.border)).observe(at("canvas"));
+}
+
+// All images, made when they are first asked for.
+{
+  const names = [ORIGINAL, ...data.contestants.map((contestant) => contestant.name)];
+  const choose = (index, name) => {
+    view.image = index;
+    view.left = name;
+    if (name !== ORIGINAL || view.right === ORIGINAL) view.right = name === ORIGINAL ? first.name : ORIGINAL;
+    look();
+    at("viewer").scrollIntoView({ behavior: "smooth" });
+  };
+  const tile = (image, index, name) => {
+    const button = make("button", { type: "button", class: "tile" });
+    const { width, height } = image;
+    button.append(make("img", { src: encode(pathOf(image, name)), alt: `${image.name}, ${labelOf(name)}`, width, height, loading: "lazy" }));
+    button.append(make("span", {}, captionOf(image, name)));
+    button.addEventListener("click", () => choose(index, name));
+    return button;
+  };
+  const sheet = (image, index) => {
+    const article = make("article"), tiles = make("div", { class: "tiles" });
+    tiles.append(...names.filter((name) => pathOf(image, name) !== null).map((name) => tile(image, index, name)));
+    article.append(make("h3", {}, image.name), tiles);
+    return article;
+  };
+  at("gallery-section").hidden = !data.images.some((image) => image.original !== null);
+  at("gallery").addEventListener("toggle", () => { at("sheets").append(...data.images.map(sheet)); }, { once: true });
+  if (data.embedded) {
+    at("gallery").open = true;
+    at("embedded").textContent = ` The images within this page are WebP of quality ${data.embedded.quality}, at most ${data.embedded.width} pixels across; all numbers are of the files themselves.`;
+  }
 }
 
 // Tables.

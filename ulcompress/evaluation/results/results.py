@@ -19,7 +19,7 @@ from ulcompress.evaluation.measuring.evaluation import Evaluation
 from ulcompress.evaluation.measuring.plan import Plan
 from ulcompress.evaluation.measuring.run import Outcome, processes_of, threads_of
 from ulcompress.evaluation.metrics import Metric, Missing, SetMetric
-from ulcompress.evaluation.page import write_page
+from ulcompress.evaluation.page import embedded, write_page
 from ulcompress.evaluation.results.bjontegaard import METHOD, rate_delta
 from ulcompress.evaluation.results.bootstrap import interval, mean_interval
 from ulcompress.evaluation.results.comparison import KINDS, Comparison, Point, compare
@@ -42,8 +42,11 @@ DELTA_RESAMPLES = 100
 """Resamples of Bjøntegaard deltas, which are costly."""
 
 
-def write_results(results: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Write `results.json`, the tables as CSV, Markdown and LaTeX, and `index.html`; return their paths."""
+def write_results(results: Mapping[str, Any], folder: Path, *, embed: int | None = None) -> list[Path]:
+    """Write `results.json`, the tables as CSV, Markdown and LaTeX, and `index.html`; return their paths.
+
+    With `embed` the images that were kept in the folder are within the page, at most so many pixels across.
+    """
     texts = {
         "results.json": json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False) + "\n",
         "summary.csv": means(results).csv,
@@ -54,7 +57,8 @@ def write_results(results: Mapping[str, Any], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_whole(folder / name, text.encode())
-    return [*(folder / name for name in texts), write_page(results, folder)]
+    shown = results if embed is None else embedded(results, folder, width=embed)
+    return [*(folder / name for name in texts), write_page(shown, folder)]
 
 
 def gather(evaluation: Evaluation, outcomes: Sequence[Outcome], *, command: str = "") -> dict[str, Any]:
