@@ -22,7 +22,6 @@ NAMES: dict[str, dict[str, Any]] = {
     "deepspeed": {},
     "deepspeed_stage_1": {"stage": 1},
     "deepspeed_stage_2": {"stage": 2},
-    "deepspeed_stage_2_offload": {"offload": True},
 }
 """Of the strategies, as `--trainer.strategy` takes them, in place of Lightning's; and their options."""
 ELEMENTWISE = ("Adadelta", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD")
@@ -41,12 +40,11 @@ class ZeroStrategy(DDPStrategy):
     section 5.
     """
 
-    def __init__(self, *, stage: int = 2, offload: bool = False, **options: Any):
+    def __init__(self, *, stage: int = 2, **options: Any):
         """Choose what is shared out.
 
         Args:
             stage: 1 for the optimiser's state, 2 for the gradients as well.
-            offload: Keep what is shared out in main memory, and let the CPU make the optimiser's steps.
             options: Those of Lightning's DDPStrategy.
 
         Raises:
@@ -61,7 +59,6 @@ class ZeroStrategy(DDPStrategy):
             )
         super().__init__(**options)
         self.stage = stage
-        self.offload = offload
 
     def configure_ddp(self) -> None:
         """Begin early, since DeepSpeed copies the weights with which its optimiser goes on."""
@@ -80,7 +77,7 @@ class ZeroStrategy(DDPStrategy):
         self._check(trainer, optimizer)
         self._parameters = [list(group["params"]) for group in optimizer.param_groups]
         with _environment(LOCAL_RANK=str(self.root_device.index or 0), DS_ACCELERATOR=self.root_device.type):
-            import deepspeed
+            import deepspeed  # pyright: ignore[reportMissingImports]
 
             deepspeed.utils.logger.setLevel("ERROR")
             config = self._config(trainer)
@@ -104,17 +101,13 @@ class ZeroStrategy(DDPStrategy):
 
     def _config(self, trainer: Trainer) -> dict[str, Any]:
         """Return DeepSpeed's configuration; Lightning counts accumulated batches and divides their losses."""
-        zero: dict[str, Any] = {"stage": self.stage}
-        if self.offload:
-            zero["offload_optimizer"] = {"device": "cpu"}
         autocast = {"enabled": self.precision_plugin.precision == "bf16-mixed", "dtype": "bfloat16"}
         return {
             "train_micro_batch_size_per_gpu": 1,
             "gradient_accumulation_steps": 1,
             "gradient_clipping": trainer.gradient_clip_val or 0.0,
-            "zero_optimization": zero,
+            "zero_optimization": {"stage": self.stage},
             "zero_allow_untested_optimizer": True,
-            "zero_force_ds_cpu_optimizer": False,
             "torch_autocast": {**autocast, "lower_precision_safe_modules": []},  # gradients are sent as float32
         }
 
@@ -181,7 +174,7 @@ def whole_state(optimizer: Optimizer, parameters: Sequence[Sequence[nn.Parameter
         optimizer: Each of its groups has one flat parameter, of which this process keeps a part.
         parameters: The model's, by groups.
     """
-    from deepspeed.utils import safe_get_full_optimizer_state
+    from deepspeed.utils import safe_get_full_optimizer_state  # pyright: ignore[reportMissingImports]
 
     states: dict[int, dict[str, Any]] = {}
     groups, numbers = [], count()
@@ -205,7 +198,7 @@ def share_out_state(engine: Any, parameters: Sequence[Sequence[nn.Parameter]], s
         parameters: The model's, by groups.
         state: What `whole_state` returns, or the `state_dict` of an optimiser of torch.
     """
-    from deepspeed.utils import safe_set_full_optimizer_state
+    from deepspeed.utils import safe_set_full_optimizer_state  # pyright: ignore[reportMissingImports]
 
     optimizer, whole = engine.basic_optimizer, []
     for group, saved, members in zip(optimizer.param_groups, state["param_groups"], parameters, strict=True):
