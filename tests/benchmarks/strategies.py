@@ -6,7 +6,7 @@ trains a tiny codec on random images: by `ddp` at once; by each other strategy a
 checkpoint in a new start. The checkpoint is exported, and an image is coded by the exported codec. Prints for each the
 seconds, and the largest difference of a weight to that of `ddp`, as a share of the largest change of a weight from the
 first checkpoint on; ends with status 1 where a strategy fails, or differs by more than rounding. A start takes 10 s,
-all of them a minute or two. DeepSpeed's strategies are left out, in one line, where it is not installed.
+all of them two or three minutes. DeepSpeed's strategies are left out, in one line, where it is not installed.
 """
 
 import argparse

@@ -111,7 +111,7 @@ def test_strategies_whose_checkpoints_cannot_be_exported_are_refused(strategy, i
     assert "cannot be exported; --trainer.strategy fsdp2 shares out the same" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("strategy", ["deepspeed", "deepspeed_stage_1", "deepspeed_stage_2", "ZeroStrategy"])
+@pytest.mark.parametrize("strategy", ["deepspeed", "deepspeed_stage_1", "deepspeed_stage_2"])
 def test_deepspeed_says_how_it_is_installed(strategy, images, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(zero, "find_spec", lambda name: None)
