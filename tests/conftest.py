@@ -28,6 +28,7 @@ from ulcompress.decoders import DiffusionDecoder
 from ulcompress.denoisers import ConsistencyEncoder, GuidedUNet, UNet
 from ulcompress.diffusion import BaseEstimate, BoundaryControl, DiscreteSchedule, Objective
 from ulcompress.encoders import AnalysisTransform, HyperEncoder
+from ulcompress.entropy import ContextModel
 from ulcompress.learned.compressai import CompressAIModel
 from ulcompress.learned.compressai import compressai as import_compressai
 from ulcompress.losses.layers import IMAGE, Layers
@@ -185,6 +186,20 @@ def tiny_codec(one_thread) -> Codec:
         )
     codec.prepare(CAPTIONS)
     return codec.eval()
+
+
+@pytest.fixture
+def tiny_captioned_codec(tiny_codec) -> Codec:
+    """The tiny codec with two stages whose probabilities depend on the caption, random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        entropy = ContextModel(width=8, words=64)
+        parts = {"channels": 8, "dimension": 4, "entropy": entropy, "rate_weight": 0.01}
+        quantizer = ResidualQuantizer(codebook_sizes=[16, 8], blocks=[2, 1], **parts)
+        for weight in (*(head.weight for head in entropy.heads), *entropy.captions.parameters()):
+            torch.nn.init.normal_(weight)
+    shared = {"autoencoder": tiny_codec.autoencoder, "encoder": tiny_codec.encoder, "decoder": tiny_codec.decoder}
+    return Codec(quantizer=quantizer, conditioning=tiny_codec.conditioners, **shared).eval()
 
 
 @pytest.fixture

@@ -220,9 +220,13 @@ def test_learn_captions_saves_the_codec_with_what_was_learnt(codec_directory, ph
     (tmp_path / "text").write_text("a red cup on a table\n\na cat on a red chair\na dog on a table\n" * 20)
     out, caption = str(tmp_path / "learnt"), "A  red cat , on a chair in the long afternoon"
     command = ["learn-captions", codec_directory, str(tmp_path / "text"), "--out", out]
-    assert run([*command, "--measure", str(tmp_path / "text")]) == 0
+    (tmp_path / "words").write_text("the long afternoon of a summer day\n" * 3)
+    assert run([*command, "--background", str(tmp_path / "words"), "--measure", str(tmp_path / "text")]) == 0
     output = capsys.readouterr().out
-    assert "learnt from 60 captions of text" in output and "none 18.67 (70.0% of zlib)" in output
+    assert (
+        "learnt from 60 captions of text, with words as the background" in output
+        and "none 18.67 (70.0% of zlib)" in output
+    )
     before, after = (float(output.rpartition(f"{name} ")[2].split()[0]) for name in ("before", "learnt"))
     assert after < 0.5 * before
     codec, plain = load(out), load(codec_directory)

@@ -15,6 +15,7 @@ from ulcompress.decoders import DiffusionDecoder
 from ulcompress.denoisers import UNet
 from ulcompress.diffusion import LinearEstimate
 from ulcompress.encoders import HyperEncoder
+from ulcompress.entropy import ContextModel
 from ulcompress.pretrained import save
 from ulcompress.quantizers import FiniteScalarQuantizer, VectorQuantizer
 from ulcompress.records import Sampling
@@ -199,6 +200,26 @@ def test_values_outside_the_range_are_clamped(tiny_codec):
     assert tiny_codec.compress(wild) == tiny_codec.compress((image > 0.5).float())
 
 
+@pytest.mark.parametrize("caption", [None, CAPTION, "a cat"])
+def test_symbols_come_back_where_the_caption_tells_of_them(tiny_captioned_codec, caption):
+    codec, image = tiny_captioned_codec, image_of(64, 96)
+    code = codec.encode(image, caption)
+    again = codec.read(codec.write(code))
+    assert again.sides == code.sides
+    assert all(torch.equal(*pair) for pair in zip(again.symbols.indices, code.symbols.indices, strict=True))
+    estimated = codec(image[None], [caption]).bits["spatial"]
+    assert codec.stream_bits(codec.write(code))["spatial"] == pytest.approx(float(estimated), rel=1e-3)
+
+
+def test_what_the_caption_tells_depends_on_whether_it_is_sent(tiny_captioned_codec):
+    codec, image = tiny_captioned_codec, image_of(64, 96)
+    codec.quantizer.rate_weight = 0.0  # so that the symbols do not depend on their bits
+    files = [codec.compress(image, CAPTION), codec.compress(image), codec.compress(image, CAPTION, without=["text"])]
+    bits = [codec.stream_bits(data)["spatial"] for data in files]
+    assert bits[0] != pytest.approx(bits[1])
+    assert files[1] == files[2]
+
+
 def _with_estimate(**strides):
     denoiser = UNet(maps={"estimate": 4}, text_channels=8, widths=(32, 32), head_channels=8)
     estimate = LinearEstimate(spatial_channels=8, channels=4, **strides)
@@ -229,6 +250,10 @@ REFUSED = {
     "latent of another estimate": (
         lambda: {"decoder": _with_estimate(stride=16)},
         r"KLAutoencoder gives 8 pixels a latent position but DiffusionDecoder takes 16",
+    ),
+    "captions": (
+        lambda: {"quantizer": FiniteScalarQuantizer(levels=(4, 4), channels=8, entropy=ContextModel(words=8))},
+        r"FiniteScalarQuantizer depend on captions, which none of the conditioners \(SpatialFeatures\) sends",
     ),
     "no condition": (
         lambda: {"conditioning": {}},

@@ -125,7 +125,18 @@ class Codec(Part):
         # Half precision would round away the small differences between features that decide the symbols.
         with torch.autocast(source.image.device.type, enabled=False):
             quantize = self.quantizer.mixed if self.training else self.quantizer
-            return quantize(self.encoder(source.image, source.latent))
+            return quantize(self.encoder(source.image, source.latent), **self._captions(source))
+
+    def _captions(self, source: Source, without: Collection[str] = ()) -> dict[str, list[str]]:
+        """Return the argument `captions` of a quantiser that reads them: as the files of these images hold them."""
+        if not self.quantizer.reads_captions:
+            return {}
+        sending = {name: part for name, part in self.conditioners.items() if "text" in part.provides}
+        sides = {
+            name: part.nothing() if name in without else part.encode(source, Condition())
+            for name, part in sending.items()
+        }
+        return self.quantizer.captions(sending, sides)
 
     def _condition_and_bits(self, source: Source, features: Tensor) -> tuple[Condition, dict[str, Tensor]]:
         """Return the decoder's condition of a training batch, and the estimated bits of its side information."""
@@ -260,7 +271,7 @@ class Codec(Part):
         features = self._features(source, pixels)
         if not features.isfinite().all():
             raise ValueError("the encoder's features are not finite; its weights are damaged")
-        quantized = self.quantizer.at_rate(features, rate)
+        quantized = self.quantizer.at_rate(features, rate, **self._captions(source, without))
         features = self._enlarged(quantized.features)
         condition, sides = Condition(), {}
         sending = sum(conditioner.sends for conditioner in self.conditioners.values())

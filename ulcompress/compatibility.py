@@ -22,6 +22,7 @@ def check_parts(
     _check_latent(autoencoder, encoder)
     _equal("channels", encoder.channels, encoder, quantizer.channels, quantizer)
     _check_order(conditioning)
+    _check_captions(quantizer, conditioning)
     for conditioner in conditioning.values():
         _check_features(encoder, quantizer, conditioner)
     if decoder is not None:
@@ -84,6 +85,15 @@ def _check_order(conditioning: Mapping[str, Conditioner]) -> None:
                 + ("" if "base" not in missing else ", or set `sees_base` of a syntax generator to false")
             )
         before.append(conditioner)
+
+
+def _check_captions(quantizer: Quantizer, conditioning: Mapping[str, Conditioner]) -> None:
+    """Raise ValueError where a quantiser reads captions and none is sent."""
+    if quantizer.reads_captions and "text" not in _provided(conditioning.values()):
+        raise ValueError(
+            f"the probabilities of {_name(quantizer)} depend on captions, which none of the conditioners "
+            f"({_names(conditioning.values())}) sends; list one that does, or set `words` of a ContextModel to 0"
+        )
 
 
 def _check_fields(conditioning: Mapping[str, Conditioner], decoder: Decoder) -> None:

@@ -14,6 +14,7 @@ from ulcompress.coding.arithmetic import (
     ArithmeticEncoder,
     BitstreamError,
     SymbolTable,
+    SymbolTables,
 )
 
 
@@ -248,3 +249,37 @@ def test_a_message_is_the_one_that_is_written_for_its_symbols():
                 else:
                     with pytest.raises(BitstreamError, match="no encoder writes"):
                         decoder.check_end()
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 300, 4000])
+@pytest.mark.parametrize("kind", ["even", "steep", "sparse"])
+def test_tables_of_a_group_are_those_of_single_symbols(size, kind):
+    generator = np.random.default_rng(size)
+    counts = generator.integers(1, 1 << 24, (6, size))
+    if kind != "even":
+        counts >>= generator.integers(0, 30 if kind == "steep" else 400, (6, size))
+    counts[np.arange(6), generator.integers(size, size=6)] += 1
+    singles = [SymbolTable.from_counts(row) for row in counts]
+    tables = SymbolTables(counts.cumsum(1))
+    assert np.array_equal(tables.bounds, [table.bounds for table in singles])
+    for symbols in ([0] * 6, [size - 1] * 6, *generator.integers(size, size=(20, 6)).tolist()):
+        one, other = ArithmeticEncoder(), ArithmeticEncoder()
+        tables.encode(symbols, one)
+        for table, symbol in zip(singles, symbols, strict=True):
+            table.encode(symbol, other)
+        data = one.finish()
+        assert data == other.finish()
+        assert tables.decode(ArithmeticDecoder(data)) == (symbols, 6)
+
+
+@pytest.mark.parametrize("kind", ["even", "sparse"])
+def test_the_owner_of_every_integer_is_found(kind):
+    counts = np.random.default_rng(0).integers(1, 1 << 20, 3000)
+    counts[10:2900] = 0 if kind == "sparse" else 1
+    tables, bounds = (
+        SymbolTables(np.stack([counts[::-1].cumsum(), counts.cumsum()])),
+        SymbolTable.from_counts(counts).bounds,
+    )
+    targets = np.unique(np.clip(bounds[::3, None] + [-1, 0, 1], 0, TOTAL - 1))
+    for target, after in zip(targets.tolist(), bounds.searchsorted(targets, "right").tolist(), strict=True):
+        assert tables.owner(1, target) == (after - 1, bounds[after - 1], bounds[after])

@@ -87,6 +87,20 @@ def test_the_same_texts_teach_the_same_numbers(learnt, monkeypatch):
         assert torch.equal(again.state_dict()[name], value), name
 
 
+def test_a_background_knows_words_that_the_texts_lack(learnt, monkeypatch):
+    monkeypatch.setattr("ulcompress.entropy.text.learning.STEPS", 200)
+    background = ["a giraffe eats leaves", "giraffe", "the neck of a giraffe", "two giraffe calves"] * 3
+    aware = learnt_from(captions(300))
+    aware.learn(captions(300), background)
+
+    def bits(model, text):
+        return float(model.bits([model.tokens(text)]))
+
+    new, known = "A red giraffe is sitting.", "A red dog is sitting."
+    assert bits(aware, new) < bits(learnt, new) - 10
+    assert bits(aware, known) < bits(learnt, known) + 2
+
+
 def test_a_saved_coder_reads_what_was_written(learnt):
     rebuilt = coder()
     rebuilt.load_state_dict({name: value.clone() for name, value in learnt.state_dict().items()})

@@ -10,13 +10,15 @@ from ulcompress.entropy import ContextModel
 from ulcompress.entropy.context import _COUNT_BITS, _POWERS, _STEPS, _costs, _passes, _tables
 
 
-def model(*, train=False, stages=((6, 0, 3), (5, 3, 3)), scale=2.0):
+def model(*, train=False, stages=((6, 0, 3), (5, 3, 3)), scale=2.0, words=0):
     """A model whose scores differ from position to position."""
     torch.manual_seed(0)
-    model = ContextModel(width=8)
+    model = ContextModel(width=8, words=words)
     model.build(stages)
     for head in model.heads:
         torch.nn.init.normal_(head.weight, std=scale)
+    for caption in model.captions:
+        torch.nn.init.normal_(caption.vectors)
     return model.train(train)
 
 
@@ -84,26 +86,28 @@ def test_indices_come_back_at_the_cost_that_was_told(stage, size, channels, grid
     assert abs(float(sum(told)) - grid[0] * grid[1] * log2(size)) > 0.01, "not merely the length of an index"
 
 
-def written(context, given, entries, indices):
+def written(context, given, entries, indices, captions=None):
     encoder = ArithmeticEncoder()
-    context.write(1, given, entries, indices, encoder)
+    context.write(1, given, entries, indices, encoder, captions)
     return encoder.finish()
 
 
 @torch.no_grad()
-def test_the_bytes_depend_on_nothing_but_weights_in_half_precision(threads, monkeypatch):
-    context, entries = model(), codebook(5)
-    given, indices = torch.randn(1, 3, 9, 6), drawn(5, 1, 9, 6)
+@pytest.mark.parametrize("words", [0, 40])
+def test_the_bytes_depend_on_nothing_but_weights_in_half_precision(threads, monkeypatch, words):
+    context, entries = model(words=words), codebook(5)
+    given, indices, captions = torch.randn(1, 3, 9, 6), drawn(5, 1, 9, 6), ["A red cup, and a red saucer"]
     loaded = copy.deepcopy(context).half().float()
-    messages = {written(context, given, entries, indices), written(loaded, given, entries, indices)}
+    messages = {written(part, given, entries, indices, captions) for part in (context, loaded)}
     threads(2)
-    messages.add(written(context, given, entries, indices))
-    messages.add(written(copy.deepcopy(context).train(), given, entries, indices))
+    messages.add(written(context, given, entries, indices, captions))
+    messages.add(written(copy.deepcopy(context).train(), given, entries, indices, captions))
     monkeypatch.setattr("ulcompress.entropy.context.SCORES", 64 * 6 * 2)  # parts of the scores
     monkeypatch.setattr("ulcompress.entropy.lattice.AT_ONCE", 12)  # strips of two rows
-    messages.add(written(context, given, entries, indices))
+    messages.add(written(context, given, entries, indices, captions))
     assert len(messages) == 1
-    assert torch.equal(context.train().read(1, given, entries, ArithmeticDecoder(messages.pop())), indices)
+    decoder = ArithmeticDecoder(messages.pop())
+    assert torch.equal(context.train().read(1, given, entries, decoder, captions), indices)
 
 
 @torch.no_grad()
@@ -120,14 +124,37 @@ def test_what_is_next_to_impossible_costs_what_the_tables_say():
     assert abs(8 * len(written(context, given, entries, indices)) - float(sum(told))) <= 9
 
 
+def costs_of(context, given, entries, captions=None):
+    found = []
+    context.scan(1, given, entries, lambda _, bits: found.append(bits) or bits.argmin(-1), captions)
+    return torch.cat(found, 1)
+
+
 @torch.no_grad()
-def test_training_sees_what_use_sees():
-    context, entries, given = model(), codebook(5), torch.randn(2, 3, 4, 4)
-    costs = {True: [], False: []}
-    for train, found in costs.items():
-        context.train(train).scan(1, given, entries, lambda _, bits, found=found: found.append(bits) or bits.argmin(-1))
-    for floats, exact in zip(*costs.values(), strict=True):
-        torch.testing.assert_close(floats, exact, atol=0.05, rtol=0)
+def test_training_sees_what_use_sees(monkeypatch):
+    monkeypatch.setattr("ulcompress.entropy.words.DROPOUT", 0)
+    context, entries, given = model(words=40), codebook(5), torch.randn(2, 3, 4, 4)
+    captions = ["a red cup", "a cat on a chair"]
+    costs = {train: costs_of(context.train(train), given, entries, captions) for train in (True, False)}
+    torch.testing.assert_close(costs[True], costs[False], atol=0.05, rtol=0)
+
+
+@torch.no_grad()
+def test_without_a_caption_the_bytes_are_those_of_a_model_that_reads_none():
+    context, without, entries = model(words=40), model(), codebook(5)
+    given, indices = torch.randn(1, 3, 4, 6), drawn(5, 1, 4, 6)
+    expected = written(without, given, entries, indices, ["a red cup"])
+    assert written(context, given, entries, indices) == written(context, given, entries, indices, [" .!"]) == expected
+    assert written(context, given, entries, indices, ["a red cup"]) != expected
+
+
+@torch.no_grad()
+def test_each_image_of_a_batch_has_its_own_caption():
+    context, entries, given = model(words=40), codebook(5), torch.randn(2, 3, 4, 4)
+    captions = ["a red cup", "a cat on a chair"]
+    together = costs_of(context.eval(), given, entries, captions)
+    for number, caption in enumerate(captions):
+        assert torch.equal(costs_of(context, given[number, None], entries, [caption])[0], together[number])
 
 
 def test_it_learns_what_neighbours_and_earlier_stages_tell():
@@ -158,7 +185,34 @@ def test_it_learns_what_neighbours_and_earlier_stages_tell():
     assert second.max() < 0.3
 
 
+def test_it_learns_what_a_caption_tells():
+    words = ["zebra", "harbour", "kitchen"]
+    context, entries = model(train=True, stages=((3, 0, 3),), scale=0.01, words=64), codebook(3)
+    optimizer = torch.optim.Adam(context.parameters(), 0.02)
+
+    def bits(captions):
+        chosen, told = torch.tensor([words.index(c) if c in words else 0 for c in captions]), []
+
+        def choose(positions, costs):
+            own = chosen[:, None].expand(-1, len(positions))
+            told.append(costs.gather(-1, own[..., None])[..., 0].mean())
+            return own
+
+        context.scan(0, torch.zeros(len(captions), 0, 4, 4), entries, choose, captions)
+        return torch.stack(told)
+
+    for _ in range(60):
+        optimizer.zero_grad()
+        bits(words * 4).sum().backward()
+        optimizer.step()
+    context.eval()
+    assert bits(words)[0] < 0.3
+    assert bits([""])[0] > 0.5, "without a caption nothing tells the first indices"
+
+
 def test_what_cannot_be_built_is_refused():
+    with pytest.raises(ValueError, match="words of a ContextModel must be 0 or more, got -1"):
+        ContextModel(words=-1)
     with pytest.raises(ValueError, match="width of a ContextModel must be at least 1, got 0"):
         ContextModel(width=0)
     with pytest.raises(ValueError, match="codebooks of at most 8192 entries, got 9000"):

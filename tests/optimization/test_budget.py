@@ -45,6 +45,15 @@ def test_more_bytes_come_nearer_to_the_whole(codec):
     assert errors[0] > errors[1] >= errors[2] == 0
 
 
+def test_symbols_are_cut_for_the_caption_that_is_sent(tiny_captioned_codec):
+    codec = tiny_captioned_codec
+    whole = len(codec.compress(image(), CAPTION))
+    for size in (10, whole // 2, whole - 2):
+        data = codec.compress(image(), CAPTION, max_bytes=size)
+        assert len(data) == size
+        assert codec.decompress(data).shape == (3, 130, 200)
+
+
 def test_every_beginning_of_a_file_is_an_image(tiny_codec):
     data = tiny_codec.compress(image(), CAPTION)
     for size in range(len(data) + 1):

@@ -30,9 +30,9 @@ INDEXED = {
 """Quantisers whose symbols are indices, (B, h, w)."""
 
 
-def context():
+def context(words=0):
     """A context model that has something to tell at once."""
-    model = ContextModel(width=8)
+    model = ContextModel(width=8, words=words)
     build = model.build
 
     def built(stages):
@@ -42,6 +42,11 @@ def context():
 
     model.build = built
     return model
+
+
+def with_captions():
+    """A context model that reads captions."""
+    return context(words=32)
 
 
 OTHERS = {
@@ -54,10 +59,13 @@ INDEXED_MAKERS = {
     f"{cls.__name__}-{entropy.__name__}": partial(make, entropy)
     for cls, make in INDEXED.items()
     for entropy in (StaticEntropy, UniformEntropy, context)
-}
+} | {"VectorQuantizer-with_captions": partial(INDEXED[VectorQuantizer], with_captions)}
 OTHER_MAKERS = {cls.__name__: make for cls, make in OTHERS.items()} | {
     "ResidualQuantizer-ContextModel": lambda: ResidualQuantizer(
         codebook_sizes=[7, 5, 12], blocks=[2, 1, 1], channels=6, dimension=4, entropy=context(), rate_weight=0.02
+    ),
+    "ResidualQuantizer-with_captions": lambda: ResidualQuantizer(
+        codebook_sizes=[7, 5], blocks=[2, 1], channels=6, dimension=4, entropy=with_captions(), rate_weight=0.02
     ),
     "ResidualQuantizer-distances": lambda: ResidualQuantizer(
         codebook_sizes=[7, 5], channels=6, dimension=4, unit_length=False

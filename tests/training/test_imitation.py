@@ -13,6 +13,12 @@ def module(**options):
     return ImitationModule(autoencoder=student, teacher=teacher, **options)
 
 
+@torch.no_grad()
+def decoded_difference(trained, images):
+    latent = trained.teacher.encode(images)
+    return float((trained.autoencoder.decode(latent) - trained.teacher.decode(latent)).square().mean())
+
+
 def test_a_student_that_is_the_teacher_has_no_loss(one_thread):
     trained = module()
     trained.autoencoder.load_state_dict(trained.teacher.state_dict())
@@ -54,3 +60,32 @@ def test_latents_of_other_shapes_are_refused():
 def test_weights_of_unknown_terms_are_refused():
     with pytest.raises(ValueError, match="no loss term 'kl'"):
         ImitationLoss(weights={"kl": 1.0})
+
+
+def test_stages_alone_teach_the_student_to_decode_like_the_teacher(one_thread):
+    loss = ImitationLoss(weights={"stages": 1.0, "latent": 0.0, "picture": 0.0})
+    trained = module(loss=loss, optimizer=ScheduledOptimizer(learning_rate=1e-2))
+    optimizer, images = trained.configure_optimizers()["optimizer"], torch.rand(4, 3, 32, 32)
+    before = decoded_difference(trained, images)
+    for _ in range(80):
+        terms = trained.terms(images)
+        assert set(terms) == {"stages"}  # nothing is computed that has no weight
+        optimizer.zero_grad()
+        trained.loss.total(terms, 0).backward()
+        optimizer.step()
+    assert decoded_difference(trained, images) < 0.1 * before
+    assert set(trained.eval().terms(images)) == {"stages", "latent", "picture"}
+
+
+def test_a_student_that_is_the_teacher_has_no_difference_in_any_stage(one_thread):
+    trained = module(loss=ImitationLoss(weights={"stages": 1.0}))
+    trained.autoencoder.load_state_dict(trained.teacher.state_dict())
+    assert trained.terms(torch.rand(2, 3, 32, 32))["stages"] == 0
+
+
+def test_stages_of_another_student_are_refused():
+    narrow = TinyAutoencoder(width=4, blocks=(1, 1, 1))
+    with pytest.raises(ValueError, match="needs a student with the layers of the teacher"):
+        ImitationModule(
+            autoencoder=narrow, teacher=TinyAutoencoder(**SIZES), loss=ImitationLoss(weights={"stages": 1.0})
+        )

@@ -1,10 +1,10 @@
 """The contract of an autoencoder: pixels to and from the space in which the diffusion works."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ulcompress.part import Part
 
@@ -33,3 +33,10 @@ class Autoencoder(Part, ABC):
     @abstractmethod
     def decode(self, latent: Tensor) -> Tensor:
         """Map a latent, (B, C, h, w), to RGB, (B, 3, h*stride, w*stride), not clamped."""
+
+    def stages(self) -> tuple[Sequence[nn.Module], Sequence[nn.Module]]:
+        """Return the layers of the encoder, from the image on, and of the decoder, from the latent on.
+
+        A student of the same layers can learn them one by one. Empty where a class does not name them.
+        """
+        return (), ()

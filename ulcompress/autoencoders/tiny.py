@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ulcompress.autoencoders.base import Autoencoder
-from ulcompress.autoencoders.tiny_network import TinyNetwork
+from ulcompress.autoencoders.tiny_network import Squash, TinyNetwork
 from ulcompress.diffusion import BoundaryControl
 from ulcompress.foundation.network import PretrainedNetwork, architecture_of, build, built_again
 from ulcompress.part import loadable
@@ -80,6 +80,11 @@ class TinyAutoencoder(Autoencoder):
         """Map a latent, (B, C, h, w), to RGB, (B, 3, h*stride, w*stride), not clamped."""
         merged = self._tiles.merge(lambda rows, columns: self._decoded(latent[..., rows, columns]), *latent.shape[-2:])
         return F.pixel_shuffle(merged, self.stride)
+
+    def stages(self) -> tuple[Sequence[nn.Module], Sequence[nn.Module]]:
+        """Return the layers of the encoder, from RGB in [0, 1] on, and of the decoder, from the latent on."""
+        network: Any = self.network
+        return tuple(network.encoder.layers), (Squash(), *network.decoder.layers)
 
     def _pixels(self, rows: slice, columns: slice) -> tuple[Any, ...]:
         """Return the index of the pixels of a range of positions."""

@@ -34,7 +34,20 @@ class TinyNetwork(nn.Module):
 
     def decode(self, latent: Tensor) -> Tensor:
         """Map a latent, (B, C, h, w), to RGB in about [0, 1], (B, 3, H, W)."""
-        return self.decoder(3 * torch.tanh(latent / 3))
+        return self.decoder(squash(latent))
+
+
+class Squash(nn.Module):
+    """What the decoder does first with a latent, as a layer."""
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Keep a latent, of any shape, within -3 and 3."""
+        return squash(latent)
+
+
+def squash(latent: Tensor) -> Tensor:
+    """Return 3 tanh(x / 3) of a latent, of any shape."""
+    return 3 * torch.tanh(latent / 3)
 
 
 class _Layers(nn.Module):

@@ -8,9 +8,10 @@ from ulcompress.conditioning import ContextMixing, TextPrompt
 from ulcompress.pretrained import build
 
 
-def with_learnt_captions(codec: Codec, texts: Sequence[str]) -> Codec:
+def with_learnt_captions(codec: Codec, texts: Sequence[str], background: Sequence[str] = ()) -> Codec:
     """Return a codec that differs in how it codes captions alone: by `ContextMixing`, learnt from texts.
 
+    A background is general text of the language, for the words that the texts lack.
     Its vocabulary stays, so that the text encoder understands its tokens as before.
 
     Raises:
@@ -20,7 +21,7 @@ def with_learnt_captions(codec: Codec, texts: Sequence[str]) -> Codec:
         raise ValueError("there is no caption to learn from")
     name, prompt = _prompt_of(codec)
     coder = ContextMixing(vocabulary=prompt.coder.vocabulary)
-    coder.learn(list(texts))
+    coder.learn(list(texts), background)
     config = codec.arguments()
     config["conditioning"][name]["init_args"]["coder"] = coder.config()
     packages = {type(part).__module__.partition(".")[0] for part in codec.modules()}

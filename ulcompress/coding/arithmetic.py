@@ -6,6 +6,7 @@ compression", CACM 1987). It is kept as a lower bound and a width of 64 bits; ca
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import cached_property
 from math import log2
@@ -241,42 +242,73 @@ class SymbolTable:
 
 
 class SymbolTables:
-    """Integer probabilities of several symbols, each with a table of its own; all tables have one total.
+    """Integer probabilities of several symbols, each with a table of its own.
 
-    `bounds` are (n, size + 1), each row as those of a `SymbolTable`.
+    The tables are those of `SymbolTable.from_counts`, but only the bounds that are asked for are computed: the division
+    of all of them would take most of the time.
     """
 
-    def __init__(self, bounds: np.ndarray):
-        assert bounds.ndim == 2 and not bounds[:, 0].any() and (bounds[:, -1] == bounds[:1, -1]).all()
-        self.bounds = bounds
+    def __init__(self, ends: np.ndarray):
+        """Take the cumulative counts of each symbol's table, (n, size) int64, not above 2**38 and not all zero."""
+        assert ends.ndim == 2 and (ends[:, -1] > 0).all() and (ends[:, -1] <= 1 << 38).all()
+        self._ends = ends
+        self._flat = np.ascontiguousarray(ends).reshape(-1).data  # its items are Python's integers
 
     def encode(self, symbols: Sequence[int], coder: ArithmeticEncoder) -> None:
         """Code one symbol by each table."""
-        rows = np.arange(len(self.bounds))
-        starts = self.bounds[rows, symbols]
-        frequencies = self.bounds[rows, np.asarray(symbols) + 1] - starts
+        chosen = np.asarray(symbols)
+        starts = self._starts(chosen)
+        frequencies = self._starts(chosen + 1) - starts
         for start, frequency in zip(starts.tolist(), frequencies.tolist(), strict=True):
-            coder.encode(start, frequency, self._total)
+            coder.encode(start, frequency, TOTAL)
 
     def decode(self, coder: ArithmeticDecoder) -> tuple[list[int], int]:
         """Read a symbol by each table; return them and how many the message holds, the others are the likeliest."""
         symbols: list[int] = []
-        total = self._total
-        for row in self.bounds if not coder.ended else ():
-            symbol = int(row.searchsorted(coder.target(total), "right")) - 1
-            start = int(row[symbol])
-            coder.consume(start, int(row[symbol + 1]) - start, total)
+        for row in range(len(self._ends)) if not coder.ended else ():
+            symbol, start, end = self.owner(row, coder.target(TOTAL))
+            coder.consume(start, end - start, TOTAL)
             if coder.ended:
                 break
             symbols.append(symbol)
         held = len(symbols)
-        return symbols + np.diff(self.bounds[held:]).argmax(1).tolist(), held
+        if held == len(self._ends):
+            return symbols, held
+        return symbols + np.diff(SymbolTables(self._ends[held:]).bounds).argmax(1).tolist(), held
+
+    def owner(self, row: int, target: int) -> tuple[int, int, int]:
+        """Return the symbol that owns an integer in one of the tables, and its two bounds."""
+        ends, size = self._flat, self._ends.shape[1]
+        first, rest = row * size, TOTAL - size
+        total = ends[first + size - 1]
+
+        def bound(symbol: int) -> int:
+            return (ends[first + symbol - 1] * rest // total if symbol else 0) + symbol
+
+        # A bound is the share of the counts before it, rounded down, and one for each symbol before it. The first alone
+        # is less, so no symbol after this one owns the target.
+        symbol = min(bisect_right(ends, (target + 1) * total // rest, first, first + size) - first, size - 1)
+        start = bound(symbol)
+        if start > target:
+            # With as many for each symbol as there are before this one it is more, so none before that one does.
+            least = bisect_right(ends, (target - symbol) * total // rest, first, first + symbol) - first
+            symbol = bisect_right(range(symbol), target, lo=least, key=bound) - 1
+            start = bound(symbol)
+        return symbol, start, bound(symbol + 1)
 
     @property
     def costs(self) -> np.ndarray:
         """The ideal bits of every symbol, (n, size), float64."""
-        return np.log2(self._total) - np.log2(np.diff(self.bounds))
+        return np.log2(TOTAL) - np.log2(np.diff(self.bounds))
 
     @property
-    def _total(self) -> int:
-        return int(self.bounds[0, -1])
+    def bounds(self) -> np.ndarray:
+        """The bounds of all tables, (n, size + 1), each row as those of a `SymbolTable`."""
+        size = self._ends.shape[1]
+        inner = self._ends * (TOTAL - size) // self._ends[:, -1:] + np.arange(1, size + 1)
+        return np.pad(inner, ((0, 0), (1, 0)))
+
+    def _starts(self, symbols: np.ndarray) -> np.ndarray:
+        """Return the bound below a symbol of each table, (n,)."""
+        before = np.where(symbols > 0, self._ends[np.arange(len(symbols)), symbols - 1], 0)
+        return before * (TOTAL - self._ends.shape[1]) // self._ends[:, -1] + symbols

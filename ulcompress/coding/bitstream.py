@@ -115,7 +115,7 @@ def write(
     coder = ArithmeticEncoder()
     for name, conditioner in conditioning.items():
         conditioner.write(code.sides.get(name), coder)
-    quantizer.write(code.symbols, coder)
+    quantizer.write(code.symbols, coder, **quantizer.captions(conditioning, code.sides))
     head, payload = Header(VERSION, fingerprint, code.width, code.height), coder.finish()
     room = None if max_bytes is None else payload_room(head, max_bytes, header=header)
     if room is not None and len(payload) > room:
@@ -206,7 +206,7 @@ def read(
         header, payload = _parse_without_header(data, implied, prefix=prefix)
     coder = _decoder(header, payload)
     sides = {name: conditioner.read(coder) for name, conditioner in conditioning.items()}
-    symbols = quantizer.read(coder, header.grid(stride))
+    symbols = quantizer.read(coder, header.grid(stride), **quantizer.captions(conditioning, sides))
     if header.version > 1 and not prefix:
         coder.check_end()
     return Code(height=header.height, width=header.width, symbols=symbols, sides=sides)
@@ -235,13 +235,13 @@ def stream_bits(
     BitstreamError as for `read`.
     """
     header, payload = parse(data, max_pixels=max_pixels)
-    coder, read, bits = _decoder(header, payload), 0.0, {}
+    coder, read, bits, sides = _decoder(header, payload), 0.0, {}, {}
     for name, conditioner in conditioning.items():
-        conditioner.read(coder)
+        sides[name] = conditioner.read(coder)
         if conditioner.sends:
             bits[name] = coder.bits - read
         read = coder.bits
-    quantizer.read(coder, header.grid(stride))
+    quantizer.read(coder, header.grid(stride), **quantizer.captions(conditioning, sides))
     return bits | {"spatial": coder.bits - read}
 
 

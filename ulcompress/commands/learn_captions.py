@@ -20,6 +20,9 @@ def add_parser(verbs: Verbs) -> None:
     parser = verbs.add_parser("learn-captions", help="learn from a text file how a codec codes captions")
     parser.add_argument("codec", help="bundled name, directory, hub:... or wandb:...")
     parser.add_argument("text", type=Path, metavar="TEXT", help="captions, one a line, UTF-8")
+    parser.add_argument(
+        "--background", type=Path, metavar="TEXT", help="general text of the language, for words that captions lack"
+    )
     parser.add_argument("--out", type=Path, required=True, help="directory for the codec with what was learnt")
     parser.add_argument("--measure", type=Path, metavar="TEXT", help="other captions, whose bytes are told")
     add_trust(parser)
@@ -35,10 +38,13 @@ def run(options: argparse.Namespace) -> int:
     if (options.out / "config.yaml").exists() and not options.force:
         raise ValueError(f"{options.out} holds a codec; use --force to overwrite it")
     texts = _lines(options.text)
+    background = _lines(options.background) if options.background else []
     measured = _lines(options.measure) if options.measure else []
     codec = load_codec(options)
-    learnt = with_learnt_captions(codec, texts)
+    learnt = with_learnt_captions(codec, texts, background)
     origin = f"learnt from {len(texts)} captions of {options.text.name}"
+    if background:
+        origin += f", with {options.background.name} as the background"
     card = locate(options.codec) / "README.md"
     text = card.read_text(encoding="utf-8") if card.is_file() else f"# A codec of ulcompress, after {options.codec}\n"
     save(learnt, options.out, card=f"{text.rstrip()}\n\nCaptions: {origin}.\n")

@@ -61,6 +61,10 @@ class Conditioner(Part, ABC):
         """Say in a sentence what of a caption `encode` leaves out; None where it sends all of it."""
         return None
 
+    def captions(self, side: Any) -> list[str] | None:
+        """Return the texts that side information spells, one an image; None where it is none."""
+        return None
+
     def nothing(self) -> Any:
         """Return the side information of one image that stands for sending none."""
         return None

@@ -1,7 +1,7 @@
 """Short texts, byte by byte, predicted from the bytes and words before."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,16 +97,22 @@ class ContextMixing(CaptionCoder):
         self.vocabulary.fit(texts)
         self.learn(texts)
 
-    def learn(self, texts: list[str]) -> None:
+    def learn(self, texts: list[str], background: Sequence[str] = ()) -> None:
         """Learn from texts what follows after which bytes and words, and how to weigh it; the vocabulary stays.
 
         Texts are tidied first, as `BytePairs.normalize` does; empty ones are left out.
+
+        Args:
+            texts: Like those that will be coded.
+            background: General text of the same language, for words that `texts` lack. It counts less.
         """
         from ulcompress.entropy.text.learning import learn
 
-        tidy = [text.encode() for text in map(BytePairs.normalize, texts) if text]
+        tidy, general = (
+            [text.encode() for text in map(BytePairs.normalize, lines) if text] for lines in (texts, background)
+        )
         if tidy:
-            for name, value in vars(learn(tidy, len(self.states))).items():
+            for name, value in vars(learn(tidy, len(self.states), general)).items():
                 getattr(self, name).copy_(torch.from_numpy(value))
         self.prepared.fill_(True)
 

@@ -85,6 +85,10 @@ class TextPrompt(Conditioner):
             return f"the caption is sent whole, but the decoder reads its first {longest} tokens only: {read!r}"
         return None
 
+    def captions(self, side: Tokens) -> list[str]:
+        """Return the text of each caption."""
+        return [self.coder.text(tokens) for tokens in side]
+
     def nothing(self) -> Tokens:
         """Return no tokens."""
         return [[]]
@@ -102,7 +106,7 @@ class TextPrompt(Conditioner):
         if self.training and self.dropout > 0:
             dropped = (torch.rand(len(side)) < self.dropout).tolist()
             side = [[] if drop else tokens for drop, tokens in zip(dropped, side, strict=True)]
-        text, mask = self.encoder([self.coder.text(tokens) for tokens in side], side)
+        text, mask = self.encoder(self.captions(side), side)
         null, _ = self.encoder([""], [[]])
         return condition.with_(text=text, text_mask=mask, text_null=null.expand(len(side), -1, -1))
 

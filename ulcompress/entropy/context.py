@@ -14,7 +14,8 @@ from ulcompress.entropy.exact import ACTIVATION_BITS
 from ulcompress.entropy.inference import nearest_known
 from ulcompress.entropy.lattice import LatticeNetwork
 from ulcompress.entropy.order import order_of
-from ulcompress.entropy.staged import Choose, StagedEntropy
+from ulcompress.entropy.staged import Captions, Choose, StagedEntropy
+from ulcompress.entropy.words import WordVectors
 from ulcompress.part import loadable
 
 LARGEST_ALPHABET = 1 << 13
@@ -25,7 +26,7 @@ _STEPS = 1 << ACTIVATION_BITS
 _COUNT_BITS = 24
 _POWERS = np.exp2(_COUNT_BITS - np.arange(_STEPS) / _STEPS).round().astype(np.int32)
 """2**24 halved in 1024 equal steps. None lies so near a half that a library could round it another way (a test)."""
-_COUNTS = (_POWERS >> np.arange(_COUNT_BITS + 2)[:, None]).ravel()
+_COUNTS = torch.from_numpy((_POWERS >> np.arange(_COUNT_BITS + 2)[:, None]).ravel())
 """The same, halved on until nothing is left."""
 
 
@@ -34,8 +35,9 @@ class ContextModel(StagedEntropy):
     """Predicts the probability of each index at each position of a stage, where the stages refine one another.
 
         sum of the earlier stages' entries ─────┐
-        entries of this stage, where known ─────┼─► 5x5 ─► ReLU ─► 3x3 ─► ReLU ─► 1x1 ─► scores of all indices
-        where they are known ───────────────────┘
+        entries of this stage, where known ─────┼─► 5x5 ─► (+) ─► ReLU ─► 3x3 ─► ReLU ─► 1x1 ─► scores of all indices
+        where they are known ───────────────────┘           ▲
+                                  words of the caption ─────┘
 
     The positions of a stage come in three passes; each sees the passes before it, whatever the size of the image:
 
@@ -53,14 +55,32 @@ class ContextModel(StagedEntropy):
     section 3.2 (stages one after the other).
     """
 
-    def __init__(self, *, width: int = 64):
-        """Take the number of channels of the hidden layers; ValueError below 1."""
+    def __init__(self, *, width: int = 64, words: int = 0):
+        """Take the sizes of the networks.
+
+        Args:
+            width: Channels of the hidden layers.
+            words: Vectors for the words of captions, which then tell something of the indices; with 0 no caption is
+                read. They should be no fewer than the words that are common.
+
+        Raises:
+            ValueError: `width` is less than 1, or `words` negative.
+        """
         super().__init__()
         if width < 1:
             raise ValueError(f"the width of a ContextModel must be at least 1, got {width}")
+        if words < 0:
+            raise ValueError(f"the words of a ContextModel must be 0 or more, got {words}")
         self.width = width
+        self.words = words
         self.trunks = nn.ModuleList()
         self.heads = nn.ModuleList()
+        self.captions = nn.ModuleList()
+
+    @property
+    def reads_captions(self) -> bool:
+        """Whether it has vectors for words."""
+        return self.words > 0
 
     def build(self, stages: Sequence[tuple[int, int, int]]) -> None:
         """Make the networks of stages: the size of each codebook, the channels of earlier stages and of its entries.
@@ -82,11 +102,13 @@ class ContextModel(StagedEntropy):
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)  # pyright: ignore[reportArgumentType]
             self.heads.append(head)
+            if self.words:
+                self.captions.append(WordVectors(self.words, self.width))
 
     def observe(self, stage: int, indices: Tensor) -> None:
         """Take nothing: the networks learn by gradients."""
 
-    def scan(self, stage: int, earlier: Tensor, entries: Tensor, choose: Choose) -> Tensor:
+    def scan(self, stage: int, earlier: Tensor, entries: Tensor, choose: Choose, captions: Captions = None) -> Tensor:
         """Let `choose` decide the indices of one stage in three passes and return them, (B, h, w)."""
 
         def choose_by_costs(positions: Tensor, scores: Tensor) -> Tensor:
@@ -94,9 +116,17 @@ class ContextModel(StagedEntropy):
             # No symbol of a coding table costs more.
             return choose(positions, (costs if self.training else costs.clamp_max(log2(TOTAL))).to(earlier))
 
-        return self._scan(stage, earlier, entries, choose_by_costs, exactly=not self.training)
+        return self._scan(stage, earlier, entries, choose_by_costs, captions, exactly=not self.training)
 
-    def write(self, stage: int, earlier: Tensor, entries: Tensor, indices: Tensor, coder: ArithmeticEncoder) -> None:
+    def write(
+        self,
+        stage: int,
+        earlier: Tensor,
+        entries: Tensor,
+        indices: Tensor,
+        coder: ArithmeticEncoder,
+        captions: Captions = None,
+    ) -> None:
         """Code the indices of one image, (1, h, w)."""
 
         def write_pass(positions: Tensor, scores: Tensor) -> Tensor:
@@ -104,9 +134,11 @@ class ContextModel(StagedEntropy):
             _tables(scores[0]).encode(coded[0].tolist(), coder)
             return coded
 
-        self._scan(stage, earlier, entries, write_pass, exactly=True, by_rows=coder.by_rows)
+        self._scan(stage, earlier, entries, write_pass, captions, exactly=True, by_rows=coder.by_rows)
 
-    def read(self, stage: int, earlier: Tensor, entries: Tensor, coder: ArithmeticDecoder) -> Tensor:
+    def read(
+        self, stage: int, earlier: Tensor, entries: Tensor, coder: ArithmeticDecoder, captions: Captions = None
+    ) -> Tensor:
         """Read the indices of one image, (1, h, w)."""
         grid = earlier.shape[-2:]
         known, symbols = torch.zeros(grid.numel(), dtype=torch.bool), torch.zeros(grid.numel(), dtype=torch.int64)
@@ -119,14 +151,23 @@ class ContextModel(StagedEntropy):
                 return nearest_known(symbols.view(grid), known.view(grid)).flatten()[positions][None]
             return symbols[positions][None]
 
-        return self._scan(stage, earlier, entries, read_pass, exactly=True, by_rows=coder.by_rows)
+        return self._scan(stage, earlier, entries, read_pass, captions, exactly=True, by_rows=coder.by_rows)
 
     def _scan(
-        self, stage: int, earlier: Tensor, entries: Tensor, choose: Choose, *, exactly: bool, by_rows: bool = True
+        self,
+        stage: int,
+        earlier: Tensor,
+        entries: Tensor,
+        choose: Choose,
+        captions: Captions,
+        *,
+        exactly: bool,
+        by_rows: bool = True,
     ) -> Tensor:
         images, grid = len(earlier), earlier.shape[-2:]
         kind: Any = LatticeNetwork if exactly else _FloatNetwork
-        network = kind(self.trunks[stage], self.heads[stage], earlier, entries)
+        caption = self._caption(stage, [""] * images if captions is None else captions, exactly=exactly)
+        network = kind(self.trunks[stage], self.heads[stage], earlier, entries, caption)
         indices = torch.zeros(images, grid.numel(), dtype=torch.int64, device=earlier.device)
         passes = [positions.to(earlier.device) for positions in _passes(grid[0], grid[1], by_rows=by_rows)]
         for number, positions in enumerate(passes):
@@ -137,13 +178,21 @@ class ContextModel(StagedEntropy):
                 network.add(positions, indices)
         return indices.unflatten(1, grid)
 
+    def _caption(self, stage: int, captions: Sequence[str], *, exactly: bool) -> Tensor:
+        """Return what captions add to the first hidden layer, (B, width)."""
+        if not self.words:
+            return torch.zeros(len(captions), self.width)
+        vectors: Any = self.captions[stage]
+        return vectors.exact(captions) if exactly else vectors(captions)
+
 
 class _FloatNetwork:
     """Evaluates the layers of a stage with gradients; methods and shapes are those of `LatticeNetwork`."""
 
-    def __init__(self, trunk: nn.Module, head: nn.Module, earlier: Tensor, entries: Tensor):
-        self._trunk, self._head = trunk, head
+    def __init__(self, trunk: nn.Sequential, head: nn.Module, earlier: Tensor, entries: Tensor, caption: Tensor):
+        self._first, self._others, self._head = trunk[0], trunk[1:], head
         self._earlier, self._entries = earlier, entries
+        self._caption = caption.to(entries)[..., None, None]
         images, grid = len(earlier), earlier.shape[-2:]
         self._known = torch.zeros(1, 1, grid.numel(), device=earlier.device)
         self._see(torch.zeros(images, grid.numel(), dtype=torch.int64, device=earlier.device))
@@ -159,7 +208,7 @@ class _FloatNetwork:
         entries = rearrange(self._entries[indices], "b n d -> b d n") * self._known
         known = torch.cat([entries, self._known.expand(len(indices), -1, -1)], 1)
         seen = torch.cat([self._earlier, known.unflatten(2, self._earlier.shape[-2:])], 1)
-        self._hidden = self._trunk(seen).flatten(2)
+        self._hidden = self._others(self._first(seen) + self._caption).flatten(2)
 
 
 def _costs(scores: Tensor) -> Tensor:
@@ -169,16 +218,9 @@ def _costs(scores: Tensor) -> Tensor:
 
 def _tables(scores: Tensor) -> SymbolTables:
     """Make a table of integer probabilities from each row of exact scores, (n, alphabet)."""
-    values = scores.numpy()
-    below = ((values.max(1, keepdims=True) - values) * _STEPS).astype(np.int32)
-    counts = _COUNTS.take(np.minimum(below, len(_COUNTS) - 1, out=below))
-    size = counts.shape[1]
-    # The computation of `SymbolTable.from_counts`, for all rows at once.
-    ends = counts.cumsum(1, dtype=np.int64)
-    bounds = np.zeros((len(ends), size + 1), np.int64)
-    np.floor_divide(ends * (TOTAL - size), ends[:, -1:], out=bounds[:, 1:])
-    bounds += np.arange(size + 1)
-    return SymbolTables(bounds)
+    below = (scores - scores.amax(1, keepdim=True)).mul_(-_STEPS).clamp_max_(len(_COUNTS) - 1).int()
+    counts = _COUNTS.index_select(0, below.flatten()).view_as(below)
+    return SymbolTables(counts.cumsum(1, dtype=torch.int64).numpy())
 
 
 def _is_first_pass(positions: Tensor, columns: int) -> bool:

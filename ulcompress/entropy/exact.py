@@ -48,7 +48,7 @@ def on_saved_grid(layer: nn.Conv2d | nn.ConvTranspose2d) -> tuple[Tensor, Tensor
     """Return weight and bias as they are calculated with, float64 on the CPU; ValueError if sums were inexact."""
     weight = as_saved(layer.weight, WEIGHT_BITS)
     bias = None if layer.bias is None else as_saved(layer.bias, WEIGHT_BITS + ACTIVATION_BITS)
-    _check_range(layer, weight, bias)
+    check_range(layer, weight, bias)
     return weight, bias
 
 
@@ -98,8 +98,8 @@ def _apply(layer: nn.Module, x: Tensor) -> Tensor:
     )
 
 
-def _check_range(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
-    """Make sure that the largest possible sum has an exact float64."""
+def check_range(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
+    """Make sure that the largest possible sum has an exact float64; ValueError where it has not."""
     outputs = weight.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else weight
     largest = float(outputs.abs().flatten(1).sum(1).max()) * LARGEST
     if bias is not None:

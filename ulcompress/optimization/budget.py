@@ -52,7 +52,8 @@ def fill(codec: Codec, code: Code, features: Tensor, max_bytes: int, *, header: 
     longest = next(n for n, sides in enumerate(forms) if n == len(forms) - 1 or _bits(codec, sides) <= allowed)
     sides = next(form for form in reversed(forms[: longest + 1]) if form is forms[0] or too_long(code.symbols, form))
     left = 8 * room - _bits(codec, sides)
-    ways = codec.quantizer.filling(features, left, lambda symbols: too_long(symbols, sides))
+    captions = codec.quantizer.captions(codec.conditioners, sides)
+    ways = codec.quantizer.filling(features, left, lambda symbols: too_long(symbols, sides), **captions)
     files = [
         codec.write(replace(code, symbols=symbols, sides=sides), header=header, max_bytes=max_bytes) for symbols in ways
     ]

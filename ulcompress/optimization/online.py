@@ -165,6 +165,7 @@ class _Search:
         self.code = self.best = code
         self.rate = codec.quantizer.rate_of(code.symbols)
         self.best_measure = math.inf
+        self.captions = codec.quantizer.captions(codec.conditioners, code.sides)
         self.noise_seed = bitstream.seed_of(bitstream.payload_of(codec.write(code)))
         self.adjustable = {
             name: part
@@ -233,7 +234,7 @@ class _Search:
         return encoded if torch.equal(self._quantized(encoded).features, quantized) else quantized
 
     def _quantized(self, features: Tensor) -> Quantized:
-        return self.codec.quantizer.at_rate(features, self.rate)
+        return self.codec.quantizer.at_rate(features, self.rate, **self.captions)
 
     def _loss(self, tile: int, draw: int, temperature: float) -> Tensor:
         rows, columns = self.mosaic.places[tile]
@@ -247,7 +248,7 @@ class _Search:
             bpp = bpp + bits.to(bpp) / self.image[0].numel()
         features = self.mosaic.whole()
         if self.searches_features:
-            quantized = self.codec.quantizer.anneal(features, temperature, self.rate)
+            quantized = self.codec.quantizer.anneal(features, temperature, self.rate, **self.captions)
             features = quantized.features
             # The distortion is that of the crop, and only its symbols change: their bits are per pixel of the crop.
             bpp = bpp + quantized.bits.to(bpp) / target[0, 0].numel()

@@ -1,18 +1,23 @@
 """The contract of a quantiser: features to symbols and back."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from ulcompress.conditioning.base import Conditioner
 from ulcompress.part import Part
 from ulcompress.records import Quantized
 
 
 class Quantizer(Part, ABC):
-    """Turns features into symbols that an entropy model codes, and symbols into features."""
+    """Turns features into symbols that an entropy model codes, and symbols into features.
+
+    Where `reads_captions` is true, all methods that code symbols or tell their bits have one more argument, `captions`:
+    the texts that the file holds, one an image, empty for none.
+    """
 
     channels: int
     """Channels of the features, in and out."""
@@ -22,6 +27,19 @@ class Quantizer(Part, ABC):
     """Whether features can be made of some of the symbols, so that a file can be cut to a size."""
     loss_terms: frozenset[str] = frozenset()
     """Names of the terms that `Quantized.losses` may have."""
+
+    @property
+    def reads_captions(self) -> bool:
+        """Whether the probabilities of symbols depend on captions."""
+        return False
+
+    def captions(self, conditioners: Mapping[str, Conditioner], sides: Mapping[str, Any]) -> dict[str, list[str]]:
+        """Return the argument `captions`, by its name, from side information; nothing for who does not read them."""
+        if not self.reads_captions:
+            return {}
+        texts = (part.captions(sides[name]) for name, part in conditioners.items() if sides.get(name) is not None)
+        found = next((captions for captions in texts if captions is not None), None)
+        return {} if found is None else {"captions": found}
 
     def learns_from_rate(self) -> Iterator[nn.Parameter]:
         """Return the parameters that the rate term alone trains: those of a network that predicts probabilities."""
@@ -40,32 +58,34 @@ class Quantizer(Part, ABC):
     def forward(self, features: Tensor) -> Quantized:
         """Quantise features, (B, C, h, w), at the highest rate; in training mode also update statistics."""
 
-    def mixed(self, features: Tensor) -> Quantized:
+    def mixed(self, features: Tensor, **captions: Sequence[str]) -> Quantized:
         """Quantise each image of a batch at a rate that is drawn for it, so that all rates are trained together."""
-        return self(features)
+        return self(features, **captions)
 
-    def at_rate(self, features: Tensor, rate: int) -> Quantized:
+    def at_rate(self, features: Tensor, rate: int, **captions: Sequence[str]) -> Quantized:
         """Quantise features at one of the quantiser's rates, 1 the lowest; ValueError where there is no such rate."""
         self.check_rate(rate)
-        return self(features)
+        return self(features, **captions)
 
     def rate_of(self, symbols: Any) -> int:
         """Return the rate at which features were quantised."""
         return self.rates
 
-    def anneal(self, features: Tensor, temperature: float, rate: int) -> Quantized:
+    def anneal(self, features: Tensor, temperature: float, rate: int, **captions: Sequence[str]) -> Quantized:
         """Quantise features for an iterative search; gradients are more exact the lower the temperature, from 1 to 0.
 
         The default is `at_rate`, which has no temperature.
         """
-        return self.at_rate(features, rate)
+        return self.at_rate(features, rate, **captions)
 
-    def filling(self, features: Tensor, room: float, long_enough: Callable[[Any], bool]) -> Iterator[Any]:
+    def filling(
+        self, features: Tensor, room: float, long_enough: Callable[[Any], bool], **captions: Sequence[str]
+    ) -> Iterator[Any]:
         """Yield several symbols of one image, of which a file takes as many as it has room for, about `room` bits.
 
         `long_enough` says of symbols that they do not all find room. The default is those of the highest rate alone.
         """
-        yield self.at_rate(features, self.rates).symbols
+        yield self.at_rate(features, self.rates, **captions).symbols
 
     @abstractmethod
     def dequantize(self, symbols: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ulcompress.entropy import EntropyModel, StagedEntropy
+from ulcompress.entropy.staged import Captions
 from ulcompress.functional.straight_through import straight_through
 from ulcompress.part import loadable
 from ulcompress.quantizers.indexed import IndexQuantizer
@@ -64,7 +65,7 @@ class FiniteScalarQuantizer(IndexQuantizer):
         """The levels of all indices in [-1, 1], (size, dimensions)."""
         return self._codes(self._digits(torch.arange(self.size, device=self.levels.device)))
 
-    def forward(self, features: Tensor) -> Quantized:
+    def forward(self, features: Tensor, captions: Captions = None) -> Quantized:
         """Quantise features, (B, C, h, w)."""
         with torch.autocast(features.device.type, enabled=False):
             bounded = self._bound(self.project_in(features.float().movedim(1, -1)))
@@ -74,7 +75,7 @@ class FiniteScalarQuantizer(IndexQuantizer):
                 self.observe(symbols)
             straight = straight_through(bounded / self._half(), self._codes(digits))
             quantized = self.project_out(straight).movedim(-1, 1)
-        return Quantized(quantized, symbols, self.bits(symbols))
+        return Quantized(quantized, symbols, self.bits(symbols, captions))
 
     def dequantize(self, symbols: Tensor) -> Tensor:
         """Split indices, (B, h, w), into levels and project to features, (B, C, h, w)."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.entropy import EntropyModel, StagedEntropy, StaticEntropy
+from ulcompress.entropy.staged import Captions
 from ulcompress.quantizers.base import Quantizer
 
 
@@ -41,6 +42,11 @@ class IndexQuantizer(Quantizer):
         """The entries as a saved codec has them, the same numbers on every machine; on the CPU."""
         return self.entries.detach().cpu()
 
+    @property
+    def reads_captions(self) -> bool:
+        """Whether the entropy model does."""
+        return isinstance(self.entropy, StagedEntropy) and self.entropy.reads_captions
+
     def learns_from_rate(self) -> Iterator[nn.Parameter]:
         """Return the parameters of the entropy model."""
         return self.entropy.parameters()
@@ -52,7 +58,7 @@ class IndexQuantizer(Quantizer):
         else:
             self.entropy.observe(symbols)
 
-    def bits(self, symbols: Tensor) -> Tensor:
+    def bits(self, symbols: Tensor, captions: Captions = None) -> Tensor:
         """Estimate the bits of each image's indices: (B, h, w) to (B,), with the entropy model's gradients."""
         if not isinstance(self.entropy, StagedEntropy):
             return self.entropy.bits(symbols)
@@ -64,22 +70,23 @@ class IndexQuantizer(Quantizer):
             return chosen
 
         entries = self.entries.detach() if self.training else self.saved_entries.to(symbols.device)
-        self.entropy.scan(0, _nothing_earlier(symbols.shape, entries), entries, choose)
+        self.entropy.scan(0, _nothing_earlier(symbols.shape, entries), entries, choose, captions)
         return torch.stack(spent).sum(0)
 
-    def write(self, symbols: Tensor, coder: ArithmeticEncoder) -> None:
+    def write(self, symbols: Tensor, coder: ArithmeticEncoder, captions: Captions = None) -> None:
         """Code the indices of one image, (1, h, w)."""
         if isinstance(self.entropy, StagedEntropy):
             entries = self.saved_entries
-            self.entropy.write(0, _nothing_earlier(symbols.shape, entries), entries, symbols.cpu(), coder)
+            earlier = _nothing_earlier(symbols.shape, entries)
+            self.entropy.write(0, earlier, entries, symbols.cpu(), coder, captions)
         else:
             self.entropy.write(symbols, coder)
 
-    def read(self, coder: ArithmeticDecoder, grid: tuple[int, int]) -> Tensor:
+    def read(self, coder: ArithmeticDecoder, grid: tuple[int, int], captions: Captions = None) -> Tensor:
         """Read the indices of one image, (1, h, w)."""
         if isinstance(self.entropy, StagedEntropy):
             entries = self.saved_entries
-            return self.entropy.read(0, _nothing_earlier((1, *grid), entries), entries, coder)
+            return self.entropy.read(0, _nothing_earlier((1, *grid), entries), entries, coder, captions)
         return self.entropy.read(coder, grid)
 
     def alphabets(self, symbols: Tensor) -> list[tuple[Tensor, int]]:

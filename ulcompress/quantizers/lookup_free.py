@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ulcompress.entropy import EntropyModel, StagedEntropy
+from ulcompress.entropy.staged import Captions
 from ulcompress.functional import distributed
 from ulcompress.functional.straight_through import straight_through
 from ulcompress.part import loadable
@@ -72,7 +73,7 @@ class LookupFreeQuantizer(IndexQuantizer):
         """The signs of all indices, (2^bits, bits)."""
         return _signs(torch.arange(self.size, device=self.project_in.weight.device), self.project_in.out_features)
 
-    def forward(self, features: Tensor) -> Quantized:
+    def forward(self, features: Tensor, captions: Captions = None) -> Quantized:
         """Quantise features, (B, C, h, w)."""
         with torch.autocast(features.device.type, enabled=False):
             projected = self.project_in(features.float().movedim(1, -1))
@@ -83,7 +84,7 @@ class LookupFreeQuantizer(IndexQuantizer):
                 self.observe(symbols)
             quantized = self.project_out(straight_through(projected, codes)).movedim(-1, 1)
             losses = {"commitment": F.mse_loss(projected, codes), "lookup_entropy": self._entropy(projected)}
-        return Quantized(quantized, symbols, self.bits(symbols), losses)
+        return Quantized(quantized, symbols, self.bits(symbols, captions), losses)
 
     def dequantize(self, symbols: Tensor) -> Tensor:
         """Split indices, (B, h, w), into signs and project to features, (B, C, h, w)."""

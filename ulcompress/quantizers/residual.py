@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.entropy import StagedEntropy, StaticStages
 from ulcompress.entropy.order import spread
+from ulcompress.entropy.staged import Captions
 from ulcompress.functional.devices import at_once
 from ulcompress.functional.division import ceil_div
 from ulcompress.functional.straight_through import straight_through
@@ -137,18 +138,23 @@ class ResidualQuantizer(Quantizer):
         if not all(codebook.saved_entries.isfinite().all() for codebook in self._codebooks):
             raise ValueError("the codebooks are damaged: an entry is not finite")
 
+    @property
+    def reads_captions(self) -> bool:
+        """Whether the entropy model does."""
+        return self.entropies.reads_captions
+
     def learns_from_rate(self) -> Iterator[nn.Parameter]:
         """Return the parameters of the entropy model."""
         return self.entropies.parameters()
 
-    def forward(self, features: Tensor) -> Quantized:
+    def forward(self, features: Tensor, captions: Captions = None) -> Quantized:
         """Quantise features, (B, C, h, w), in all stages.
 
         The term `commitment` is the mean squared distance of the projected vectors from the sums of all stages.
         """
-        return self.at_rate(features, self.rates)
+        return self.at_rate(features, self.rates, captions)
 
-    def mixed(self, features: Tensor) -> Quantized:
+    def mixed(self, features: Tensor, captions: Captions = None) -> Quantized:
         """Quantise each image in as many stages as are drawn for it; the symbols are those of all stages.
 
         Gradients pass only to the features of images with all stages. The error of a lower rate would push the encoder
@@ -156,18 +162,21 @@ class ResidualQuantizer(Quantizer):
         """
         # Evenly over the batch: each rate has its share of every step.
         order = torch.randperm(len(features), device=features.device) + int(torch.randint(self.rates, ()))
-        return self._refined(features, self.rates, 1 + order % self.rates)
+        return self._refined(features, self.rates, 1 + order % self.rates, captions)
 
-    def at_rate(self, features: Tensor, rate: int) -> Quantized:
+    def at_rate(self, features: Tensor, rate: int, captions: Captions = None) -> Quantized:
         """Quantise features in the first `rate` stages."""
         self.check_rate(rate)
-        return self._refined(features, rate, torch.full((len(features),), rate, device=features.device))
+        counts = torch.full((len(features),), rate, device=features.device)
+        return self._refined(features, rate, counts, captions)
 
     def rate_of(self, symbols: ResidualIndices) -> int:
         """Return the number of stages."""
         return len(symbols.indices)
 
-    def filling(self, features: Tensor, room: float, long_enough: Callable[[Any], bool]) -> Iterator[ResidualIndices]:
+    def filling(
+        self, features: Tensor, room: float, long_enough: Callable[[Any], bool], captions: Captions = None
+    ) -> Iterator[ResidualIndices]:
         """Yield, for each rate, the indices whose first stages are chosen for it, with as many stages as are needed.
 
         Stages that find no room are left out: nothing is better than their most probable entries. Where not even the
@@ -175,14 +184,14 @@ class ResidualQuantizer(Quantizer):
         """
         for rate in range(1, self.rates + 1):
             counts = torch.full((len(features),), rate, device=features.device)
-            symbols = self._refined(features, self.rates, counts).symbols
+            symbols = self._refined(features, self.rates, counts, captions).symbols
             shorter = (replace(symbols, indices=symbols.indices[:count]) for count in range(rate, self.rates))
             yield next(filter(long_enough, shorter), symbols)
-        if long_enough(self.at_rate(features, 1).symbols):
-            for indices in self._first_stages(features, room):
+        if long_enough(self.at_rate(features, 1, captions).symbols):
+            for indices in self._first_stages(features, room, captions):
                 yield ResidualIndices((indices,), *features.shape[-2:])
 
-    def _first_stages(self, features: Tensor, room: float) -> Iterator[Tensor]:
+    def _first_stages(self, features: Tensor, room: float, captions: Captions) -> Iterator[Tensor]:
         """Yield indices of the first stage for a room, in bits, that not all of them find; (1, h', w') each.
 
         A decoder gives each position whose index is missing that of the nearest one, or what these make probable. So
@@ -195,16 +204,16 @@ class ResidualQuantizer(Quantizer):
         def chosen(targets: Tensor) -> Tensor:
             rest = self._joined(0, targets.movedim(1, -1), vectors.shape[-2:])
             none = torch.zeros(1, dtype=torch.int64, device=rest.device)
-            return self._stage(0, rest, torch.zeros_like(rest), none, STEEPER * self.rate_weight)[0]
+            return self._stage(0, rest, torch.zeros_like(rest), none, STEEPER * self.rate_weight, captions)[0]
 
         indices = chosen(blocks)
         yield indices
-        held = self._held(indices, room)
+        held = self._held(indices, room, captions)
         if held:
             yield chosen(region_means(blocks, held))
             yield chosen(region_means(blocks, 1 << held.bit_length() - 1, everywhere=True))
 
-    def _held(self, indices: Tensor, room: float) -> int:
+    def _held(self, indices: Tensor, room: float, captions: Captions) -> int:
         """Return how many indices of the first stage, (1, h', w'), find room in so many bits."""
         rows, columns = indices.shape[1:]
         entries = self._codebooks[0].saved_entries.to(indices.device)
@@ -215,7 +224,7 @@ class ResidualQuantizer(Quantizer):
             costs[positions] = bits.gather(-1, chosen[..., None])[0, :, 0].to(costs)
             return chosen
 
-        self.entropies.scan(0, costs.new_zeros(1, 0, rows, columns), entries, choose)
+        self.entropies.scan(0, costs.new_zeros(1, 0, rows, columns), entries, choose, captions)
         return int((costs[spread(rows, columns).to(costs.device)].cumsum(0) <= room).sum())
 
     def dequantize(self, symbols: ResidualIndices) -> Tensor:
@@ -225,22 +234,22 @@ class ResidualQuantizer(Quantizer):
         parts = [_joined(stage.entries[indices], block, *size) for stage, block, indices in stages]
         return self._projected_out(sum(parts[1:], parts[0]))
 
-    def write(self, symbols: ResidualIndices, coder: ArithmeticEncoder) -> None:
+    def write(self, symbols: ResidualIndices, coder: ArithmeticEncoder, captions: Captions = None) -> None:
         """Code the number of stages and then the indices, stage by stage."""
         self._counts.encode(len(symbols.indices) - 1, coder)
 
         def write_stage(number: int, earlier: Tensor, entries: Tensor) -> Tensor:
             indices = symbols.indices[number].cpu()
-            self.entropies.write(number, earlier, entries, indices, coder)
+            self.entropies.write(number, earlier, entries, indices, coder, captions)
             return indices
 
         self._coded(len(symbols.indices), (symbols.rows, symbols.columns), write_stage)
 
-    def read(self, coder: ArithmeticDecoder, grid: tuple[int, int]) -> ResidualIndices:
+    def read(self, coder: ArithmeticDecoder, grid: tuple[int, int], captions: Captions = None) -> ResidualIndices:
         """Read the symbols of one image whose features have h by w positions."""
 
         def read_stage(number: int, earlier: Tensor, entries: Tensor) -> Tensor:
-            return self.entropies.read(number, earlier, entries, coder)
+            return self.entropies.read(number, earlier, entries, coder, captions)
 
         return ResidualIndices(self._coded(1 + self._counts.decode(coder), grid, read_stage), *grid)
 
@@ -266,7 +275,7 @@ class ResidualQuantizer(Quantizer):
         stages = [count * log2(stage.size) for count, stage in zip(positions, self._codebooks, strict=True)]
         return [log2(self.rates) + bits for bits in accumulate(stages)]
 
-    def _refined(self, features: Tensor, stages: int, counts: Tensor) -> Quantized:
+    def _refined(self, features: Tensor, stages: int, counts: Tensor, captions: Captions) -> Quantized:
         """Run the first `stages` stages; `counts`, (B,), says how many of them make up the features of each image."""
         with torch.autocast(features.device.type, enabled=False):
             vectors = self._vectors(features)
@@ -277,7 +286,7 @@ class ResidualQuantizer(Quantizer):
             for number in range(stages):
                 sent = counts > number
                 indices, part, saved_part, stage_bits = self._stage(
-                    number, rest, earlier, counts - number - 1, self.rate_weight
+                    number, rest, earlier, counts - number - 1, self.rate_weight, captions
                 )
                 symbols.append(indices)
                 rest, earlier, total = rest - part, earlier + saved_part, total + part * sent[:, None, None, None]
@@ -300,7 +309,7 @@ class ResidualQuantizer(Quantizer):
         return (centred * running_mean_square(centred, self.square, **moving).rsqrt()).movedim(-1, 1)
 
     def _stage(
-        self, number: int, rest: Tensor, earlier: Tensor, later: Tensor, rate_weight: float
+        self, number: int, rest: Tensor, earlier: Tensor, later: Tensor, rate_weight: float, captions: Captions
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Quantise the rest of the earlier stages, (B, D, h, w); `later`, (B,), is the number of stages that follow.
 
@@ -325,7 +334,7 @@ class ResidualQuantizer(Quantizer):
             spent.append(bits.gather(-1, chosen[..., None]).sum((1, 2)))
             return chosen
 
-        indices = self.entropies.scan(number, self._seen(number, earlier), saved, choose)
+        indices = self.entropies.scan(number, self._seen(number, earlier), saved, choose, captions)
         if codebook.training:
             # Entries follow the vectors nearest to them, not those that the search ahead assigns to them, since a stage
             # must also do as the last one.

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ulcompress.entropy import EntropyModel, StagedEntropy
+from ulcompress.entropy.staged import Captions
 from ulcompress.functional import straight_through as gradients
 from ulcompress.part import loadable
 from ulcompress.quantizers.codebook import draw, fill, k_means, nearest, update
@@ -96,7 +97,7 @@ class VectorQuantizer(IndexQuantizer):
         """The entries, (codebook_size, dimension), of unit length."""
         return F.normalize(self.sums, dim=-1)
 
-    def forward(self, features: Tensor) -> Quantized:
+    def forward(self, features: Tensor, captions: Captions = None) -> Quantized:
         """Quantise features, (B, C, h, w); the term `commitment` is the mean of 1 - cosine."""
         with torch.autocast(features.device.type, enabled=False):
             projected = self.project_in(features.float().movedim(1, -1))
@@ -115,7 +116,7 @@ class VectorQuantizer(IndexQuantizer):
             codes = codebook[symbols]
             commitment = 1 - (vectors * codes).sum(-1).mean()
             quantized = self.project_out(self.pass_gradients(vectors, codes)).movedim(-1, 1)
-        return Quantized(quantized, symbols, self.bits(symbols), {"commitment": commitment})
+        return Quantized(quantized, symbols, self.bits(symbols, captions), {"commitment": commitment})
 
     def dequantize(self, symbols: Tensor) -> Tensor:
         """Look up indices, (B, h, w), and project to features, (B, C, h, w)."""

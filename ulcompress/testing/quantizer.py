@@ -38,6 +38,7 @@ def check_quantizer(quantizer: Quantizer) -> None:
     - symbols that are written and read back are equal, at every rate, on grids of one position and more;
     - the estimated bits are finite, not negative, one number an image, and those that are written, up to 1 and a
       thousandth;
+    - bits depend on the image's caption where the quantiser says so, and all of this holds with captions;
     - an image's features and bits do not depend on the batch;
     - gradients reach all positions of the features, and in training all parameters; loss terms are finite scalars;
     - evaluation changes no state;
@@ -58,8 +59,9 @@ def check_quantizer(quantizer: Quantizer) -> None:
         _different_features_give_different_symbols(part)
         _dequantizes_exactly(part)
         for grid in GRIDS:
-            _reads_what_it_wrote(part, part(_features(part, 1, grid)), grid)
+            _reads_what_it_wrote(part, part(_features(part, 1, grid), **_caption(part)), grid)
         _estimates_bits_of_each_image(part)
+        _bits_depend_on_captions(part)
         _images_are_independent(part)
         _positions_get_gradients(part)
         _takes_its_rates(part)
@@ -74,6 +76,17 @@ def check_quantizer(quantizer: Quantizer) -> None:
 
 def _features(quantizer: Quantizer, count: int = 1, grid: tuple[int, int] = GRID) -> Tensor:
     return 3 * torch.randn(count, quantizer.channels, *grid)
+
+
+def _captions(quantizer: Quantizer, count: int) -> dict[str, list[str]]:
+    """Return the argument `captions` for so many images, the last without one, where the quantiser has it."""
+    captions = [f"{number} red cups" if number else "" for number in reversed(range(count))]
+    return {"captions": captions} if quantizer.reads_captions else {}
+
+
+def _caption(quantizer: Quantizer) -> dict[str, list[str]]:
+    """Return the argument `captions` for one image, where the quantiser has it."""
+    return {"captions": ["a red cup on a table"]} if quantizer.reads_captions else {}
 
 
 def _see(quantizer: Quantizer) -> None:
@@ -111,9 +124,9 @@ def _dequantizes_exactly(quantizer: Quantizer) -> None:
 
 @torch.no_grad()
 def _reads_what_it_wrote(quantizer: Quantizer, quantized: Quantized, grid: tuple[int, int]) -> None:
-    data = message_of(lambda coder: quantizer.write(quantized.symbols, coder))
+    data = message_of(lambda coder: quantizer.write(quantized.symbols, coder, **_caption(quantizer)))
     decoder = ArithmeticDecoder(data)
-    again = quantizer.read(decoder, grid)
+    again = quantizer.read(decoder, grid, **_caption(quantizer))
     sentence = f"reads other symbols than it wrote on a grid of {grid}; read must return what write was called with"
     require_same(again, quantized.symbols, quantizer, sentence)
     require_cost(decoder, quantized.bits, quantizer)
@@ -125,9 +138,22 @@ def _estimates_bits_of_each_image(quantizer: Quantizer) -> None:
 
 
 @torch.no_grad()
+def _bits_depend_on_captions(quantizer: Quantizer) -> None:
+    if quantizer.reads_captions:
+        features = _features(quantizer)
+        told, untold = quantizer(features, **_caption(quantizer)).bits, quantizer(features).bits
+        require(told != untold, quantizer, "says that it reads captions, but estimates the same bits without one")
+
+
+@torch.no_grad()
 def _images_are_independent(quantizer: Quantizer) -> None:
     batch = _features(quantizer, 3)
-    together, alone = quantizer(batch), [quantizer(image[None]) for image in batch]
+    captions = _captions(quantizer, 3)
+    together = quantizer(batch, **captions)
+    alone = [
+        quantizer(image[None], **{name: [texts[number]] for name, texts in captions.items()})
+        for number, image in enumerate(batch)
+    ]
     features, bits = (torch.cat([getattr(each, name) for each in alone]) for name in ("features", "bits"))
     require_close(together.features, features, quantizer, "quantises an image differently beside others in a batch")
     require_close(together.bits, bits, quantizer, "estimates other bits for an image beside others in a batch")
@@ -145,7 +171,7 @@ def _positions_get_gradients(quantizer: Quantizer) -> None:
 def _parameters_get_gradients(quantizer: Quantizer) -> None:
     features = (10 * _features(quantizer, 6)).requires_grad_()
     quantizer.zero_grad()
-    quantized = quantizer.train()(features)
+    quantized = quantizer.train()(features, **_captions(quantizer, 6))
     _require_shape(quantizer, quantized, features)
     require_declared(quantized.losses, quantizer.loss_terms, quantizer)
     for name, term in quantized.losses.items():
@@ -165,12 +191,12 @@ def _takes_its_rates(quantizer: Quantizer) -> None:
     require(quantizer.rates >= 1, quantizer, f"has {quantizer.rates} rates; there must be one at least")
     features = _features(quantizer)
     for rate in range(1, quantizer.rates + 1):
-        quantized = quantizer.at_rate(features, rate)
+        quantized = quantizer.at_rate(features, rate, **_caption(quantizer))
         stated = quantizer.rate_of(quantized.symbols)
         require(stated == rate, quantizer, f"says of symbols of the rate {rate} that their rate is {stated}")
         _require_dequantized(quantizer, quantized)
         _reads_what_it_wrote(quantizer, quantized, GRID)
-    highest = quantizer(features).symbols
+    highest = quantizer(features, **_caption(quantizer)).symbols
     require_same(
         quantized.symbols, highest, quantizer, "has other symbols at its highest rate than in its forward pass"
     )

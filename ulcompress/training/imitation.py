@@ -11,6 +11,7 @@ from ulcompress.training.acceleration import Acceleration
 from ulcompress.training.base import TrainingModule, mean_psnr
 from ulcompress.training.imitation_loss import ImitationLoss
 from ulcompress.training.optimizer import ScheduledOptimizer
+from ulcompress.training.stage_imitation import stage_difference
 
 
 @loadable()
@@ -29,6 +30,7 @@ class ImitationModule(TrainingModule):
         autoencoder: Autoencoder,
         teacher: Autoencoder,
         noise: float = 0.3,
+        positions: int = 2048,
         loss: ImitationLoss | None = None,
         optimizer: ScheduledOptimizer | None = None,
         acceleration: Acceleration | None = None,
@@ -40,13 +42,14 @@ class ImitationModule(TrainingModule):
             autoencoder: The student, with the latent of the teacher.
             teacher: What it imitates; it stays as it is.
             noise: The largest standard deviation of the noise on the latents that are decoded, drawn for each image.
+            positions: Positions of each layer's output that the term `stages` compares, about.
             loss: The terms and their weights; `ImitationLoss` with its defaults if None.
             optimizer: Of the student's parameters; AdamW with its defaults if None.
             acceleration: How the networks are computed.
             seed: Of the noise in training and validation.
 
         Raises:
-            ValueError: The latents have different shapes.
+            ValueError: The latents have different shapes, or `stages` has a weight and the layers are not the same.
         """
         super().__init__(optimizer=optimizer, acceleration=acceleration, seed=seed)
         shapes = [(each.channels, each.stride) for each in (autoencoder, teacher)]
@@ -55,7 +58,13 @@ class ImitationModule(TrainingModule):
         self.autoencoder = autoencoder
         self.teacher = teacher.requires_grad_(False)
         self.noise = noise
+        self.positions = positions
         self.loss = loss if loss is not None else ImitationLoss()
+        if self.loss.weights["stages"] and not _layers(autoencoder) == _layers(teacher) != []:
+            raise ValueError(
+                "the loss term `stages` needs a student with the layers of the teacher; take TinyAutoencoder with the "
+                "teacher's sizes, or give the term the weight 0"
+            )
         self.train()
 
     def train(self, mode: bool = True) -> nn.Module:
@@ -81,10 +90,24 @@ class ImitationModule(TrainingModule):
         self.validation_step(batch, batch_idx)
 
     def terms(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the terms of a batch by name."""
+        """Return the terms of a batch by name; in training, those alone that what has a weight needs."""
         with torch.no_grad():
             latent = self.teacher.encode(images)
             deviation = self.noise * torch.rand(len(images), 1, 1, 1, device=images.device)
             noisy = latent + deviation * torch.randn_like(latent)
-            reference = self.teacher.decode(noisy)
-        return self.loss((self.autoencoder.encode(images), latent), (self.autoencoder.decode(noisy), reference))
+        terms = {"stages": self._stages(images, noisy)} if self.loss.weights["stages"] else {}
+        if self.loss.compares_pictures or not self.training:
+            with torch.no_grad():
+                reference = self.teacher.decode(noisy)
+            pictures = (self.autoencoder.decode(noisy), reference)
+            terms |= self.loss((self.autoencoder.encode(images), latent), pictures)
+        return terms
+
+    def _stages(self, images: Tensor, latent: Tensor) -> Tensor:
+        halves = zip(self.autoencoder.stages(), self.teacher.stages(), (images, latent), strict=True)
+        return torch.stack([stage_difference(*half, self.positions) for half in halves]).mean()
+
+
+def _layers(autoencoder: Autoencoder) -> list[list[torch.Size]]:
+    """Return the sizes of the parameters of every layer that can be learnt singly."""
+    return [[value.shape for value in stage.parameters()] for half in autoencoder.stages() for stage in half]

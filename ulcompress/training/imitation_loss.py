@@ -13,11 +13,17 @@ from ulcompress.training.loss import StageLoss
 class ImitationLoss(StageLoss):
     """Weighs the differences of student and teacher: of their latents, and of what they decode from one latent.
 
-    Its terms: `latent`, the squared difference; `picture`, the absolute one. Terms on images compare the pictures.
+    Its terms: `latent`, the squared difference; `picture`, the absolute one; `stages`, that of their layers one by one,
+    for two of the same layers, without a weight unless it is set. Terms on images compare the pictures.
     """
 
-    TERMS = frozenset({"latent", "picture"})
-    DEFAULTS: ClassVar = {"latent": 1.0, "picture": 1.0, "perceptual": 0.1, "adversarial": 0.01}
+    TERMS = frozenset({"latent", "picture", "stages"})
+    DEFAULTS: ClassVar = {"latent": 1.0, "picture": 1.0, "stages": 0.0, "perceptual": 0.1, "adversarial": 0.01}
+
+    @property
+    def compares_pictures(self) -> bool:
+        """Whether any term but `stages` has a weight; without one, the student need not code an image in training."""
+        return any(self.weights.get(name, 1.0) for name in {"latent", "picture", *self._image_names()})
 
     def forward(self, latents: tuple[Tensor, Tensor], pictures: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """Return all terms by name.

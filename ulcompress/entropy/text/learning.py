@@ -1,8 +1,9 @@
 """Tables and weights of a mixture, learnt from texts. What is learnt is integers; learning itself calculates in floats.
 
-What a context knows is counted. A decision is kept in the table if its context predicts it better than the context
-that it refines; the best ones find room. Evidence and weights are then learnt by gradient descent on the bits of each
-text, with the counts of texts from elsewhere in the file, since those of the text itself would know too much.
+What a context knows is counted, in the texts and, at a lower weight, in a background: general text that knows the words
+which the texts lack. A decision is kept in the table if its context predicts it better than the context that it
+refines; the best ones find room. Evidence and weights are then learnt by gradient descent on the bits of each text,
+with the counts of texts from elsewhere in the file, since those of the text itself would know too much.
 
 Source: Stolcke, Entropy-based Pruning of Backoff Language Models, DARPA Broadcast News Workshop 1998 (what to keep).
 """
@@ -34,6 +35,10 @@ FOLDS = 8
 STEPS = 400
 MOST_BYTES = 1 << 21
 """Of more text an even share is taken: learning needs nearly two gigabytes of memory for each million bytes."""
+MOST_BACKGROUND_BYTES = 1 << 22
+"""Of more background an even share is taken: it needs half a gigabyte for each million bytes."""
+BACKGROUND_WEIGHT = 0.25
+"""What a decision of the background counts, where one of the texts counts 1."""
 ROUNDS = 64
 """In which the table is filled, the best decisions first."""
 LARGEST_BATCH = 1 << 14
@@ -102,43 +107,58 @@ class _Counts:
     def at(self, index: np.ndarray) -> "_Counts":
         return _Counts(self.seen[index], self.ones[index])
 
+    def plus(self, other: "_Counts", weight: float) -> "_Counts":
+        return _Counts(self.seen + np.float32(weight) * other.seen, self.ones + np.float32(weight) * other.ones)
+
     def _probability(self) -> np.ndarray:
         return (self.ones + PRIOR) / (self.seen + 2 * PRIOR)
 
 
-def learn(texts: Sequence[bytes], size: int) -> Learnt:
+def learn(texts: Sequence[bytes], size: int, background: Sequence[bytes] = ()) -> Learnt:
     """Learn from texts for a table of `size` slots; the same texts in the same order give the same numbers."""
-    texts = texts[:: ceil_div(sum(map(len, texts)), MOST_BYTES)]
-    symbols = [np.append(np.frombuffer(text, np.uint8), END) for text in texts]
-    lengths = huffman_lengths(4 * np.bincount(np.concatenate(symbols), minlength=SYMBOLS) + 1)
-    decisions = _decisions_of(texts, symbols, PrefixCode(lengths))
-    states, checks, evident = _tables(decisions, size)
+    texts = _even_share(texts, MOST_BYTES)
+    lengths = huffman_lengths(4 * np.bincount(_symbols(texts), minlength=SYMBOLS) + 1)
+    code = PrefixCode(lengths)
+    decisions = _decisions_of(texts, code)
+    general = _decisions_of(_even_share(background, MOST_BACKGROUND_BYTES), code)
+    states, checks, evident = _tables(decisions, general, size)
     evidence, weights = _weights(decisions, evident)
     return Learnt(lengths, states, checks, evidence, weights)
 
 
-def _decisions_of(texts: Sequence[bytes], symbols: list[np.ndarray], code: PrefixCode) -> _Decisions:
-    joined = np.concatenate(symbols).astype(np.int64)
-    position, node, decision = code.decisions(joined)
+def _even_share(texts: Sequence[bytes], most: int) -> Sequence[bytes]:
+    return texts[:: max(1, ceil_div(sum(map(len, texts)), most))]
+
+
+def _symbols(texts: Sequence[bytes]) -> np.ndarray:
+    """Return the bytes of texts, each followed by its end, (n,)."""
+    parts = [np.append(np.frombuffer(text, np.uint8), END) for text in texts]
+    return np.concatenate([np.zeros(0), *parts]).astype(np.int64)
+
+
+def _decisions_of(texts: Sequence[bytes], code: PrefixCode) -> _Decisions:
+    symbols = _symbols(texts)
+    position, node, decision = code.decisions(symbols)
     # The last symbol of the text before is its end.
-    last = np.concatenate([[END], joined[:-1]])
-    fold = np.repeat(np.arange(len(texts)) * FOLDS // len(texts), [len(text) for text in symbols])
-    return _Decisions(
-        np.concatenate([contexts(text) for text in texts]), position, node, decision, last[position], fold[position]
-    )
+    last = np.concatenate([[END], symbols])[position]
+    fold = np.repeat(np.arange(len(texts)) * FOLDS // max(1, len(texts)), [len(text) + 1 for text in texts])
+    of_bytes = np.concatenate([np.zeros((0, len(KINDS)), np.uint64), *(contexts(text) for text in texts)])
+    return _Decisions(of_bytes, position, node, decision, last, fold[position])
 
 
-def _tables(decisions: _Decisions, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _tables(decisions: _Decisions, general: _Decisions, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the table, and for each decision and kind of context the state that other folds give it, (n, kinds)."""
     whole: dict[str, _Counts] = {}
     held_out: dict[str, _Counts] = {}
     found, gains, candidates = [], [], []
     for kind in KINDS:
-        hashes = keys(decisions.contexts[decisions.position, KINDS.index(kind)], decisions.node)
+        hashes = np.concatenate([_keys(decisions, kind), _keys(general, kind)])
         distinct, first, number = np.unique(hashes, return_index=True, return_inverse=True)
-        counts = _counted(number, decisions.decision, len(distinct))
+        here, there = np.split(number, [len(decisions.node)])
+        counts = _counted(here, decisions.decision, len(distinct))
+        counts = counts.plus(_counted(there, general.decision, len(distinct)), BACKGROUND_WEIGHT)
         whole[kind] = counts.at(number)
-        held_out[kind] = _without_own_fold(whole[kind], number, decisions)
+        held_out[kind] = _without_own_fold(counts.at(here), here, decisions)
         coarser = _COARSER[kind]
         before = whole[coarser].at(first) if coarser else None
         candidates.append((distinct, counts.gain(before), counts.states()))
@@ -153,6 +173,10 @@ def _tables(decisions: _Decisions, size: int) -> tuple[np.ndarray, np.ndarray, n
     seen = np.stack([np.where(gain >= least, state, 0) for gain, state in zip(gains, found, strict=True)], 1)
     # More than find room, since not every slot is met by one of the best.
     return *_placed(hashes[order[: 2 * size]], states[order[: 2 * size]], size), seen
+
+
+def _keys(decisions: _Decisions, kind: str) -> np.ndarray:
+    return keys(decisions.contexts[decisions.position, KINDS.index(kind)], decisions.node)
 
 
 def _counted(number: np.ndarray, decision: np.ndarray, size: int) -> _Counts:
