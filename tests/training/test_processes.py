@@ -140,23 +140,22 @@ def test_deepspeed_refuses_what_it_would_train_otherwise(
 
 
 def test_zero_goes_on_as_one_process(images, tmp_path, monkeypatch, single_process):
-    comm = pytest.importorskip("deepspeed.comm.comm")
+    pytest.importorskip("deepspeed")
     monkeypatch.chdir(tmp_path)
 
     def trained(name, steps, *words):
-        monkeypatch.setattr(comm, "cdb", None)  # of the last training, whose group is gone
         words = ["--trainer.max_steps", str(steps), "--name", name, "--ckpt_path", "last", *words]
         words += ["--trainer.accumulate_grad_batches", "2", "--trainer.gradient_clip_val", "0.5"]
         words += ["--model.acceleration.channels_last", "false", "--trainer.callbacks.checkpoint.dirpath", name]
         assert run(arguments(images, *words)) == 0
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
         return torch.load(f"{name}/last.ckpt", weights_only=True)
 
     expected = trained("whole", 3)
-    trained("parts", 1, "--trainer.strategy", "deepspeed_stage_1")
-    trained("parts", 2)
-    found = trained("parts", 3, "--trainer.strategy", "deepspeed_stage_2", "--trainer.callbacks.norm", "GradientNorm")
+    trained("parts", 1)
+    # Once, since DeepSpeed keeps its groups of processes as long as Python runs.
+    trained("parts", 2, "--trainer.strategy", "deepspeed_stage_2", "--trainer.callbacks.norm", "GradientNorm")
+    torch.distributed.destroy_process_group()
+    found = trained("parts", 3)
     for name, value in expected["state_dict"].items():
         torch.testing.assert_close(found["state_dict"][name], value, rtol=1e-4, atol=1e-5, msg=name)
     states = [each["optimizer_states"][0]["state"] for each in (expected, found)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from importlib.util import find_spec
 from itertools import count, islice
 from typing import Any
@@ -182,8 +183,8 @@ def whole_state(optimizer: Optimizer, parameters: Sequence[Sequence[nn.Parameter
         (part,), own = group["params"], list(islice(numbers, len(members)))
         for number, parameter in zip(own, members, strict=True):
             if kept := optimizer.state.get(part):
-                states[number] = {
-                    key: safe_get_full_optimizer_state(parameter, key).cpu() if _alike(value, part) else value
+                states[number] = {  # each with a number of steps of its own, which optimisers change in place
+                    key: safe_get_full_optimizer_state(parameter, key).cpu() if _alike(value, part) else deepcopy(value)
                     for key, value in kept.items()
                 }
         groups.append({**group, "params": own})
