@@ -5,6 +5,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from ulcompress.training.sharding import whole
+from ulcompress.training.zero import ZeroStrategy
 
 
 class GradientNorm(Callback):
@@ -14,5 +15,9 @@ class GradientNorm(Callback):
         """Log the norm in the steps that are logged; in the others it would cost time for nothing."""
         if not trainer._logger_connector.should_update_logs:
             return
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        pl_module.log("train/gradient-norm", whole(get_total_norm(gradients)))
+        if isinstance(trainer.strategy, ZeroStrategy):
+            norm = trainer.strategy.gradient_norm()
+        else:
+            gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            norm = whole(get_total_norm(gradients))
+        pl_module.log("train/gradient-norm", norm)

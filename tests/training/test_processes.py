@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ulcompress.commands.main import run
+from ulcompress.training import zero
 from ulcompress.training.sharding import shard, whole, whole_parameters
 
 TINY = str(Path(__file__).parent / "tiny.yaml")
@@ -103,11 +104,64 @@ def test_an_average_of_shared_out_weights_is_refused(images, tmp_path, monkeypat
     assert "leave it out by --trainer.callbacks.moving_average null" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("strategy", ["fsdp", "fsdp_cpu_offload", "FSDPStrategy", "deepspeed_stage_2"])
+@pytest.mark.parametrize("strategy", ["fsdp", "fsdp_cpu_offload", "FSDPStrategy", "deepspeed_stage_3"])
 def test_strategies_whose_checkpoints_cannot_be_exported_are_refused(strategy, images, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run(arguments(images, "--trainer.strategy", strategy, "--trainer.max_steps", "1")) == 1
     assert "cannot be exported; --trainer.strategy fsdp2 shares out the same" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("strategy", ["deepspeed", "deepspeed_stage_1", "deepspeed_stage_2"])
+def test_deepspeed_says_how_it_is_installed(strategy, images, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(zero, "find_spec", lambda name: None)
+    assert run(arguments(images, "--trainer.strategy", strategy, "--trainer.max_steps", "1")) == 1
+    assert "pip install 'ulcompress[deepspeed]', or choose fsdp2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--model.optimizer.kind", "Adafactor"],
+            "whose shapes Adafactor may use; choose an optimizer.kind of Adadelta",
+        ),
+        (["--trainer.precision", "bf16-true"], "choose 32-true or bf16-mixed"),
+        (["--trainer.gradient_clip_algorithm", "value"], "leave out trainer.gradient_clip_algorithm"),
+    ],
+)
+def test_deepspeed_refuses_what_it_would_train_otherwise(
+    words, message, images, tmp_path, monkeypatch, capsys, single_process
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(zero, "find_spec", lambda name: name)  # refused before it is imported
+    assert run(arguments(images, "--trainer.strategy", "deepspeed", "--trainer.max_steps", "1", *words)) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_zero_goes_on_as_one_process(images, tmp_path, monkeypatch, single_process):
+    pytest.importorskip("deepspeed")
+    monkeypatch.chdir(tmp_path)
+
+    def trained(name, steps, *words):
+        words = ["--trainer.max_steps", str(steps), "--name", name, "--ckpt_path", "last", *words]
+        words += ["--trainer.accumulate_grad_batches", "2", "--trainer.gradient_clip_val", "0.5"]
+        words += ["--model.acceleration.channels_last", "false", "--trainer.callbacks.checkpoint.dirpath", name]
+        assert run(arguments(images, *words)) == 0
+        return torch.load(f"{name}/last.ckpt", weights_only=True)
+
+    expected = trained("whole", 3)
+    trained("parts", 1)
+    # Once, since DeepSpeed keeps its groups of processes as long as Python runs.
+    trained("parts", 2, "--trainer.strategy", "deepspeed_stage_2", "--trainer.callbacks.norm", "GradientNorm")
+    torch.distributed.destroy_process_group()
+    found = trained("parts", 3)
+    for name, value in expected["state_dict"].items():
+        torch.testing.assert_close(found["state_dict"][name], value, rtol=1e-4, atol=1e-5, msg=name)
+    states = [each["optimizer_states"][0]["state"] for each in (expected, found)]
+    assert states[0].keys() == states[1].keys()
+    for number, values in states[0].items():
+        torch.testing.assert_close(states[1][number]["exp_avg_sq"], values["exp_avg_sq"], rtol=1e-3, atol=1e-7)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with CUDA")

@@ -130,7 +130,10 @@ class TrainingModule(Configurable, LightningModule):
         """Refuse to train on, with ValueError, where a trained parameter got no gradient in `WATCHED` batches."""
         if self._watched == WATCHED or self.global_step < self.loss.complete_from:
             return
-        idle = {name for name, p in self.named_parameters() if p.requires_grad and p.grad is None and p.numel()}
+        trained = {name: p for name, p in self.named_parameters() if p.requires_grad and p.numel()}
+        idle = {name for name, p in trained.items() if p.grad is None}
+        if len(idle) == len(trained):  # ZeRO has shared out the gradients already
+            return
         self._idle = self._idle & idle if self._watched else idle
         self._watched += 1
         if self._watched == WATCHED and self._idle:

@@ -15,6 +15,7 @@ from ulcompress.training.checkpoint_io import WholeCheckpointIO
 from ulcompress.training.interruption import InterruptionCheckpoint
 from ulcompress.training.last_checkpoint import LastCheckpoint
 from ulcompress.training.sharding import NAME
+from ulcompress.training.zero import NAMES as ZERO_NAMES
 
 
 class NamedTrainer(Trainer):
@@ -50,7 +51,7 @@ class NamedTrainer(Trainer):
 
 def _check_strategy(strategy: Strategy | str | None) -> None:
     name = strategy if isinstance(strategy, str) else type(strategy).__name__ if strategy is not None else ""
-    if name.lower().startswith(("fsdpstrategy", "deepspeed")) or name in ("fsdp", "fsdp_cpu_offload"):
+    if name.lower().startswith(("fsdp", "deepspeed")) and name not in (NAME, *ZERO_NAMES):
         raise ValueError(
             f"trainer.strategy {name} shares weights out before a training takes those of `model.start`, and its "
             f"checkpoints cannot be exported; --trainer.strategy {NAME} shares out the same"
