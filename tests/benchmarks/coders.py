@@ -61,12 +61,12 @@ def range_coder(tables: SymbolTables, symbols: list[int]) -> Coder:
     """The range coder of constriction."""
     from constriction import stream
 
-    family, given = stream.model.Categorical(perfect=False), np.array(symbols, np.int32)
+    family, values = stream.model.Categorical(perfect=False), np.array(symbols, np.int32)
     probabilities = np.diff(tables.bounds) / tables.bounds[0, -1]
 
     def write() -> np.ndarray:
         coder = stream.queue.RangeEncoder()
-        coder.encode(given, family, probabilities)
+        coder.encode(values, family, probabilities)
         return coder.get_compressed()
 
     def read(words: np.ndarray) -> list[int]:
@@ -79,12 +79,12 @@ def stack_coder(tables: SymbolTables, symbols: list[int]) -> Coder:
     """The ANS coder of constriction."""
     from constriction import stream
 
-    family, given = stream.model.Categorical(perfect=False), np.array(symbols, np.int32)
+    family, values = stream.model.Categorical(perfect=False), np.array(symbols, np.int32)
     probabilities = np.diff(tables.bounds) / tables.bounds[0, -1]
 
     def write() -> np.ndarray:
         coder = stream.stack.AnsCoder()
-        coder.encode_reverse(given, family, probabilities)
+        coder.encode_reverse(values, family, probabilities)
         return coder.get_compressed()
 
     def read(words: np.ndarray) -> list[int]:
@@ -129,13 +129,12 @@ def measure(size: int, count: int) -> None:
             write, read, length = make(tables, symbols)
         except ImportError:
             continue
-        (writing, message), taken = timed(write), length
+        writing, message = timed(write)
         reading, again = timed(lambda read=read, message=message: read(message))
         assert again == symbols
         speeds = f"written {count / writing:9.0f}, read {count / reading:9.0f} a second"
-        print(
-            f"  {name:26} {speeds}, {taken(message) - ideal:+6.1f} bytes ({100 * (taken(message) / ideal - 1):+.2f} %)"
-        )
+        more = length(message) - ideal
+        print(f"  {name:26} {speeds}, {more:+6.1f} bytes ({100 * more / ideal:+.2f} %)")
 
 
 if __name__ == "__main__":

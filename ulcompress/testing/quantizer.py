@@ -141,8 +141,8 @@ def _estimates_bits_of_each_image(quantizer: Quantizer) -> None:
 def _bits_depend_on_captions(quantizer: Quantizer) -> None:
     if quantizer.reads_captions:
         features = _features(quantizer)
-        told, untold = quantizer(features, **_caption(quantizer)).bits, quantizer(features).bits
-        require(told != untold, quantizer, "says that it reads captions, but estimates the same bits without one")
+        captioned, plain = quantizer(features, **_caption(quantizer)).bits, quantizer(features).bits
+        require(captioned != plain, quantizer, "says that it reads captions, but estimates the same bits without one")
 
 
 @torch.no_grad()

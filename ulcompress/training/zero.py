@@ -180,14 +180,14 @@ def whole_state(optimizer: Optimizer, parameters: Sequence[Sequence[nn.Parameter
     states: dict[int, dict[str, Any]] = {}
     groups, numbers = [], count()
     for group, members in zip(optimizer.param_groups, parameters, strict=True):
-        (part,), own = group["params"], list(islice(numbers, len(members)))
-        for number, parameter in zip(own, members, strict=True):
+        (part,), indices = group["params"], list(islice(numbers, len(members)))
+        for number, parameter in zip(indices, members, strict=True):
             if kept := optimizer.state.get(part):
                 states[number] = {  # each with a number of steps of its own, which optimisers change in place
                     key: safe_get_full_optimizer_state(parameter, key).cpu() if _alike(value, part) else deepcopy(value)
                     for key, value in kept.items()
                 }
-        groups.append({**group, "params": own})
+        groups.append({**group, "params": indices})
     return {"state": states, "param_groups": groups}
 
 
