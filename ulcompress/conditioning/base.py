@@ -62,7 +62,7 @@ class Conditioner(Part, ABC):
         return None
 
     def captions(self, side: Any) -> list[str] | None:
-        """Return the texts that side information spells, one an image; None where it is none."""
+        """Return the texts that side information spells, one an image; None where it is no text."""
         return None
 
     def nothing(self) -> Any:

@@ -42,7 +42,7 @@ class ImitationModule(TrainingModule):
             autoencoder: The student, with the latent of the teacher.
             teacher: What it imitates; it stays as it is.
             noise: The largest standard deviation of the noise on the latents that are decoded, drawn for each image.
-            positions: Positions of each layer's output that the term `stages` compares, about.
+            positions: About how many positions of each layer's input the term `stages` takes.
             loss: The terms and their weights; `ImitationLoss` with its defaults if None.
             optimizer: Of the student's parameters; AdamW with its defaults if None.
             acceleration: How the networks are computed.

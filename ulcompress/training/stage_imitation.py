@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 WINDOW = 16
-"""Positions, along each side, of what is compared of a map."""
+"""Positions along each side of what is taken of a map."""
 
 
 def stage_difference(student: Sequence[nn.Module], teacher: Sequence[nn.Module], x: Tensor, positions: int) -> Tensor:
@@ -20,8 +20,8 @@ def stage_difference(student: Sequence[nn.Module], teacher: Sequence[nn.Module],
         student: Stages in their order; those without parameters are not compared.
         teacher: The stages that they imitate.
         x: Input of the first stage, (B, C, h, w).
-        positions: About how many positions of each map are compared: windows of `WINDOW` at a random place. Fine maps
-            have many positions, of which neighbours teach the same.
+        positions: About how many positions of each stage's input are taken: windows of `WINDOW` at a random place. Fine
+            maps have many positions, of which neighbours teach the same.
     """
     differences = []
     for learner, model in zip(student, teacher, strict=True):
