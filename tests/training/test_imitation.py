@@ -83,6 +83,11 @@ def test_a_student_that_is_the_teacher_has_no_difference_in_any_stage(one_thread
     assert trained.terms(torch.rand(2, 3, 32, 32))["stages"] == 0
 
 
+def test_pictures_are_compared_from_the_step_on_at_which_a_term_of_theirs_counts():
+    loss = ImitationLoss(weights={"stages": 1.0, "latent": 0.0, "picture": 1.0}, delays={"picture": 5})
+    assert [loss.compares_pictures(step) for step in (0, 4, 5)] == [False, False, True]
+
+
 def test_stages_of_another_student_are_refused():
     narrow = TinyAutoencoder(width=4, blocks=(1, 1, 1))
     with pytest.raises(ValueError, match="needs a student with the layers of the teacher"):

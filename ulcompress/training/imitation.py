@@ -96,7 +96,7 @@ class ImitationModule(TrainingModule):
             deviation = self.noise * torch.rand(len(images), 1, 1, 1, device=images.device)
             noisy = latent + deviation * torch.randn_like(latent)
         terms = {"stages": self._stages(images, noisy)} if self.loss.weights["stages"] else {}
-        if self.loss.compares_pictures or not self.training:
+        if self.loss.compares_pictures(self.global_step) or not self.training:
             with torch.no_grad():
                 reference = self.teacher.decode(noisy)
             pictures = (self.autoencoder.decode(noisy), reference)

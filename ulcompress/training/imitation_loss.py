@@ -20,10 +20,9 @@ class ImitationLoss(StageLoss):
     TERMS = frozenset({"latent", "picture", "stages"})
     DEFAULTS: ClassVar = {"latent": 1.0, "picture": 1.0, "stages": 0.0, "perceptual": 0.1, "adversarial": 0.01}
 
-    @property
-    def compares_pictures(self) -> bool:
-        """Whether any term but `stages` has a weight; without one, the student need not code an image in training."""
-        return any(self.weights.get(name, 1.0) for name in {"latent", "picture", *self._image_names()})
+    def compares_pictures(self, step: int) -> bool:
+        """Return whether any term but `stages` has a weight at a step; else the student need not code an image."""
+        return any(self.weight(name, step) for name in {"latent", "picture", *self._image_names()})
 
     def forward(self, latents: tuple[Tensor, Tensor], pictures: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         """Return all terms by name.
