@@ -60,8 +60,8 @@ class ContextModel(StagedEntropy):
 
         Args:
             width: Channels of the hidden layers.
-            words: Vectors for the words of captions, which then tell something of the indices; 0 reads no caption. Words
-                are spread over them by a hash, so fewer than there are common words would mix these up.
+            words: Vectors for the words of captions, which then tell something of the indices; 0 reads no caption.
+                Words are spread over them by a hash, so fewer than there are common words would mix these up.
 
         Raises:
             ValueError: `width` is less than 1, or `words` negative.
