@@ -33,6 +33,7 @@ AUTOENCODERS = {"AutoencoderModule", "ImitationModule"}
 """Modules that train no codec."""
 TEACHERS = {
     "cgdm/few-steps.yaml": "cgdm/diffusion.yaml",
+    "mini/latents-images.yaml": "mini/latents.yaml",
     "perco/few-steps.yaml": "perco/taesd.yaml",
     "perco/prior.yaml": "mini/codec.yaml",
 }
@@ -62,11 +63,9 @@ STEP = [
 
 @pytest.fixture(scope="module")
 def tiny_autoencoder(tmp_path_factory):
-    """Return the directory of a network of TAESD's shape, with random weights."""
+    """Return the directory of a network of TAESD's layers, which a student must have too, with random weights."""
     directory = tmp_path_factory.mktemp("tiny-autoencoder")
-    sizes = {f"num_{part}_blocks": (1, 1, 1, 1) for part in ("encoder", "decoder")}
-    widths = {f"{part}_block_out_channels": (8,) * 4 for part in ("encoder", "decoder")}
-    AutoencoderTiny(**sizes, **widths).save_pretrained(directory)
+    AutoencoderTiny().save_pretrained(directory)
     return str(directory)
 
 
