@@ -114,7 +114,9 @@ def measure(plan: Plan, codec: Codec, steps: Sequence[int]) -> dict[str, Any]:
     ways = [*(Setting(steps=count) for count in steps), *(Setting(without=(name,)) for name in sent)]
     at_rates = evaluated(replace(plan, settings=tuple(rates)))
     write_results(at_rates, plan.out, embed=EMBED)
-    in_ways = evaluated(replace(plan, settings=tuple(rate | way for rate in rates for way in ways), anchors=()))
+    settings = tuple(rate | way for rate in rates for way in ways)
+    none = at_rates | {"contestants": [], "summary": [], "failed": []}
+    in_ways = evaluated(replace(plan, settings=settings, anchors=())) if settings else none
     return {"rates": means(at_rates), "steps": means(in_ways)}
 
 

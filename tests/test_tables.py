@@ -153,3 +153,4 @@ def test_a_codec_is_measured_at_its_rates_beside_anchors_and_in_its_ways_of_deco
     ]
     assert len(lines("rates", {"a": found})) == 2 + 2 * count
     assert "data:image/webp" in (tmp_path / "out" / "index.html").read_text()
+    assert tables.measure(plan, tiny_staged_codec, [])["steps"]["contestants"] == []
