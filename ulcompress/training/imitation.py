@@ -23,6 +23,7 @@ class ImitationModule(TrainingModule):
     """
 
     fixed = ("autoencoder", "loss.perceptual", "loss.adversarial")
+    loss: ImitationLoss
 
     def __init__(
         self,
