@@ -8,15 +8,15 @@ they take, and the calls alone are timed: CPU seconds, the best of some turns. T
 integer probabilities; CompressAI's have 16 bits, ours and constriction's 24.
 """
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from timing import timed
 
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTables
-from ulcompress.entropy.context import _tables
+from ulcompress.entropy.context import tables_of
 
 CASES = ((256, 96), (256, 384), (64, 16384), (256, 16384), (1024, 4096))
 """Entries of the codebook, and symbols. A picture of 768 x 512 has 384 at one symbol for 32 x 32 pixels."""
@@ -57,40 +57,41 @@ def compressai(tables: SymbolTables, symbols: list[int]) -> Coder:
     return write, read, len
 
 
-def range_coder(tables: SymbolTables, symbols: list[int]) -> Coder:
-    """The range coder of constriction."""
+def constriction(
+    tables: SymbolTables, symbols: list[int], write: Callable[..., Any], read: Callable[..., Any]
+) -> Coder:
+    """One of the coders of constriction: `write` and `read` take the symbols or words, and their distributions."""
     from constriction import stream
 
     family, values = stream.model.Categorical(perfect=False), np.array(symbols, np.int32)
     probabilities = np.diff(tables.bounds) / tables.bounds[0, -1]
 
-    def write() -> np.ndarray:
+    def written() -> np.ndarray:
+        return write(stream, values, family, probabilities)
+
+    return written, lambda words: read(stream, words).decode(family, probabilities).tolist(), lambda words: words.nbytes
+
+
+def range_coder(tables: SymbolTables, symbols: list[int]) -> Coder:
+    """The range coder of constriction."""
+
+    def write(stream: Any, *message: Any) -> np.ndarray:
         coder = stream.queue.RangeEncoder()
-        coder.encode(values, family, probabilities)
+        coder.encode(*message)
         return coder.get_compressed()
 
-    def read(words: np.ndarray) -> list[int]:
-        return stream.queue.RangeDecoder(words).decode(family, probabilities).tolist()
-
-    return write, read, lambda words: words.nbytes
+    return constriction(tables, symbols, write, lambda stream, words: stream.queue.RangeDecoder(words))
 
 
 def stack_coder(tables: SymbolTables, symbols: list[int]) -> Coder:
     """The ANS coder of constriction."""
-    from constriction import stream
 
-    family, values = stream.model.Categorical(perfect=False), np.array(symbols, np.int32)
-    probabilities = np.diff(tables.bounds) / tables.bounds[0, -1]
-
-    def write() -> np.ndarray:
+    def write(stream: Any, *message: Any) -> np.ndarray:
         coder = stream.stack.AnsCoder()
-        coder.encode_reverse(values, family, probabilities)
+        coder.encode_reverse(*message)
         return coder.get_compressed()
 
-    def read(words: np.ndarray) -> list[int]:
-        return stream.stack.AnsCoder(words).decode(family, probabilities).tolist()
-
-    return write, read, lambda words: words.nbytes
+    return constriction(tables, symbols, write, lambda stream, words: stream.stack.AnsCoder(words))
 
 
 CODERS = {
@@ -101,20 +102,11 @@ CODERS = {
 }
 
 
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Return the CPU seconds of the fastest turn, and the result."""
-    seconds, result = [], None
-    for _ in range(TURNS):
-        start, result = time.process_time(), work()
-        seconds.append(time.process_time() - start)
-    return min(seconds), result
-
-
 def drawn(size: int, count: int) -> tuple[SymbolTables, list[int]]:
     """Return tables of random scores, and a symbol that each makes likely."""
     torch.manual_seed(0)
     scores = (1024 * 2 * torch.randn(count, size, dtype=torch.float64)).round() / 1024
-    tables = _tables(scores)
+    tables = tables_of(scores)
     probabilities = torch.from_numpy(np.diff(tables.bounds)).double()
     return tables, torch.multinomial(probabilities, 1)[:, 0].tolist()
 
@@ -129,8 +121,8 @@ def measure(size: int, count: int) -> None:
             write, read, length = make(tables, symbols)
         except ImportError:
             continue
-        writing, message = timed(write)
-        reading, again = timed(lambda read=read, message=message: read(message))
+        writing, message = timed(write, TURNS)
+        reading, again = timed(lambda read=read, message=message: read(message), TURNS)
         assert again == symbols
         speeds = f"written {count / writing:9.0f}, read {count / reading:9.0f} a second"
         more = length(message) - ideal

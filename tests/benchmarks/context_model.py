@@ -7,11 +7,9 @@ turns for codebooks and maps of some sizes, and the beginning of a hash of the b
 """
 
 import hashlib
-import time
-from collections.abc import Callable
-from typing import Any
 
 import torch
+from timing import timed
 from torch.nn import functional as F
 
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
@@ -20,15 +18,6 @@ from ulcompress.entropy import ContextModel
 CASES = ((64, 32, 48), (256, 16, 24), (256, 32, 48), (256, 128, 128), (1024, 32, 48), (4096, 64, 64))
 """Entries of the codebook, rows and columns of the map."""
 TURNS = 3
-
-
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Return the CPU seconds of the fastest turn, and the result."""
-    seconds, result = [], None
-    for _ in range(TURNS):
-        start, result = time.process_time(), work()
-        seconds.append(time.process_time() - start)
-    return min(seconds), result
 
 
 @torch.inference_mode()
@@ -46,8 +35,8 @@ def measure(size: int, rows: int, columns: int) -> str:
         model.write(0, earlier, entries, indices, coder)
         return coder.finish()
 
-    writing, data = timed(write)
-    reading, read = timed(lambda: model.read(0, earlier, entries, ArithmeticDecoder(data)))
+    writing, data = timed(write, TURNS)
+    reading, read = timed(lambda: model.read(0, earlier, entries, ArithmeticDecoder(data)), TURNS)
     assert torch.equal(read, indices)
     count = rows * columns
     speeds = f"written {count / writing:7.0f}, read {count / reading:7.0f} a second"

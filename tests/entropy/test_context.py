@@ -7,7 +7,7 @@ import torch
 
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder
 from ulcompress.entropy import ContextModel
-from ulcompress.entropy.context import _COUNT_BITS, _POWERS, _STEPS, _costs, _passes, _tables
+from ulcompress.entropy.context import _COUNT_BITS, _POWERS, _STEPS, _costs, _passes, tables_of
 
 
 def model(*, train=False, stages=((6, 0, 3), (5, 3, 3)), scale=2.0, words=0):
@@ -56,7 +56,7 @@ def test_no_count_is_so_near_a_half_that_a_library_could_round_it_another_way():
 
 def test_tables_are_the_probabilities_that_the_scores_mean():
     scores = torch.tensor([[0.0, -1, -2, -2], [3, 3, 3, 3], [0, -60, -60, -8000]], dtype=torch.float64)
-    costs = _tables(scores).costs
+    costs = tables_of(scores).costs
     np.testing.assert_allclose(costs[0], [1, 2, 3, 3], atol=1e-3)
     np.testing.assert_allclose(costs[1], 2, atol=1e-3)
     assert costs[2][0] < 0.001 and (costs[2][1:] <= 24).all(), "nothing is impossible"

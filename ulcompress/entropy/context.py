@@ -131,7 +131,7 @@ class ContextModel(StagedEntropy):
 
         def write_pass(positions: Tensor, scores: Tensor) -> Tensor:
             coded = indices.flatten(1)[:, positions]
-            _tables(scores[0]).encode(coded[0].tolist(), coder)
+            tables_of(scores[0]).encode(coded[0].tolist(), coder)
             return coded
 
         self._scan(stage, earlier, entries, write_pass, captions, exactly=True, by_rows=coder.by_rows)
@@ -144,7 +144,7 @@ class ContextModel(StagedEntropy):
         known, symbols = torch.zeros(grid.numel(), dtype=torch.bool), torch.zeros(grid.numel(), dtype=torch.int64)
 
         def read_pass(positions: Tensor, scores: Tensor) -> Tensor:
-            read, held = _tables(scores[0]).decode(coder)
+            read, held = tables_of(scores[0]).decode(coder)
             symbols[positions], known[positions[:held]] = torch.tensor(read), True
             if stage == 0 and coder.ended and _is_first_pass(positions, grid[1]):
                 # Nothing but the symbols themselves tells of the others in this pass.
@@ -216,7 +216,7 @@ def _costs(scores: Tensor) -> Tensor:
     return scores.mul(log(2)).logsumexp(-1, keepdim=True).div(log(2)) - scores
 
 
-def _tables(scores: Tensor) -> SymbolTables:
+def tables_of(scores: Tensor) -> SymbolTables:
     """Make a table of integer probabilities from each row of exact scores, (n, alphabet)."""
     below = (scores - scores.amax(1, keepdim=True)).mul_(-_STEPS).clamp_max_(len(_COUNTS) - 1).int()
     counts = _COUNTS.index_select(0, below.flatten()).view_as(below)
