@@ -56,6 +56,15 @@ def test_other_options_data_or_code_are_other_runs(planned, images, monkeypatch)
     assert len({run.run.folder for run in (first, option, data, code)}) == 4
 
 
+def test_a_file_of_a_variant_wins_over_an_option_of_the_study(study_file, planned):
+    study_file("model: { init_args: { optimizer: { learning_rate: 0.5 } } }", name="fast")
+    text = (
+        "base: tiny.yaml\noptions: { model.optimizer.learning_rate: 0.1 }\nvariants: { fast: [fast.yaml] }\nseeds: [0]"
+    )
+    rates = [run.configuration["model"]["init_args"]["optimizer"]["learning_rate"] for run in planned(text=text)]
+    assert rates == [0.1, 0.5]
+
+
 def test_where_a_run_lies_and_what_it_shows_is_no_part_of_its_identity(tiny, images):
     line = ["-c", tiny, "--data.train", images]
     same = [

@@ -112,6 +112,13 @@ def test_a_codec_that_is_used_otherwise_keeps_its_weights(study, runs, carry_out
         vary(codec, Path("other"), {"encoder.width": 16})
 
 
+def test_a_dry_run_says_which_variant_changes_nothing(study_file, images):
+    text = "base: tiny.yaml\nvariants: { same: { data.batch_size: 2 }, one step: { setting: steps=1 } }\noptions: { data.batch_size: 2 }\n"
+    study = read_study(study_file(text))
+    said, _ = describe(StudyOutcome(study, plan(study, data=["--data.train", images])))
+    assert said.startswith("base; same (changes nothing); one step (steps=1)\n")
+
+
 def test_a_dry_run_says_what_cannot_be_built(study_file, images):
     text = "base: tiny.yaml\nvariants: { odd: { model.codec.encoder.stride: 7 } }\n"
     study = read_study(study_file(text))

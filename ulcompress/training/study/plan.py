@@ -106,9 +106,13 @@ def _refuse_shared_folders(configuration: Mapping[str, Any]) -> None:
 
 
 def _line(study: Study, variant: Variant, data: Sequence[str]) -> tuple[str, ...]:
-    files = [word for file in (*study.base, *variant.files) for word in ("-c", str(file))]
     budget = words({f"trainer.{key}": value for key, value in study.budget.items()})
-    return (*files, *words(study.options), *budget, *data, *words(variant.options))
+    base = (*_experiments(study.base), *words(study.options))
+    return (*base, *_experiments(variant.files), *budget, *data, *words(variant.options))
+
+
+def _experiments(files: Sequence[Path]) -> list[str]:
+    return [word for file in files for word in ("-c", str(file))]
 
 
 def _seed_words(seed: int) -> list[str]:

@@ -18,6 +18,7 @@ from ulcompress.training.study.measurement import measurements
 from ulcompress.training.study.outcome import StudyOutcome
 from ulcompress.training.study.plan import DONE, StudyRun
 from ulcompress.training.study.process import Process
+from ulcompress.training.study.study import Variant
 
 TRAINED_BYTES, HELD_BYTES = 12, 4
 """In a checkpoint: weight and two moments of a trained parameter in float32, and the weight alone of another."""
@@ -63,7 +64,7 @@ def previews(outcome: StudyOutcome) -> list[Preview]:
 
 def _preview(runs: Sequence[StudyRun], base: Mapping[str, Any]) -> Preview:
     configuration, changed = runs[0].configuration, tuple(differences(base, runs[0].configuration))
-    titles = tuple(map(_title, runs[0].variants))
+    titles = tuple(_title(variant, shared=configuration is base) for variant in runs[0].variants)
     try:
         model = build(configuration)
     except ValueError as error:
@@ -82,9 +83,11 @@ def _preview(runs: Sequence[StudyRun], base: Mapping[str, Any]) -> Preview:
     )
 
 
-def _title(variant: Any) -> str:
+def _title(variant: Variant, *, shared: bool) -> str:
+    """Name a variant, with what it changes in use; `shared` says whether its training is the base's."""
     used = [str(variant.setting)] if str(variant.setting) else []
     used += [f"codec.{key}: {value}" for key, value in variant.codec.items()]
+    used += ["changes nothing"] if shared and (variant.files or variant.options) and not used else []
     return f"{variant.name} ({', '.join(used)})" if used else variant.name
 
 
@@ -151,10 +154,9 @@ def _measured(run: StudyRun) -> float | None:
 
 def _timed(run: StudyRun) -> float | None:
     """Train for some steps in a folder of its own."""
-    preparation = [
-        key for key, _ in flat(run.configuration) if key.endswith(("preparation.batches", "codebook_batches"))
-    ]
-    few = [word for key in preparation for word in (f"--{key}", "0")]
+    # A whitening cannot do without any batch.
+    prepared = [(key, value) for key, value in flat(run.configuration) if key.endswith("preparation.batches")]
+    few = [word for key, batches in prepared for word in (f"--{key}", str(min(batches, 1)))]
     few += [
         "--trainer.max_steps",
         str(TIMED_STEPS),
