@@ -113,7 +113,8 @@ def test_a_codec_that_is_used_otherwise_keeps_its_weights(study, runs, carry_out
 
 
 def test_a_dry_run_says_which_variant_changes_nothing(study_file, images):
-    text = "base: tiny.yaml\nvariants: { same: { data.batch_size: 2 }, one step: { setting: steps=1 } }\noptions: { data.batch_size: 2 }\n"
+    text = "base: tiny.yaml\noptions: { data.batch_size: 2 }\n"
+    text += "variants: { same: { data.batch_size: 2 }, one step: { setting: steps=1 } }\n"
     study = read_study(study_file(text))
     said, _ = describe(StudyOutcome(study, plan(study, data=["--data.train", images])))
     assert said.startswith("base; same (changes nothing); one step (steps=1)\n")
