@@ -11,7 +11,7 @@ from ulcompress.training.study.attempts import DONE, FAILED
 from ulcompress.training.study.measurement import measurements
 from ulcompress.training.study.outcome import StudyOutcome
 from ulcompress.training.study.plan import plan
-from ulcompress.training.study.preview import describe
+from ulcompress.training.study.preview import brief, describe
 from ulcompress.training.study.report import differences, write_report
 from ulcompress.training.study.study import read_study
 
@@ -110,6 +110,13 @@ def test_a_codec_that_is_used_otherwise_keeps_its_weights(study, runs, carry_out
         vary(codec, Path("other"), {"decoder.stepz": 3})
     with pytest.raises(ValueError, match=r"encoder\.width change the codec's weights"):
         vary(codec, Path("other"), {"encoder.width": 16})
+
+
+def test_a_training_that_is_timed_is_prepared_by_one_batch():
+    options = brief({"model": {"preparation": {"batches": 100}}})
+    assert options[:2] == ["--model.preparation.batches", "1"] and "--trainer.max_steps" in options
+    assert brief({"model": {"preparation": {"batches": 0}}})[:2] == ["--model.preparation.batches", "0"]
+    assert "preparation" not in " ".join(brief({"model": {"preparation": None}}))
 
 
 def test_a_dry_run_says_which_variant_changes_nothing(study_file, images):

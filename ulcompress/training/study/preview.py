@@ -19,6 +19,7 @@ from ulcompress.training.study.outcome import StudyOutcome
 from ulcompress.training.study.plan import DONE, StudyRun
 from ulcompress.training.study.process import Process
 from ulcompress.training.study.study import Variant
+from ulcompress.training.study.words import words
 
 TRAINED_BYTES, HELD_BYTES = 12, 4
 """In a checkpoint: weight and two moments of a trained parameter in float32, and the weight alone of another."""
@@ -152,22 +153,20 @@ def _measured(run: StudyRun) -> float | None:
     return seconds / steps if run.trained and steps else None
 
 
+def brief(configuration: Mapping[str, Any]) -> list[str]:
+    """Return the options with which a training ends after some steps, prepared by at most one batch."""
+    trainer = {"trainer.max_steps": TIMED_STEPS, "trainer.log_every_n_steps": 1, "trainer.limit_val_batches": 0}
+    # A whitening cannot do without any batch.
+    prepared = {key: min(value, 1) for key, value in flat(configuration) if key.endswith("preparation.batches")}
+    return words(prepared | trainer)
+
+
 def _timed(run: StudyRun) -> float | None:
     """Train for some steps in a folder of its own."""
-    # A whitening cannot do without any batch.
-    prepared = [(key, value) for key, value in flat(run.configuration) if key.endswith("preparation.batches")]
-    few = [word for key, batches in prepared for word in (f"--{key}", str(min(batches, 1)))]
-    few += [
-        "--trainer.max_steps",
-        str(TIMED_STEPS),
-        "--trainer.log_every_n_steps",
-        "1",
-        "--trainer.limit_val_batches",
-        "0",
-    ]
     with TemporaryDirectory() as folder:
         place = ["--name", "timed", "--root", folder, "--trainer.enable_progress_bar", "false"]
-        ending = Process(["fit", *run.fit_words, *few, *place], Path(folder) / "log", environment={}).wait(lambda: True)
+        line = ["fit", *run.fit_words, *brief(run.configuration), *place]
+        ending = Process(line, Path(folder) / "log", environment={}).wait(lambda: True)
         if ending.status:
             raise ValueError(f"{run.title}: a step could not be measured: {ending.reason}")
         rates = [
