@@ -27,6 +27,23 @@ def test_squared_error_needs_no_other_term_on_images(tiny_codec):
     assert set(CodecLoss()(tiny_codec, IMAGES, output)) == {"diffusion", "commitment", "rate/spatial", "rate/text"}
 
 
+def test_blurred_error_sees_colour_and_no_texture(tiny_codec, monkeypatch):
+    loss = CodecLoss(weights={"blurred_error": 25.0})
+    stripes = torch.tensor([0.1, -0.1]).repeat(32).expand(3, 64, 64)
+    for error, expected in ((stripes, 0.0), (torch.full((3, 64, 64), 0.1), 0.01)):
+        monkeypatch.setattr(tiny_codec.autoencoder, "decode", lambda latent: IMAGES + error)  # noqa: B023
+        terms = loss(tiny_codec, IMAGES, tiny_codec(IMAGES))
+        assert terms["squared_error"].item() == pytest.approx(0.01, rel=1e-4)
+        assert terms["blurred_error"].item() == pytest.approx(expected, rel=1e-4, abs=1e-9)
+
+
+def test_blurred_error_weighs_the_pixels_of_a_narrow_image_alike(tiny_codec, monkeypatch):
+    images = torch.rand(1, 3, 64, 72, generator=torch.Generator().manual_seed(1))
+    monkeypatch.setattr(tiny_codec.autoencoder, "decode", lambda latent: images + 0.1)
+    terms = CodecLoss(weights={"blurred_error": 1.0})(tiny_codec, images, tiny_codec(IMAGES))
+    assert terms["blurred_error"].item() == pytest.approx(0.01, rel=1e-4)
+
+
 def test_terms_on_images_are_taken_of_some_and_in_training_alone(tiny_codec, squeezenet, monkeypatch):
     adversarial = AdversarialLoss(discriminator=PatchDiscriminator(widths=(8,)))
     loss = CodecLoss(perceptual=FeatureDistance(weights=squeezenet), images=1, adversarial=adversarial)

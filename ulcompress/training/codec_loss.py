@@ -4,11 +4,15 @@ from collections.abc import Iterator
 from typing import ClassVar, final
 
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from ulcompress.codec import Codec
 from ulcompress.part import loadable
 from ulcompress.records import CodecOutput
 from ulcompress.training.loss import StageLoss
+
+SQUARED_ERRORS = ("squared_error", "blurred_error")
+"""The terms on images that need no network: of pixels, and of means over blocks."""
 
 
 @loadable(plain=["weights", "delays"])
@@ -16,16 +20,21 @@ from ulcompress.training.loss import StageLoss
 class CodecLoss(StageLoss):
     """Weighs the terms of a codec's parts, the rates of its streams, and terms on the decoded estimate.
 
-    A rate, `rate/<stream>` in bpp, is only logged where it has no weight, and so is `squared_error`, of the decoded
-    estimate, where another term on images is taken. A weight of a stream that the codec does not have counts for
-    nothing, so that an ablation can leave it out. A rate that counts from the first step on empties its stream before
-    the decoder has learnt to use it: delay it. Terms on images have their gradient through the autoencoder's decoder.
+    A rate, `rate/<stream>` in bpp, is only logged where it has no weight, and so are, where another term on images is
+    taken, `squared_error`, of the decoded estimate, and `blurred_error`, of means over blocks of `BLOCK` pixels. The
+    latter holds brightness and colour, which features of unit length do not see, and leaves texture to a perceptual
+    distance. A weight of a stream that the codec does not have counts for nothing, so that an ablation can leave it
+    out. A rate that counts from the first step on empties its stream before the decoder has learnt to use it: delay it.
+    Terms on images have their gradient through the autoencoder's decoder.
     """
 
+    BLOCK: ClassVar[int] = 16
+    """Side in pixels of the blocks of `blurred_error`."""
     DEFAULTS: ClassVar = {
         "diffusion": 1.0,
         "commitment": 0.0,
         "squared_error": 0.0,
+        "blurred_error": 0.0,
         "perceptual": 1.0,
         "adversarial": 0.1,
     }
@@ -40,11 +49,15 @@ class CodecLoss(StageLoss):
         if not self._decodes:
             return {}
         restored, images = codec.autoencoder.decode(estimate[: self.images]), images[: self.images]
-        return {"squared_error": (restored - images).square().mean(), **self.image_terms(restored, images)}
+        return {**self._squared_errors(restored - images), **self.image_terms(restored, images)}
+
+    def _squared_errors(self, error: Tensor) -> dict[str, Tensor]:
+        means = avg_pool2d(error, self.BLOCK, ceil_mode=True, count_include_pad=False)
+        return dict(zip(SQUARED_ERRORS, (error.square().mean(), means.square().mean()), strict=True))
 
     @property
     def _decodes(self) -> bool:
-        return self.perceptual is not None or self.adversarial is not None or bool(self.weights["squared_error"])
+        return self.perceptual is not None or self.adversarial is not None or any(map(self.weights.get, SQUARED_ERRORS))
 
     def weight(self, name: str, step: int) -> float:
         """Return the weight of a term at an optimiser step; a rate without one has the weight 0."""
@@ -57,7 +70,7 @@ class CodecLoss(StageLoss):
     def check(self, codec: Codec) -> None:
         """Raise ValueError where a weight is of no term, or a trained entropy model could learn nothing."""
         rates = [f"rate/{name}" for name in ("spatial", *codec.conditioners)]
-        self.check_names({*codec.loss_terms, *rates, *(["squared_error"] if self._decodes else [])})
+        self.check_names({*codec.loss_terms, *rates, *(SQUARED_ERRORS if self._decodes else [])})
         for slot, rate in _learning_from_rates(codec):
             if not self.weights.get(rate):
                 raise ValueError(
