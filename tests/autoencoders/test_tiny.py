@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import pytest
@@ -87,6 +88,15 @@ def test_weights_that_are_missing_or_not_all_there_are_named(saved):
     weights.unlink()
     with pytest.raises(ValueError, match=r"has no diffusion_pytorch_model\.safetensors; give a local copy's directory"):
         pretrained(saved)
+
+
+def test_an_entry_too_many_in_a_configuration_is_no_warning(saved, caplog):
+    file = saved / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "block_out_channels": [8, 8, 8]}))
+    pretrained(saved)
+    assert not caplog.records
+    AutoencoderTiny.from_pretrained(saved)
+    assert "block_out_channels" in caplog.text, "diffusers warns by itself, and goes on to do so"
 
 
 def test_a_network_and_an_architecture_exclude_each_other(saved):

@@ -2,6 +2,9 @@
 
 import hashlib
 import inspect
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, final
 
@@ -75,7 +78,8 @@ def read_network(
     precision = {"dtype" if kind.__module__.startswith("transformers.") else "torch_dtype": dtype}
     options: dict[str, Any] = {"variant": variant, "use_safetensors": True, "output_loading_info": True}
     try:
-        network, found = kind.from_pretrained(directory, **options, **precision)  # pyright: ignore
+        with _quiet(kind.__module__.partition(".")[0]):
+            network, found = kind.from_pretrained(directory, **options, **precision)  # pyright: ignore
     except (OSError, ValueError, RuntimeError, TypeError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{directory} does not hold a {kind.__name__}: {reason}") from error
@@ -95,6 +99,21 @@ def read_network(
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     network.origin = f"{origin} sha256:{digest}"
     return network.eval().requires_grad_(False)
+
+
+@contextmanager
+def _quiet(library: str) -> Iterator[None]:
+    """Keep a library from writing warnings: on files that the checks of `read_network` accept, they only worry.
+
+    The configuration of TAESD on the hub, for instance, has an entry that its own class warns of.
+    """
+    logger = logging.getLogger(library)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def built_again(architecture: dict[str, Any]) -> dict[str, Any]:
