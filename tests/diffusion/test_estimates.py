@@ -2,16 +2,20 @@ import inspect
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from ulcompress import diffusion
 from ulcompress.autoencoders import CosineAutoencoder
-from ulcompress.diffusion import BaseEstimate, Estimate, LinearEstimate
+from ulcompress.decoders import DiffusionDecoder
+from ulcompress.denoisers import UNet
+from ulcompress.diffusion import BaseEstimate, Estimate, LinearEstimate, Objective, Whitening
 from ulcompress.encoders import BlockEncoder, CosineEncoder, HyperEncoder
 from ulcompress.records import Condition
 from ulcompress.testing import check_estimate
 
 ESTIMATES = {
     "linear": lambda: LinearEstimate(spatial_channels=12, spatial_stride=16, channels=5, stride=8),
+    "linear, of any features": lambda: fitted(shown=1),
     "base": lambda: BaseEstimate(),
     "base, which is not added": lambda: BaseEstimate(added=False),
 }
@@ -76,3 +80,61 @@ def test_the_base_is_brought_to_the_range_of_pixel_space():
 def test_a_latent_that_does_not_divide_the_features_is_refused():
     with pytest.raises(ValueError, match="the stride 8 of the latent must divide that of the features, 12"):
         LinearEstimate(spatial_stride=12)
+
+
+def batches(count):
+    """Yield targets that are a linear map of the features, with a constant, and a little more."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(4 * 2**2, 6, generator=generator)
+    for _ in range(count):
+        features = torch.randn(2, 6, 5, 4, generator=generator)
+        targets = F.pixel_shuffle(torch.einsum("ij,bjhw->bihw", weight, features) + 3, 2)
+        yield targets + 0.01 * torch.randn(targets.shape, generator=generator), Condition(spatial=features)
+
+
+def fitted(shown=0):
+    estimate = LinearEstimate(spatial_channels=6, channels=4, inverse_of=None)
+    if shown:
+        estimate.prepare(batches(shown))
+    return estimate
+
+
+def test_a_map_without_an_encoder_is_fitted_to_data():
+    estimate = fitted()
+    target, condition = next(batches(1))
+    assert not estimate.prepared and not estimate(condition).any()
+    estimate.prepare(batches(3))
+    assert estimate.prepared
+    torch.testing.assert_close(estimate(condition), target, atol=0.06, rtol=0)
+
+
+def test_a_fitted_map_is_kept_with_the_weights():
+    estimate, again = fitted(shown=1), fitted()
+    again.load_state_dict(estimate.state_dict())
+    assert again.prepared
+
+
+def test_a_feature_that_is_always_zero_has_no_weight():
+    estimate = fitted()
+    shown = [
+        (target, Condition(spatial=condition.maps["spatial"] * torch.tensor([1, 1, 1, 1, 1, 0.0])[:, None, None]))
+        for target, condition in batches(2)
+    ]
+    estimate.prepare(shown)
+    assert estimate.map.weight.isfinite().all() and not estimate.map.weight[:, 5].any()
+
+
+def test_no_data_is_said():
+    with pytest.raises(ValueError, match=r"set `preparation\.batches`"):
+        fitted().prepare([])
+
+
+def test_the_objective_learns_of_what_the_fitted_estimate_leaves():
+    whitening = Whitening(channels=4)
+    objective = Objective(diffused="residual", whitening=whitening)
+    denoiser = UNet(channels=4, maps={"estimate": 4}, widths=(16, 32))
+    decoder = DiffusionDecoder(denoiser=denoiser, objective=objective, estimate=fitted())
+    assert not decoder.prepared
+    decoder.prepare(batches(3))
+    assert decoder.prepared
+    assert (whitening.inverse.diagonal() < 0.02).all(), "of the noise alone"

@@ -96,12 +96,16 @@ class DiffusionDecoder(Decoder):
 
     @property
     def prepared(self) -> bool:
-        """Whether the objective has learnt from data what it must."""
-        return self.objective.prepared
+        """Whether estimate and objective have learnt from data what they must."""
+        return self.objective.prepared and (self.estimate is None or self.estimate.prepared)
 
     def prepare(self, batches: Iterable[tuple[Tensor, Condition]]) -> None:
-        """Let the objective learn from targets, (B, C, h, w), and their conditions."""
-        self.objective.prepare((target, self._estimate(condition)) for target, condition in batches)
+        """Let the estimate, then the objective learn from targets, (B, C, h, w), and their conditions."""
+        if self.estimate is not None and not self.estimate.prepared:
+            batches = list(batches)  # the objective learns of what the estimate leaves missing
+            self.estimate.prepare(batches)
+        if not self.objective.prepared:
+            self.objective.prepare((target, self._estimate(condition)) for target, condition in batches)
 
     def loss(self, target: Tensor, condition: Condition) -> Denoised:
         """Return the loss of the prediction, `diffusion`, for targets, (B, C, h, w), at random noise levels.

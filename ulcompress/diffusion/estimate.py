@@ -1,6 +1,7 @@
 """The contract of an estimate: a decoder's first approximation of its target, before any sampling step."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 
 from torch import Tensor
 
@@ -23,6 +24,14 @@ class Estimate(Part, ABC):
     """Expected pixels per position of the target, along each side; None takes any."""
     added: bool = True
     """Whether the network's output is added to it; otherwise it is the network's input and the start of sampling."""
+
+    @property
+    def prepared(self) -> bool:
+        """Whether it has learnt from data all that it must before the first step of a training."""
+        return True
+
+    def prepare(self, batches: Iterable[tuple[Tensor, Condition]]) -> None:
+        """Learn from targets, (B, C, h, w), and their conditions, of all processes of a training."""
 
     @abstractmethod
     def forward(self, condition: Condition) -> Tensor:
