@@ -10,6 +10,7 @@ from ulcompress.decoders import DiffusionDecoder
 from ulcompress.denoisers import UNet
 from ulcompress.diffusion import BaseEstimate, Estimate, LinearEstimate, Objective, Whitening
 from ulcompress.encoders import BlockEncoder, CosineEncoder, HyperEncoder
+from ulcompress.functional import distributed
 from ulcompress.records import Condition
 from ulcompress.testing import check_estimate
 
@@ -112,6 +113,16 @@ def test_a_fitted_map_is_kept_with_the_weights():
     estimate, again = fitted(shown=1), fitted()
     again.load_state_dict(estimate.state_dict())
     assert again.prepared
+
+
+def test_processes_that_see_other_batches_fit_one_map(monkeypatch):
+    first, second = batches(2)
+    sums, whole, shared = [], fitted(shown=2), fitted()
+    monkeypatch.setattr(distributed, "summed", lambda value: sums.append(value) or value)
+    fitted().prepare([first])
+    monkeypatch.setattr(distributed, "summed", lambda value: value + sums[0])
+    shared.prepare([second])
+    torch.testing.assert_close(shared.state_dict(), whole.state_dict())
 
 
 def test_a_feature_that_is_always_zero_has_no_weight():
