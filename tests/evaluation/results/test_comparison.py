@@ -114,9 +114,18 @@ def test_images_without_a_value_are_left_out_of_both():
     assert nothing.difference is None and nothing.refused == "no image has a value of both"
 
 
+def test_points_of_one_rate_count_as_their_mean():
+    above = [*curve(RATES, quality), *curve(RATES[:1], lambda rate: quality(rate) + 2)]
+    both = [*curve(RATES[1:], quality), *curve(RATES[:1], lambda rate: quality(rate) + 1)]
+    base = curve(RATES, quality)
+    assert vars(compare(base, above, better="higher")) == vars(compare(base, both, better="higher"))
+    steps = compare(
+        [point([20.0, 21.0]), point([30.0, 31.0])], [point([22.0, 24.0]), point([31.0, 33.0])], better="higher"
+    )
+    assert (steps.kind, steps.difference, steps.mean, steps.wins) == ("equal rate", 2, 27.5, 2)
+
+
 def test_what_cannot_be_compared_is_refused():
-    twice = [*curve(RATES, quality), *curve(RATES[:1], quality)]
-    assert "same rate" in compare(curve(RATES, quality), twice, better="higher").refused
     with pytest.raises(ValueError, match=r"got points of \(seeds, images\) \[\(1, 2\), \(1, 3\)\]"):
         compare([point([1, 2])], [point([1, 2, 3])], better="higher")
     with pytest.raises(ValueError, match="give some of base and variant"):

@@ -16,6 +16,8 @@ from ulcompress.evaluation.results.bootstrap import SHARE
 
 NEAR = 0.01
 """Share of the base's rate by which two rates that count as equal may differ."""
+SAME = 1e-6
+"""Share by which the rates of two points of one curve may differ that count as one: settings of the decoder alone."""
 RESAMPLES = 500
 """Draws from which the variance of a difference is found, over seeds and over images."""
 KINDS = {
@@ -71,9 +73,9 @@ class Comparison:
 def compare(base: Sequence[Point], variant: Sequence[Point], *, better: str, scope: str = "image") -> Comparison:
     """Return the difference of a variant to its base at equal rate, with a 95 % interval.
 
-    Seeds and images are paired: the seed at one place is the same for all points, and so is the image. Two curves that
-    share half of their rates are compared over these, a point and a curve at the point's rate, and two points as they
-    are (`KINDS`).
+    Seeds and images are paired: the seed at one place is the same for all points, and so is the image. Points of one
+    rate, such as numbers of steps at the same files, count as one with their mean value. Two curves that share half of
+    their rates are compared over these, a point and a curve at the point's rate, and two points as they are (`KINDS`).
 
     The interval is Student's, around the difference. Its variance is the sum of two bootstraps, over seeds with all
     images and over images with all seeds, since seeds and images are crossed (Owen, The pigeonhole bootstrap, Annals of
@@ -102,8 +104,6 @@ def compare(base: Sequence[Point], variant: Sequence[Point], *, better: str, sco
     rates = [float(curve[0].mean()) for curve in curves]
     found = Comparison(mean, None, None, None, images, seeds, None, 100 * (rates[1] / rates[0] - 1), kind)
     difference = MEASURES[kind](*map(_means, curves))
-    if not math.isfinite(difference):
-        return replace(found, refused="two points of one curve have the same rate")
     low, high = _interval(MEASURES[kind], *curves, difference) or (None, None)
     wins = _wins(MEASURES[kind], *curves, better=better) if scope == "image" else None
     return replace(found, difference=difference, low=low, high=high, wins=wins)
@@ -123,7 +123,12 @@ def _means(curve: np.ndarray) -> np.ndarray:
 
 
 def _by_rate(curve: np.ndarray) -> np.ndarray:
-    return curve[:, np.argsort(_means(curve)[0], kind="stable")] if curve.size else curve
+    """Return a curve in the order of its rates, of which each is there once."""
+    if not curve.size:
+        return curve
+    curve = curve[:, np.argsort(_means(curve)[0], kind="stable")]
+    steps = np.flatnonzero(np.diff(np.log(_means(curve)[0])) > SAME) + 1
+    return np.stack([points.mean(axis=1) for points in np.split(curve, steps, axis=1)], axis=1)
 
 
 def _matched(base: np.ndarray, variant: np.ndarray) -> tuple[str, tuple[np.ndarray, np.ndarray]]:
