@@ -11,12 +11,11 @@ from ulcompress.diffusion.estimate import Estimate
 from ulcompress.encoders.cosine import CosineEncoder
 from ulcompress.functional import distributed
 from ulcompress.functional.cosine_transform import block_basis, cosine_basis
+from ulcompress.functional.least_squares import coefficients
 from ulcompress.part import loadable
 from ulcompress.records import Condition
 
 ENCODERS = ("CosineEncoder", "BlockEncoder")
-LEAST = 1e-6
-"""Added to the squares of the features, as a share of their mean, so that one without any variation has no weight."""
 
 
 @loadable(plain=["inverse_of"])
@@ -94,8 +93,7 @@ class LinearEstimate(Estimate):
         squares, mixed = distributed.summed(products).split([count, self.map.out_channels], 1)
         if not squares[-1, -1] > 0:
             raise ValueError("the linear estimate is learnt from data; set `preparation.batches`, to 100 for instance")
-        ridge = LEAST * squares.diagonal().mean() * torch.eye(count, dtype=torch.float64, device=squares.device)
-        solution = torch.linalg.solve(squares + ridge, mixed)
+        solution = coefficients(squares, mixed)
         self.map.weight.copy_(solution[:-1].T[..., None, None])
         self.map.bias.copy_(solution[-1])
         self.fitted.fill_(True)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ulcompress.functional import distributed
+from ulcompress.functional.least_squares import coefficients
 from ulcompress.part import Part, loadable
 
 LEAST = 1e-4
@@ -70,8 +71,7 @@ class LocalDeviation(Part):
         products = distributed.summed(products)
         if not products[0, 0] > 0:
             raise ValueError("the local deviation is learnt from data; set `preparation.batches`, to 100 for instance")
-        ridge = 1e-6 * products[:-1].diagonal().mean() * torch.eye(size, dtype=torch.float64, device=products.device)
-        self.weights.copy_(torch.linalg.solve(products[:-1] + ridge, products[-1]))
+        self.weights.copy_(coefficients(products[:-1], products[-1]))
         self.prepared.fill_(True)
         mean = products[0] / products[0, 0] @ self.weights.double()
         square = products[:-1] / products[0, 0] @ self.weights.double() @ self.weights.double()

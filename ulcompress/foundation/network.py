@@ -103,7 +103,7 @@ def read_network(
 
 @contextmanager
 def _quiet(library: str) -> Iterator[None]:
-    """Keep a library from writing warnings: on files that the checks of `read_network` accept, they only worry.
+    """Silence a library's warnings while it reads files whose contents `read_network` checks itself.
 
     The configuration of TAESD on the hub, for instance, has an entry that its own class warns of.
     """

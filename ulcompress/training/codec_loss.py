@@ -53,7 +53,7 @@ class CodecLoss(StageLoss):
 
     def _squared_errors(self, error: Tensor) -> dict[str, Tensor]:
         means = avg_pool2d(error, self.BLOCK, ceil_mode=True, count_include_pad=False)
-        return dict(zip(SQUARED_ERRORS, (error.square().mean(), means.square().mean()), strict=True))
+        return {"squared_error": error.square().mean(), "blurred_error": means.square().mean()}
 
     @property
     def _decodes(self) -> bool:

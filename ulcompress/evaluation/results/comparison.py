@@ -127,8 +127,8 @@ def _by_rate(curve: np.ndarray) -> np.ndarray:
     if not curve.size:
         return curve
     curve = curve[:, np.argsort(_means(curve)[0], kind="stable")]
-    steps = np.flatnonzero(np.diff(np.log(_means(curve)[0])) > SAME) + 1
-    return np.stack([points.mean(axis=1) for points in np.split(curve, steps, axis=1)], axis=1)
+    starts = np.flatnonzero(np.diff(np.log(_means(curve)[0])) > SAME) + 1
+    return np.stack([points.mean(axis=1) for points in np.split(curve, starts, axis=1)], axis=1)
 
 
 def _matched(base: np.ndarray, variant: np.ndarray) -> tuple[str, tuple[np.ndarray, np.ndarray]]:
