@@ -91,7 +91,7 @@ def _caption(outcome: StudyOutcome) -> str:
     return " ".join(
         [
             f"Study {outcome.study.name}: {done} of {len(outcome.runs)} runs are done.",
-            "Means over images and n seeds, with which base and variant were trained in pairs;",
+            "Means over images, settings of one rate and n seeds, with which base and variant were trained in pairs;",
             "differences to the base with 95 % intervals over seeds and images, on how many images it is better, bits.",
             *([f"Of {len(kinds)} intervals one in twenty leaves out the truth by chance."] if kinds else []),
             *(f"{kind}: {KINDS[kind]}." for kind in dict.fromkeys(kinds)),
