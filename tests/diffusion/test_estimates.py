@@ -16,7 +16,8 @@ from ulcompress.testing import check_estimate
 
 ESTIMATES = {
     "linear": lambda: LinearEstimate(spatial_channels=12, spatial_stride=16, channels=5, stride=8),
-    "linear, of any features": lambda: fitted(shown=1),
+    "linear, of any features": lambda: fitted(),
+    "linear, fitted before": lambda: fitted(shown=1),
     "base": lambda: BaseEstimate(),
     "base, which is not added": lambda: BaseEstimate(added=False),
 }

@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from ulcompress import encoders
-from ulcompress.encoders import AnalysisTransform, BlockEncoder, CosineEncoder, Encoder, HyperEncoder
+from ulcompress.encoders import (
+    AnalysisTransform,
+    BlockEncoder,
+    ColourEncoder,
+    ConcatenatedEncoder,
+    CosineEncoder,
+    Encoder,
+    HyperEncoder,
+)
 from ulcompress.learned.compressai import CompressAIModel
 from ulcompress.testing import check_encoder
 
@@ -23,13 +31,27 @@ def block(stride):
     return encoder
 
 
+def concatenated(stride):
+    """Blocks of the latent and cosines of the image, both with networks that have a say."""
+    return ConcatenatedEncoder(first=block(stride), second=cosine(stride), factor=2.0)
+
+
 MAKERS = {
     BlockEncoder: block,
+    ColourEncoder: lambda stride: ColourEncoder(stride=stride),
+    ConcatenatedEncoder: concatenated,
     CosineEncoder: cosine,
     AnalysisTransform: lambda stride: AnalysisTransform(model=CompressAIModel(sizes=(8, 12))),
     HyperEncoder: lambda stride: HyperEncoder(stride=stride, width=16, channels=16),
 }
-STRIDES = {AnalysisTransform: [16], BlockEncoder: [16, 32], CosineEncoder: [8, 32], HyperEncoder: [8, 16, 32, 64]}
+STRIDES = {
+    AnalysisTransform: [16],
+    BlockEncoder: [16, 32],
+    ColourEncoder: [8, 16],
+    ConcatenatedEncoder: [16],
+    CosineEncoder: [8, 32],
+    HyperEncoder: [8, 16, 32, 64],
+}
 PARAMETERS = {8: 4_080_128, 16: 4_964_864, 32: 5_849_600, 64: 5_868_032}
 
 
@@ -103,3 +125,54 @@ def test_cosines_are_all_there_is_until_the_network_is_trained(one_thread):
 def test_a_network_that_gives_no_blocks_of_the_latent_is_refused(network, message):
     with pytest.raises(ValueError, match=message):
         BlockEncoder(network=network)
+
+
+@torch.no_grad()
+def test_the_channels_of_two_encoders_stand_side_by_side(one_thread):
+    torch.manual_seed(0)
+    image, latent = inputs(32, 48)
+    first, second = block(16), cosine(16)
+    encoder = ConcatenatedEncoder(first=first, second=second, factor=3.0)
+    features = encoder(image, latent)
+    assert (encoder.stride, encoder.channels) == (16, 32)
+    assert (encoder.latent_channels, encoder.latent_stride) == (4, 8)
+    assert torch.equal(features[:, :16], first(image, latent))
+    assert torch.equal(features[:, 16:], 3 * second(image, latent))
+
+
+def test_an_encoder_without_a_wish_for_its_latent_leaves_that_to_the_other():
+    analysis = AnalysisTransform(model=CompressAIModel(sizes=(8, 12)))
+    for first, second in ((analysis, block(16)), (block(16), analysis)):
+        encoder = ConcatenatedEncoder(first=first, second=second)
+        assert (encoder.latent_channels, encoder.latent_stride) == (4, 8)
+
+
+@pytest.mark.parametrize(
+    "second, factor, message",
+    [
+        (HyperEncoder(stride=32, width=16, channels=8), 1.0, "must have one stride, got 16 and 32"),
+        (HyperEncoder(stride=16, width=16, channels=8, latent_channels=6), 1.0, "must expect one latent.* 4 and 6"),
+        (HyperEncoder(stride=16, width=16, channels=8), 0.0, "the factor must be positive, got 0.0"),
+    ],
+)
+def test_encoders_that_do_not_go_together_are_refused(second, factor, message):
+    with pytest.raises(ValueError, match=message):
+        ConcatenatedEncoder(first=block(16), second=second, factor=factor)
+
+
+def test_colours_are_as_far_from_one_another_as_the_means_of_blocks(one_thread):
+    image, latent = inputs(32, 48)
+    means = torch.nn.functional.avg_pool2d(image, 16)
+    features = ColourEncoder(stride=16)(image, latent)
+    distance = (features[0] - features[1]).square().sum()
+    torch.testing.assert_close(distance, (means[0] - means[1]).square().sum())
+    grey = ColourEncoder(stride=16)(image.mean(1, keepdim=True).expand(-1, 3, -1, -1), latent)
+    torch.testing.assert_close(grey[:, 1:], torch.zeros(2, 2, 2, 3))
+    more = ColourEncoder(stride=16, chroma=2.0)(image, latent)
+    torch.testing.assert_close(more, features * torch.tensor([1.0, 2.0, 2.0])[:, None, None])
+
+
+@pytest.mark.parametrize("options", [{"stride": 0}, {"chroma": 0.0}])
+def test_colours_without_blocks_or_chroma_are_refused(options):
+    with pytest.raises(ValueError, match="stride and chroma must be positive"):
+        ColourEncoder(**options)

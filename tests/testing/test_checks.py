@@ -353,6 +353,21 @@ class WideEstimate(BaseEstimate):
     channels = 4
 
 
+class SlowEstimate(BaseEstimate):
+    prepared = False
+
+
+class ForgetfulEstimate(BaseEstimate):
+    shown = 0
+
+    @property
+    def prepared(self):
+        return self.shown > 0
+
+    def prepare(self, batches):
+        self.shown = len(list(batches))
+
+
 class HastySampler(DDIM):
     def sample(self, schedule, denoise, noisy, steps, *, start=1.0):
         return super().sample(schedule, denoise, noisy, steps, start=start) + 0.1 * noisy
@@ -469,6 +484,8 @@ BROKEN = {
     GreyDecoder: "samples the same whatever base is",
     SmallDecoder: r"samples \(1, 3, 1, 1\) where \(1, 3, 2, 2\) was asked for",
     RandomEstimate: "estimates two things from one condition",
+    SlowEstimate: "is not prepared after `prepare`",
+    ForgetfulEstimate: "is not prepared once it is built again",
     DetachedEstimate: "passes no gradient to base",
     BatchEstimate: "is another for an image beside others",
     WideEstimate: r"is \(2, 3, 2, 3\) for a target of \(2, 4, 2, 3\)",

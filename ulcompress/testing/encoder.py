@@ -89,8 +89,9 @@ def _tells_images_apart(encoder: Encoder) -> None:
 
 
 def _parameters_get_gradients(encoder: Encoder) -> None:
-    encoder.train()(*_inputs(encoder)).square().sum().backward()
-    require_gradients(trained_parameters(encoder), encoder)
+    if trained := trained_parameters(encoder):
+        encoder.train()(*_inputs(encoder)).square().sum().backward()
+        require_gradients(trained, encoder)
 
 
 def _evaluation_changes_nothing(encoder: Encoder) -> None:

@@ -18,6 +18,8 @@ from ulcompress.testing.requirements import (
 
 SHAPE = (2, 3)
 """Of the features."""
+BATCH = 16
+"""Images that an estimate learns from."""
 
 
 def check_estimate(estimate: Estimate) -> None:
@@ -25,6 +27,7 @@ def check_estimate(estimate: Estimate) -> None:
 
     Its condition is random: `text` is tokens, `syntax` a vector, and every other field a map. Then:
 
+    - where it must learn before a training it is `prepared` once it has seen batches, and remains so when saved;
     - it expects channels of exactly the fields that it requires;
     - it lies on the target's grid, with `channels`, and is finite;
     - it depends on the condition and on nothing else: every required field changes it, no random number does, and an
@@ -37,6 +40,7 @@ def check_estimate(estimate: Estimate) -> None:
         AssertionError: It does not; the message says what it did and what the contract wants.
     """
     with copy_of(estimate) as part:
+        _learns_before_a_training(part)
         _has_channels_of_what_it_requires(part)
         _is_on_the_grid_of_the_target(part)
         _is_deterministic(part)
@@ -61,6 +65,13 @@ def _scale(estimate: Estimate) -> int:
 def _condition(estimate: Estimate, count: int = 2) -> Condition:
     shape, coarser = _target_shape(estimate), _scale(estimate)
     return random_condition(estimate.condition_channels, shape, count=count, coarser=coarser)
+
+
+def _learns_before_a_training(estimate: Estimate) -> None:
+    if not estimate.prepared:
+        target = torch.randn(BATCH, estimate.channels, *_target_shape(estimate))
+        estimate.prepare([(target, _condition(estimate, BATCH))])
+        require(estimate.prepared, estimate, "is not prepared after `prepare`, so that no training can begin")
 
 
 def _has_channels_of_what_it_requires(estimate: Estimate) -> None:
@@ -126,3 +137,4 @@ def _is_built_again(estimate: Estimate, again: Estimate) -> None:
     sentence = "differs from an estimate that was built from its config() and has its weights"
     require_close(again(condition), estimate(condition), estimate, sentence)
     require(again.added == estimate.added, estimate, sentence)
+    require(again.prepared, estimate, "is not prepared once it is built again with its weights; keep that in a buffer")
