@@ -34,6 +34,7 @@ AUTOENCODERS = {"AutoencoderModule", "ImitationModule"}
 TEACHERS = {
     "cgdm/few-steps.yaml": "cgdm/diffusion.yaml",
     "mini/latents-images.yaml": "mini/latents.yaml",
+    "mini/larger.yaml": "mini/cosines.yaml",
     "perco/few-steps.yaml": "perco/taesd.yaml",
     "perco/prior.yaml": "mini/codec.yaml",
 }
