@@ -89,8 +89,11 @@ def fit(images, *options):
 
 
 def perceptual_weights(path, squeezenet):
-    """Return the option with the weights of an experiment's distance, where it names one."""
+    """Return the option with the weights of an experiment's distance, where it or its base names one."""
     text = path.read_text()
+    base = yaml.safe_load(text).get("base")
+    if base and "FeatureDistance" not in text and "perceptual: null" not in text:
+        return perceptual_weights(path.parent / base, squeezenet)
     distance = "perceptual" + ".first" * text.count("EitherDistance")
     return [f"--model.loss.{distance}.weights", squeezenet] if "FeatureDistance" in text else []
 
