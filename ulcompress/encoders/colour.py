@@ -16,7 +16,7 @@ class ColourEncoder(Encoder):
     """Gives the mean of each block in grey and in two differences of colours.
 
     It learns nothing. Beside the features of a latent (`ConcatenatedEncoder`) it tells a quantiser what errors of the
-    latent mean in colour: few latents of an autoencoder lie so that near ones have near colours.
+    latent mean in colour: near latents of an autoencoder need not have near colours.
     """
 
     channels = 3
