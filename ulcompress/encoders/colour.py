@@ -5,10 +5,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ulcompress.encoders.base import Encoder
+from ulcompress.functional.cosine_transform import colour_basis
 from ulcompress.part import loadable
-
-AXES = ((1.0, 1.0, 1.0), (1.0, 0.0, -1.0), (1.0, -2.0, 1.0))
-"""Grey, red minus blue, and both minus green; at right angles to one another."""
 
 
 @loadable()
@@ -32,9 +30,8 @@ class ColourEncoder(Encoder):
         self.stride = stride
         self.chroma = chroma
         self.axes: Tensor
-        axes = torch.tensor(AXES)
-        axes = axes / axes.norm(dim=1, keepdim=True)
-        self.register_buffer("axes", axes * torch.tensor([[1.0], [chroma], [chroma]]), persistent=False)
+        factors = torch.tensor([[1.0], [chroma], [chroma]])
+        self.register_buffer("axes", factors * colour_basis().float(), persistent=False)
 
     def forward(self, image: Tensor, latent: Tensor) -> Tensor:
         """Map RGB in [0, 1], (B, 3, H, W), to features, (B, 3, H/stride, W/stride); the latent is not used."""

@@ -25,13 +25,17 @@ def cosine_basis(side: int, count: int) -> tuple[Tensor, Tensor]:
         raise ValueError(f"blocks of {side} pixels have 1 to {3 * side**2} cosine functions, got {count}")
     rows = _cosines(side)
     spread = (rows @ _covariance(side) @ rows.T).diagonal().sqrt()
-    colours = torch.tensor([[1, 1, 1], [1, 0, -1], [1, -2, 1]], dtype=torch.float64)
-    colours = colours / colours.norm(dim=1, keepdim=True)
     # The product of the two spreads first: equal ones must be so to the bit, or the order would depend on the machine.
     deviations = torch.tensor(DEVIATIONS, dtype=torch.float64)[:, None, None] * (spread[:, None] * spread)
     order = deviations.flatten().argsort(descending=True, stable=True)[:count]
-    functions = torch.einsum("kc,uy,vx->kuvcyx", colours, rows, rows).flatten(0, 2)
+    functions = torch.einsum("kc,uy,vx->kuvcyx", colour_basis(), rows, rows).flatten(0, 2)
     return functions[order].float(), deviations.flatten()[order].float()
+
+
+def colour_basis() -> Tensor:
+    """Return grey, red minus blue, and both minus green as orthonormal rows over RGB, (3, 3), float64."""
+    colours = torch.tensor([[1, 1, 1], [1, 0, -1], [1, -2, 1]], dtype=torch.float64)
+    return colours / colours.norm(dim=1, keepdim=True)
 
 
 def block_basis(side: int, channels: int) -> Tensor:
