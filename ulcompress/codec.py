@@ -1,6 +1,7 @@
 """The codec: its parts, their training step, and compression and decompression with them."""
 
 import hashlib
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, final
 
@@ -410,12 +411,23 @@ class Codec(Part):
 
         Other arguments are left out: another number of steps orphans no file.
         """
-        digest = hashlib.sha256(str(self.encoder.stride).encode())
-        for name, tensor in sorted(self.state_dict().items()):
-            value = tensor.detach().cpu()
-            value = value.half() if value.is_floating_point() else value
-            digest.update(name.encode() + value.contiguous().numpy().tobytes())
-        return digest.digest()[:3]
+        return _digest(str(self.encoder.stride), self)[:3]
+
+    def file_digest(self) -> str:
+        """Return a hash, in hexadecimal, of all that decides which features and side information a file stands for.
+
+        That is the stride, and the quantiser and the conditioners that send: their arguments, but for those that the
+        quantiser's encoder alone uses, and their weights as in `digest`. Codecs that share it read each other's files,
+        whatever they encode and decode with.
+        """
+        sending = {name: part for name, part in self.conditioners.items() if part.sends}
+        quantizer = {n: v for n, v in self.quantizer.arguments().items() if n not in self.quantizer.encoder_arguments}
+        reading = {
+            "stride": self.stride,
+            "quantizer": [self.quantizer.path(), quantizer],
+            "conditioning": [[name, part.config()] for name, part in sending.items()],
+        }
+        return _digest(json.dumps(reading), nn.ModuleList([self.quantizer, *sending.values()])).hex()
 
     def named(self, fingerprint: str) -> "Codec":
         """Set the fingerprint, in hexadecimal, which is valid until the weights change; return the codec.
@@ -433,6 +445,16 @@ class Codec(Part):
         """Load weights as every module does; the fingerprint is then computed again."""
         self._fingerprint = None
         return super().load_state_dict(*args, **kwargs)
+
+
+def _digest(head: str, parts: nn.Module) -> bytes:
+    """Return the SHA-256 of a text and of weights: their names and their values in half precision."""
+    digest = hashlib.sha256(head.encode())
+    for name, tensor in sorted(parts.state_dict().items()):
+        value = tensor.detach().cpu()
+        value = value.half() if value.is_floating_point() else value
+        digest.update(name.encode() + value.contiguous().numpy().tobytes())
+    return digest.digest()
 
 
 def _pixels(image: "Tensor | Image.Image", most: int) -> Tensor:

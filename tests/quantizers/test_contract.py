@@ -165,3 +165,31 @@ def test_the_bits_of_the_stream_are_those_of_the_symbols(indexed):
     data = bitstream.write(code, conditioning={}, quantizer=indexed, fingerprint=b"abc")
     bits = bitstream.stream_bits(data, conditioning={}, quantizer=indexed, stride=16)
     assert bits == {"spatial": pytest.approx(float(quantized.bits), rel=1e-4)}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "kind, arguments, encoder",
+    [
+        (
+            ResidualQuantizer,
+            {"codebook_sizes": [7, 5, 12], "blocks": [2, 1, 1]},
+            {"decay": 0.5, "revive_below": 0.1, "kmeans_iterations": 1, "rate_weight": 0.3, "candidates": 1},
+        ),
+        (
+            VectorQuantizer,
+            {"codebook_size": 12},
+            {"decay": 0.5, "revive_below": 0.1, "kmeans_iterations": 1, "rotation_trick": True},
+        ),
+    ],
+)
+def test_files_do_not_depend_on_what_the_encoder_alone_uses(kind, arguments, encoder):
+    arguments = {**arguments, "channels": 6, "dimension": 4}
+    quantizer, other = seen(lambda: kind(**arguments)).eval(), kind(**arguments, **encoder).eval()
+    assert kind.encoder_arguments == encoder.keys()
+    other.load_state_dict(quantizer.state_dict())
+    quantized = quantizer(features())
+    code = Code(40, 80, quantized.symbols, {})
+    data = bitstream.write(code, conditioning={}, quantizer=quantizer, fingerprint=b"abc")
+    read = bitstream.read(data, conditioning={}, quantizer=other, stride=16, fingerprint=b"abc")
+    assert torch.equal(other.dequantize(read.symbols), quantized.features)

@@ -123,7 +123,7 @@ def test_the_teacher_starts_as_the_saved_codec(module, tiny_codec):
     saved = ulcompress.load(stage.start.codec).decoder.state_dict()
     for decoder in (stage.teacher, tiny_codec.decoder):
         assert all(torch.equal(saved[name], value) for name, value in decoder.state_dict().items())
-    assert stage.fingerprint == ulcompress.load(stage.start.codec).fingerprint.hex()
+    assert stage.files["fingerprint"] == ulcompress.load(stage.start.codec).fingerprint.hex()
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,10 @@ from ulcompress.files import read_torch
 from ulcompress.pretrained.upgrades import upgrade_checkpoint
 
 FINGERPRINT = "fingerprint"
-"""Key of the fingerprint, in hexadecimal, in a codec directory's metadata, and in a checkpoint whose training leaves
-files as they are: they stay files of the codec with which it began."""
+"""Key of the fingerprint, in hexadecimal, in a codec directory's metadata, and in a checkpoint: of the codec with which
+its training began, if its files were readable then."""
+FILE_DIGEST = "file_digest"
+"""Key of a checkpoint's `Codec.file_digest` at the beginning; while it is the same, those files stay readable."""
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ulcompress.pretrained.checkpoint import FINGERPRINT, read_checkpoint
+from ulcompress.pretrained.checkpoint import FILE_DIGEST, FINGERPRINT, read_checkpoint
 from ulcompress.pretrained.directory import CARD, CONFIGURATION, WEIGHTS, replaced
 from ulcompress.pretrained.loading import build
 from ulcompress.pretrained.upgrades import FORMAT
@@ -87,5 +87,7 @@ def export(
         codec.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"the weights in {str(checkpoint)!r} do not fit its codec: {one_line(error)}") from error
-    fingerprint = content.get(FINGERPRINT)
-    save(codec.eval() if fingerprint is None else codec.eval().named(fingerprint), directory, card=card)
+    codec.eval()
+    if FINGERPRINT in content and content.get(FILE_DIGEST) == codec.file_digest():
+        codec.named(content[FINGERPRINT])
+    save(codec, directory, card=card)

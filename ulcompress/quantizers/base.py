@@ -25,6 +25,8 @@ class Quantizer(Part, ABC):
     """How many rates an encoder can choose among."""
     divisible: bool = True
     """Whether features can be made of some of the symbols, so that a file can be cut to a size."""
+    encoder_arguments: frozenset[str] = frozenset()
+    """Names of the constructor arguments that training and encoder alone use: files do not depend on them."""
     loss_terms: frozenset[str] = frozenset()
     """Names of the terms that `Quantized.losses` may have."""
 

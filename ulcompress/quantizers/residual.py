@@ -56,6 +56,7 @@ class ResidualQuantizer(Quantizer):
     Residual Vector Quantization, IEEE Transactions on Image Processing 5(2), 1996 (several candidates a stage).
     """
 
+    encoder_arguments = frozenset({"decay", "revive_below", "kmeans_iterations", "rate_weight", "candidates"})
     loss_terms = frozenset({"commitment"})
 
     def __init__(

@@ -29,6 +29,7 @@ class VectorQuantizer(IndexQuantizer):
     averages); Yu et al., ICLR 2022, section 3.2 (projection and unit length).
     """
 
+    encoder_arguments = frozenset({"decay", "revive_below", "kmeans_iterations", "rotation_trick"})
     loss_terms = frozenset({"commitment"})
 
     def __init__(

@@ -45,7 +45,7 @@ def check_quantizer(quantizer: Quantizer) -> None:
     - `at_rate` takes the rates 1 to `rates` and refuses others with ValueError, `rate_of` tells the rate again,
       `mixed` and `anneal` give features as the forward pass does;
     - `alphabets` are indices below the size that it tells, `fixed_length_bits` one number a rate, or none;
-    - `config()` builds an equal quantiser, which reads what this one wrote.
+    - `config()` builds an equal quantiser, which reads what this one wrote; `encoder_arguments` are in it.
 
     Raises:
         AssertionError: It does not; the message says what it did and what the contract wants.
@@ -71,6 +71,7 @@ def check_quantizer(quantizer: Quantizer) -> None:
         _alphabets_hold_the_indices(part)
         _fixed_lengths_are_of_the_rates(part)
         _is_built_again(part, rebuilt(part, Quantizer))
+        _encoder_arguments_exist(part)
         _parameters_get_gradients(part)
 
 
@@ -255,6 +256,11 @@ def _is_built_again(quantizer: Quantizer, again: Quantizer) -> None:
     symbols = again.read(ArithmeticDecoder(data), GRID)
     sentence = "is read differently by a quantiser that was built from its config() and has its weights"
     require_same(again.dequantize(symbols), quantized.features, quantizer, sentence)
+
+
+def _encoder_arguments_exist(quantizer: Quantizer) -> None:
+    unknown = ", ".join(sorted(quantizer.encoder_arguments - quantizer.arguments().keys()))
+    require(not unknown, quantizer, f"has the `encoder_arguments` {unknown}, which its constructor does not take")
 
 
 def _require_shape(quantizer: Quantizer, quantized: Quantized, features: Tensor) -> None:

@@ -9,6 +9,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from ulcompress.codec import Codec
+from ulcompress.pretrained import FILE_DIGEST, FINGERPRINT
 from ulcompress.training.acceleration import Acceleration
 from ulcompress.training.base import TrainingModule, mean_psnr
 from ulcompress.training.coded_image import CodedImage
@@ -20,7 +21,11 @@ from ulcompress.training.start import Start
 
 
 class CodecStage(TrainingModule, ABC):
-    """Trains a codec, or parts of it, on the terms of a loss, and logs all of them."""
+    """Trains a codec, or parts of it, on the terms of a loss, and logs all of them.
+
+    Where quantiser and side information stay as they are in the codec with which it begins, its files stay readable:
+    the exported codec has its fingerprint.
+    """
 
     def __init__(
         self,
@@ -40,6 +45,7 @@ class CodecStage(TrainingModule, ABC):
         self.freezing = freezing if freezing is not None else Freezing()
         self.preparation = preparation if preparation is not None else Preparation()
         self.coded_images: list[CodedImage] = []
+        self.files: dict[str, str] = {}
         self._continued = False
         self.freezing.freeze(codec)
 
@@ -61,14 +67,22 @@ class CodecStage(TrainingModule, ABC):
         """Return the parameters that the optimiser changes; names of the codec's begin with its slots."""
         return {name.removeprefix("codec."): p for name, p in super().trained_parameters().items()}
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep whose files the codec reads, as long as it reads files as it did at the beginning."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint.update(self.files)
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember that a training is continued."""
+        """Remember that a training is continued, and with whose files it began."""
         super().on_load_checkpoint(checkpoint)
+        self.files = {key: checkpoint[key] for key in (FINGERPRINT, FILE_DIGEST) if key in checkpoint}
         self._continued = True
 
     def begin(self) -> None:
         """Take what a new training takes from earlier stages."""
         self.start.load(self.codec)
+        if (fingerprint := self.start.fingerprint(self.codec)) is not None:
+            self.files = {FINGERPRINT: fingerprint, FILE_DIGEST: self.codec.file_digest()}
 
     def _begin(self) -> None:
         if not self._continued:

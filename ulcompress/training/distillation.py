@@ -10,7 +10,6 @@ from ulcompress.codec import Codec
 from ulcompress.decoders import DiffusionDecoder
 from ulcompress.diffusion import DDIM
 from ulcompress.part import loadable
-from ulcompress.pretrained import FINGERPRINT, locate, metadata
 from ulcompress.training.acceleration import Acceleration
 from ulcompress.training.codec_stage import CodecStage
 from ulcompress.training.distillation_loss import DistillationLoss
@@ -24,8 +23,7 @@ from ulcompress.training.trajectory import Trajectory
 class DistillationModule(CodecStage):
     """Distils the denoiser of a trained codec into one of few steps, as many as the decoder's default.
 
-    All else stays as it is, so that teacher and student write the same files and read each other's: the student has
-    the fingerprint of its teacher.
+    All else stays as it is, so that teacher and student write the same files and read each other's.
     """
 
     fixed = ("codec", "loss.perceptual", "loss.adversarial")
@@ -65,7 +63,6 @@ class DistillationModule(CodecStage):
         self.trajectory = trajectory if trajectory is not None else Trajectory()
         self.trajectory.levels(student)
         self.loss = loss if loss is not None else DistillationLoss()
-        self.fingerprint: str | None = None
         self.train()
 
     def train(self, mode: bool = True) -> nn.Module:
@@ -84,22 +81,9 @@ class DistillationModule(CodecStage):
         super().check()
 
     def begin(self) -> None:
-        """Take the teacher's weights for both, and its fingerprint."""
+        """Take the teacher's weights for both."""
         super().begin()
         self.teacher.load_state_dict(self.codec.decoder.state_dict())
-        if self.start.codec is not None:
-            stated = metadata(locate(self.start.codec)).get(FINGERPRINT)
-            self.fingerprint = stated if stated is not None else self.codec.fingerprint.hex()
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the fingerprint for the exported student."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint[FINGERPRINT] = self.fingerprint
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the fingerprint back."""
-        super().on_load_checkpoint(checkpoint)
-        self.fingerprint = checkpoint[FINGERPRINT]
 
     def terms(self, batch: Any) -> dict[str, Tensor]:
         """Return the terms of a step of the student, by name."""

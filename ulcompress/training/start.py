@@ -54,6 +54,17 @@ class Start(Part):
         if self.autoencoder:
             load_stage(codec.autoencoder, self.autoencoder, "autoencoder.")
 
+    def fingerprint(self, codec: Codec) -> str | None:
+        """Return the fingerprint of the saved codec if a codec with the loaded weights reads its files, else None."""
+        if self.codec is None:
+            return None
+        packages = {type(part).__module__.partition(".")[0] for part in codec.modules() if isinstance(part, Part)}
+        try:
+            saved = pretrained.load(self.codec, encoder_only=True, trust=packages)
+        except ValueError:  # of its parts the weights alone were needed
+            return None
+        return saved.fingerprint.hex() if saved.file_digest() == codec.file_digest() else None
+
 
 def load_stage(module: nn.Module, checkpoint: str, prefix: str) -> None:
     """Give a module the weights that an earlier stage's checkpoint holds under `prefix`.
