@@ -236,3 +236,16 @@ def test_training_lowers_rate_and_distortion(name):
 def test_models_without_an_independent_latent_are_refused(one_thread):
     with pytest.raises(ValueError, match="mbt2018 has another entropy model; use StringQuantizer, or one of"):
         HyperpriorQuantizer(model=CompressAIModel(name="mbt2018", sizes=SIZES))
+
+
+def test_an_encoder_learns_from_the_bits_of_a_quantiser_that_stays(name):
+    quantizer = with_scales(HyperpriorQuantizer(model=CompressAIModel(name=name, sizes=SIZES)), name, 1.5).eval()
+    features = 3 * torch.randn(2, quantizer.channels, 5, 8)
+    with torch.no_grad():
+        bits = quantizer(features).bits
+    leaf = features.clone().requires_grad_()
+    quantized = quantizer(leaf)
+    assert torch.equal(quantized.bits.detach(), bits)
+    (slope,) = torch.autograd.grad(quantized.bits.sum(), leaf)
+    with torch.no_grad():
+        assert (quantizer(features - 3 * slope).bits < bits).all()

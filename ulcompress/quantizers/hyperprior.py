@@ -145,7 +145,7 @@ class HyperpriorQuantizer(Quantizer):
         return Quantized(latent + means, symbols, bits, {"quantiles": self.prior.loss()})
 
     def _rounded(self, features: Tensor) -> Quantized:
-        """Quantise as a file will hold it."""
+        """Quantise as a file will hold it; features get the gradients of the latent's bits as if nothing were rounded."""
         hyper = self._hyper_symbols(features)
         rows, means = (part.to(features.device) for part in self._rows_and_means(hyper, features.shape[-2:]))
         symbols = HyperSymbols(_integers(features.detach() - means) * (rows > 0), hyper)
@@ -153,6 +153,10 @@ class HyperpriorQuantizer(Quantizer):
         # Of a symbol beyond the reach, the bits of the escape alone are counted.
         columns = (symbols.latent + LATENT_REACH).where(symbols.latent.abs() <= LATENT_REACH, 2 * LATENT_REACH + 1)
         bits = (costs[rows, columns.long()] * (rows > 0)).flatten(1).sum(1)
+        if features.requires_grad:  # an encoder that is trained for a quantiser that stays as it is
+            scales = self.scales[rows].to(features) / 2**ACTIVATION_BITS
+            likelihood = self.gaussian.likelihood_lower_bound(self.gaussian.likelihood(features - means, scales))
+            bits = straight_through((-likelihood.log2() * (rows > 0)).flatten(1).sum(1), bits)
         rounded = straight_through(features, symbols.latent.float() + means)
         return Quantized(rounded, symbols, bits + self._hyper_bits(hyper))
 
