@@ -145,7 +145,7 @@ class HyperpriorQuantizer(Quantizer):
         return Quantized(latent + means, symbols, bits, {"quantiles": self.prior.loss()})
 
     def _rounded(self, features: Tensor) -> Quantized:
-        """Quantise as a file will hold it; features get the gradients of the latent's bits as if nothing were rounded."""
+        """Quantise as a file will hold it; features get the gradient of the latent's bits as if none were rounded."""
         hyper = self._hyper_symbols(features)
         rows, means = (part.to(features.device) for part in self._rows_and_means(hyper, features.shape[-2:]))
         symbols = HyperSymbols(_integers(features.detach() - means) * (rows > 0), hyper)
