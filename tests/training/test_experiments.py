@@ -6,6 +6,7 @@ import pytest
 import torch
 import yaml
 from diffusers import AutoencoderTiny
+from omegaconf import OmegaConf
 
 from ulcompress import Codec
 from ulcompress.autoencoders import PixelSpace
@@ -16,6 +17,7 @@ from ulcompress.encoders import AnalysisTransform
 from ulcompress.learned.cod_lite import CodLite
 from ulcompress.pretrained import load, save
 from ulcompress.quantizers import ResidualQuantizer
+from ulcompress.training.experiment import files_of
 from ulcompress.training.run import Run
 
 ROOT = Path(__file__).parents[2] / "experiments"
@@ -32,6 +34,7 @@ PUBLISHED = ROOT / "cod-lite/context.yaml"
 AUTOENCODERS = {"AutoencoderModule", "ImitationModule"}
 """Modules that train no codec."""
 TEACHERS = {
+    "cgdm/larger.yaml": "cgdm/two-networks.yaml",
     "cgdm/few-steps.yaml": "cgdm/diffusion.yaml",
     "mini/latents-images.yaml": "mini/latents.yaml",
     "mini/larger.yaml": "mini/cosines.yaml",
@@ -89,13 +92,20 @@ def fit(images, *options):
 
 
 def perceptual_weights(path, squeezenet):
-    """Return the option with the weights of an experiment's distance, where it or its base names one."""
-    text = path.read_text()
-    base = yaml.safe_load(text).get("base")
-    if base and "FeatureDistance" not in text and "perceptual: null" not in text:
-        return perceptual_weights(path.parent / base, squeezenet)
-    distance = "perceptual" + ".first" * text.count("EitherDistance")
-    return [f"--model.loss.{distance}.weights", squeezenet] if "FeatureDistance" in text else []
+    """Return the option with the weights of the network of torchvision's in an experiment's distance, if it has one."""
+    merged = OmegaConf.to_container(OmegaConf.merge(*map(OmegaConf.load, files_of(path))))
+    place = feature_distance(merged["model"]["init_args"].get("loss", {}).get("perceptual"), "--model.loss.perceptual")
+    return [f"{place}.weights", squeezenet] if place else []
+
+
+def feature_distance(distance, place):
+    """Return the place of a `FeatureDistance` in a distance of several, by its option."""
+    if not isinstance(distance, dict):
+        return place if distance == "FeatureDistance" else None
+    if distance["class_path"] == "FeatureDistance":
+        return place
+    parts = distance["init_args"].items() if distance["class_path"] == "EitherDistance" else ()
+    return next(filter(None, (feature_distance(part, f"{place}.{name}") for name, part in parts)), None)
 
 
 @pytest.mark.parametrize(
