@@ -34,8 +34,8 @@ PUBLISHED = ROOT / "cod-lite/context.yaml"
 AUTOENCODERS = {"AutoencoderModule", "ImitationModule"}
 """Modules that train no codec."""
 TEACHERS = {
-    "cgdm/larger.yaml": "cgdm/two-networks.yaml",
     "cgdm/few-steps.yaml": "cgdm/diffusion.yaml",
+    "cgdm/larger.yaml": "cgdm/two-networks.yaml",
     "mini/latents-images.yaml": "mini/latents.yaml",
     "mini/larger.yaml": "mini/cosines.yaml",
     "perco/few-steps.yaml": "perco/taesd.yaml",
