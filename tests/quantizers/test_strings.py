@@ -106,6 +106,21 @@ def test_tables_keep_their_sizes_and_follow_training_alone(name):
     assert quantizer.read(ArithmeticDecoder(data), (4, 4)) == quantized.symbols
 
 
+def test_an_encoder_learns_from_the_bits_of_a_quantiser_that_stays(name):
+    quantizer = StringQuantizer(model=model_of(name)).eval().requires_grad_(requires_grad=False)
+    given = 5 * features(quantizer, 8, 8)  # strings grow by words: what a step saves must be more than one
+    with torch.no_grad():
+        before = quantizer(given)
+    leaf = given.clone().requires_grad_()
+    quantized = quantizer(leaf)
+    assert quantized.symbols == before.symbols
+    assert torch.equal(quantized.bits.detach(), before.bits)
+    assert not quantizer.coder.training
+    (slope,) = torch.autograd.grad(quantized.bits.sum(), leaf)
+    with torch.no_grad():
+        assert quantizer(given - 5 * slope.sign()).bits < before.bits
+
+
 def codec_of(name):
     model = model_of(name)
     return Codec(

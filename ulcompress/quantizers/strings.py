@@ -1,6 +1,6 @@
 """Quantisation and coding by CompressAI itself, for those of its models that `HyperpriorQuantizer` does not support."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,18 +116,22 @@ class StringQuantizer(Quantizer):
         self._make_tables()
         output = self.coder(self._padded(features))
         rows, columns = features.shape[-2:]
-        bits = torch.stack([-part.log2().flatten(1).sum(1) for part in output["likelihoods"].values()]).sum(0)
         losses = {"quantiles": self.coder.entropy_bottleneck.loss()}
-        return Quantized(output["x_hat"][..., :rows, :columns], Strings((), (rows, columns)), bits, losses)
+        symbols = Strings((), (rows, columns))
+        return Quantized(output["x_hat"][..., :rows, :columns], symbols, _bits(output["likelihoods"]), losses)
 
     def _coded(self, features: Tensor) -> Quantized:
-        """Quantise as a file will hold it."""
+        """Quantise as a file will hold it; features get the gradient of the bits that training counts."""
         self._complete()
         images = tuple(self._strings(image[None]) for image in features.detach())
         symbols = Strings(images, (features.shape[-2], features.shape[-1]))
-        bits = [sum(8 * len(string) + golomb_bits(len(string) + 1) for string in image) for image in images]
-        decoded = straight_through(features, self.dequantize(symbols))
-        return Quantized(decoded, symbols, torch.tensor(bits, dtype=torch.float32, device=features.device))
+        lengths = [sum(8 * len(string) + golomb_bits(len(string) + 1) for string in image) for image in images]
+        bits = torch.tensor(lengths, dtype=torch.float32, device=features.device)
+        if features.requires_grad:  # an encoder that is trained for a quantiser that stays as it is
+            self.coder.train()
+            bits = straight_through(_bits(self.coder(self._padded(features))["likelihoods"]), bits)
+            self.coder.eval()
+        return Quantized(straight_through(features, self.dequantize(symbols)), symbols, bits)
 
     @torch.no_grad()
     def _strings(self, features: Tensor) -> tuple[bytes, ...]:
@@ -197,6 +201,11 @@ class _Kept(nn.Module):
         features, self._features = self._features, None
         assert features is not None
         return features
+
+
+def _bits(likelihoods: Mapping[str, Tensor]) -> Tensor:
+    """Return the bits of each image, (B,), from the likelihoods of each latent."""
+    return torch.stack([-part.log2().flatten(1).sum(1) for part in likelihoods.values()]).sum(0)
 
 
 def _read_string(coder: ArithmeticDecoder) -> bytes:
