@@ -14,6 +14,7 @@ from ulcompress.conditioning import (
     SynthesisTransform,
     TextCoder,
     TextPrompt,
+    TextureEnergy,
     TokenTransformer,
 )
 from ulcompress.learned.compressai import CompressAIModel
@@ -58,7 +59,12 @@ def syntax_of_the_base():
     return NeuralSyntax(generator=SyntaxGenerator(dimension=8, width=4, stages=3))
 
 
-CASES = [syntax, syntax_of_the_base, SpatialFeatures, synthesis, prompt, prompt_of_contexts]
+def syntax_of_texture():
+    torch.manual_seed(0)
+    return NeuralSyntax(generator=TextureEnergy(bands=3, classes=2))
+
+
+CASES = [syntax, syntax_of_the_base, syntax_of_texture, SpatialFeatures, synthesis, prompt, prompt_of_contexts]
 
 
 @pytest.fixture(params=CASES, ids=lambda make: make.__name__)

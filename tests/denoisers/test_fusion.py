@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ulcompress.denoisers.fusion import FUSIONS, SyntaxFusion
+from ulcompress.denoisers.fusion import FUSIONS, STEERED, SyntaxFusion
 
 
 def fusion_of(name, *, consistency=True, identity=False):
@@ -49,12 +49,24 @@ def test_the_weights_of_a_channel_go_from_one_map_to_the_other(maps):
 
 
 @torch.no_grad()
-def test_each_image_has_its_own_syntax(maps):
-    fusion, syntax = fusion_of("syntax", identity=True), torch.randn(2, 3)
+@pytest.mark.parametrize("name", STEERED)
+def test_each_image_has_its_own_syntax(maps, name):
+    fusion, syntax = fusion_of(name, identity=True), torch.randn(2, 3)
     fused = fusion(*maps, syntax)
     changed = fusion(*maps, torch.stack([syntax[0], -syntax[1]]))
     assert torch.equal(fused[0], changed[0])
     assert not torch.allclose(fused[1], changed[1], atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_gain_is_one_factor_of_what_is_added(maps):
+    a, e = maps
+    fusion, syntax = fusion_of("gain", identity=True), torch.randn(2, 3)
+    added = fusion(a, e, syntax) - a
+    without = fusion(a, e, torch.zeros(2, 3)) - a
+    factors = torch.exp(syntax @ fusion.gain.weight[0])
+    torch.testing.assert_close(added, factors[:, None, None, None] * without)
+    assert (factors[0] / factors[1] - 1).abs() > 0.1
 
 
 @torch.no_grad()

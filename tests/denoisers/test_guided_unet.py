@@ -66,8 +66,9 @@ def test_time_text_and_mask_change_the_prediction(one_thread):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"fusion": "sum"}, "one of syntax, static, concatenate, got 'sum'"),
+        ({"fusion": "sum"}, "one of syntax, gain, static, concatenate, got 'sum'"),
         ({"syntax_channels": None}, "'syntax' needs syntax_channels"),
+        ({"syntax_channels": None, "fusion": "gain"}, "'gain' needs syntax_channels"),
         ({"text_channels": 8, "attention": False}, "text enters by attention"),
     ],
 )

@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from ulcompress.conditioning.context_mixing import ContextMixing
     from ulcompress.conditioning.neural_syntax import NeuralSyntax
     from ulcompress.conditioning.spatial import SpatialFeatures
+    from ulcompress.conditioning.summary import Summary
     from ulcompress.conditioning.syntax_generator import SyntaxGenerator
     from ulcompress.conditioning.synthesis import SynthesisTransform
     from ulcompress.conditioning.text import TextPrompt
     from ulcompress.conditioning.text_coder import TextCoder
     from ulcompress.conditioning.text_encoder import TextEncoder, TokenTransformer
+    from ulcompress.conditioning.texture_energy import TextureEnergy
 
 __all__ = [
     "AdjustableConditioner",
@@ -28,11 +30,13 @@ __all__ = [
     "ContextMixing",
     "NeuralSyntax",
     "SpatialFeatures",
+    "Summary",
     "SyntaxGenerator",
     "SynthesisTransform",
     "TextCoder",
     "TextEncoder",
     "TextPrompt",
+    "TextureEnergy",
     "TokenTransformer",
 ]
 __getattr__, __dir__ = lazy_exports(
@@ -47,10 +51,12 @@ __getattr__, __dir__ = lazy_exports(
     ContextMixing="context_mixing",
     NeuralSyntax="neural_syntax",
     SpatialFeatures="spatial",
+    Summary="summary",
     SyntaxGenerator="syntax_generator",
     SynthesisTransform="synthesis",
     TextCoder="text_coder",
     TextEncoder="text_encoder",
     TextPrompt="text",
+    TextureEnergy="texture_energy",
     TokenTransformer="text_encoder",
 )

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from ulcompress.coding.arithmetic import ArithmeticDecoder, ArithmeticEncoder, SymbolTable
 from ulcompress.conditioning.base import AdjustableConditioner
-from ulcompress.conditioning.syntax_generator import SyntaxGenerator
+from ulcompress.conditioning.summary import Summary
 from ulcompress.functional.content_cache import ContentCache
 from ulcompress.functional.straight_through import straight_through
-from ulcompress.part import loadable
+from ulcompress.part import class_of, loadable
 from ulcompress.records import Condition, Source
 
 SENT, ABSENT = 0, 1
@@ -42,11 +42,11 @@ class NeuralSyntax(AdjustableConditioner):
     provides = frozenset({"syntax"})
     sends = True
 
-    def __init__(self, *, generator: SyntaxGenerator, dropout: float = 0.1, levels: int = 7):
+    def __init__(self, *, generator: Summary, dropout: float = 0.1, levels: int = 7):
         """Take the generator and build the distributions.
 
         Args:
-            generator: Image and base to a vector.
+            generator: Image and base to a vector: a SyntaxGenerator learns what to tell, TextureEnergy measures it.
             dropout: Share of training samples whose vector the decoder does not see, so that it can do without.
             levels: Largest integer; the others go down to -levels.
 
@@ -70,7 +70,8 @@ class NeuralSyntax(AdjustableConditioner):
     @classmethod
     def nominal_cost(cls, arguments: Mapping[str, Any]) -> str:
         """Say how many integers there are, and their bits at equal probabilities."""
-        dimension, alphabet = arguments["generator"]["init_args"]["dimension"], 2 * arguments["levels"] + 1
+        generator, alphabet = arguments["generator"], 2 * arguments["levels"] + 1
+        dimension = class_of(generator["class_path"]).nominal_dimension(generator["init_args"])  # pyright: ignore[reportAttributeAccessIssue]
         bits = dimension * math.log2(alphabet)
         vector = f"{dimension} integers of {alphabet} values, coded by learnt frequencies"
         return f"{vector}: {bits:.0f} bits an image where all are equally likely"

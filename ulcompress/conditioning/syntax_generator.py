@@ -1,9 +1,13 @@
 """The network that summarises a whole image in one vector, its syntax."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from ulcompress.part import Part, loadable
+from ulcompress.conditioning.summary import Summary, with_base
+from ulcompress.part import loadable
 
 SLOPE = 0.2
 """Slope of the rectifiers below zero."""
@@ -13,7 +17,7 @@ have the same symbols at the start of training."""
 
 
 @loadable()
-class SyntaxGenerator(Part):
+class SyntaxGenerator(Summary):
     """Summarises an image, and its difference from the base reconstruction, in one vector.
 
         image ─┐
@@ -51,31 +55,24 @@ class SyntaxGenerator(Part):
         nn.init.normal_(self.head.weight, std=SPREAD * self.head.in_features**-0.5)
         nn.init.zeros_(self.head.bias)
 
+    @classmethod
+    def nominal_dimension(cls, arguments: Mapping[str, Any]) -> int:
+        """Return the argument `dimension`."""
+        return arguments["dimension"]
+
     def forward(self, image: Tensor, base: Tensor | None = None) -> Tensor:
         """Map images in [0, 1], (B, 3, H, W) of any size, to real values, (B, dimension).
-
-        The base has the image's size, or a smaller one where the image was padded for the encoder; the rest of the
-        image is then ignored.
 
         Raises:
             ValueError: `sees_base` is set, but there is no base.
         """
-        hidden = self.stem(2 * self._inputs(image, base) - 1)
+        seen = torch.cat(with_base(image, base), 1) if self.sees_base else image
+        hidden = self.stem(2 * seen - 1)
         averages = []
         for stage in self.stages:
             hidden = stage(hidden)
             averages.append(hidden.mean((2, 3)))
         return self.head(torch.cat(averages, 1))
-
-    def _inputs(self, image: Tensor, base: Tensor | None) -> Tensor:
-        if not self.sees_base:
-            return image
-        if base is None:
-            raise ValueError(
-                "the syntax generator compares the image with a base reconstruction, but there is none; list a "
-                "conditioner that provides `base` (SynthesisTransform) before the syntax, or set `sees_base` to false"
-            )
-        return torch.cat([image[..., : base.shape[-2], : base.shape[-1]], base], 1)
 
 
 def _halving(channels_in: int, channels_out: int, kernel: int) -> nn.Module:

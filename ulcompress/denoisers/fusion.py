@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-FUSIONS = ("syntax", "static", "concatenate")
+STEERED = ("syntax", "gain")
+"""Fusions that take the syntax."""
+FUSIONS = (*STEERED, "static", "concatenate")
 
 
 class SyntaxFusion(nn.Module):
@@ -13,7 +15,8 @@ class SyntaxFusion(nn.Module):
         e ─► 1x1 ─► w_e · e ───────────────┴─► + ─► m ─► 3x3 ─► γ · + β ─► 1x1 from zero ─► + a ─►
         syntax ─► MLP ─► w_a, w_e = softmax over the pair; γ, β        one of each a channel
 
-    `static` learns these vectors as constants; `concatenate` has none of them, and its 3x3 takes both maps. Without
+    `static` learns these vectors as constants; `gain` too, and what is added to `a` is multiplied by one number, the
+    exponential of a linear function of the syntax; `concatenate` has no vectors, and its 3x3 takes both maps. Without
     consistency features m is a. Sources: CGDM (Kuang et al., ACM MM 2024) fuses by the syntax at these layers; the
     form, which is not published, follows the generated weights of Neural Syntax (Wang et al., CVPR 2022).
     """
@@ -23,15 +26,16 @@ class SyntaxFusion(nn.Module):
 
         Args:
             channels: Channels of each of the two maps.
-            fusion: `syntax`, `static` or `concatenate`.
-            syntax_channels: Channels of the syntax, for the fusion `syntax`.
+            fusion: `syntax`, `gain`, `static` or `concatenate`.
+            syntax_channels: Channels of the syntax, for the fusions that take it.
             consistency: Whether there are features to fuse with.
         """
         super().__init__()
         self.concatenates = fusion == "concatenate"
         vectors = 0 if self.concatenates else 4 if consistency else 2
         self.syntax = _controller(syntax_channels, vectors * channels) if fusion == "syntax" else None
-        self.static = nn.Parameter(torch.zeros(1, vectors * channels)) if fusion == "static" else None
+        self.static = nn.Parameter(torch.zeros(1, vectors * channels)) if fusion in ("gain", "static") else None
+        self.gain = nn.Linear(syntax_channels, 1) if fusion == "gain" else None
         self.aligned = nn.Conv2d(channels, channels, 1) if consistency and not self.concatenates else None
         inputs = 2 * channels if self.concatenates and consistency else channels
         self.mixed = nn.Conv2d(inputs, channels, 3, padding=1)
@@ -48,7 +52,12 @@ class SyntaxFusion(nn.Module):
         if self.aligned is not None:
             weight_a, weight_e = torch.stack(pair).softmax(0)
             m = torch.addcmul(weight_a * a, weight_e, self.aligned(e))
-        return a + self.output(torch.addcmul(shift, 1 + gain, self.mixed(m)))
+        return self._added(a, self.output(torch.addcmul(shift, 1 + gain, self.mixed(m))), syntax)
+
+    def _added(self, a: Tensor, change: Tensor, syntax: Tensor | None) -> Tensor:
+        if self.gain is None:
+            return a + change
+        return torch.addcmul(a, self.gain(syntax).exp()[..., None, None], change)
 
     def _vectors(self, syntax: Tensor | None) -> Tensor:
         if self.syntax is not None:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from ulcompress.denoisers.attention import MapAttention
 from ulcompress.denoisers.base import Context, Denoiser, check_maps, maps_of, text_of
 from ulcompress.denoisers.consistency import ConsistencyEncoder
-from ulcompress.denoisers.fusion import FUSIONS, SyntaxFusion
+from ulcompress.denoisers.fusion import FUSIONS, STEERED, SyntaxFusion
 from ulcompress.denoisers.pyramid import Pyramid
 from ulcompress.denoisers.residual_block import ChannelNorm, ResidualBlock
 from ulcompress.denoisers.time_embedding import TimeEmbedding
@@ -62,10 +62,11 @@ class GuidedUNet(Denoiser):
             patch_size: Side of the square of pixels that is one position of the finest level; 1 works at full
                 resolution as the paper does, and costs sixteen times as much as 4.
             blocks: Residual blocks a level, on the downward and on the upward path.
-            syntax_channels: Channels of the syntax, which only the fusion `syntax` takes; None if there is none.
+            syntax_channels: Channels of the syntax, which the fusions `syntax` and `gain` take; None if there is none.
             text_channels: Channels of the text embeddings; None takes no text.
-            fusion: How the upward path takes the consistency features: `syntax` weighs channels by the syntax, `static`
-                by learned constants, `concatenate` leaves it to a convolution.
+            fusion: How the upward path takes the consistency features: `syntax` weighs channels by the syntax, `gain`
+                gives each level one gain by the syntax, `static` weighs channels by learned constants, `concatenate`
+                leaves it to a convolution.
             attention: Self-attention at the coarsest level, and cross-attention to the text.
 
         Raises:
@@ -74,8 +75,10 @@ class GuidedUNet(Denoiser):
         super().__init__()
         if fusion not in FUSIONS:
             raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}, got {fusion!r}")
-        if fusion == "syntax" and syntax_channels is None:
-            raise ValueError("the fusion 'syntax' needs syntax_channels; set them, or fusion to static or concatenate")
+        if fusion in STEERED and syntax_channels is None:
+            raise ValueError(
+                f"the fusion {fusion!r} needs syntax_channels; set them, or fusion to static or concatenate"
+            )
         if text_channels is not None and not attention:
             raise ValueError("text enters by attention; set attention to true, or leave text_channels out")
         self.channels = channels
@@ -83,7 +86,7 @@ class GuidedUNet(Denoiser):
         self.multiple = patch_size * 2 ** (len(widths) - 1)
         if consistency is not None:
             self._check_consistency(consistency, tuple(widths), patch_size)
-        syntax = {"syntax": syntax_channels} if fusion == "syntax" and syntax_channels is not None else {}
+        syntax = {"syntax": syntax_channels} if fusion in STEERED and syntax_channels is not None else {}
         text = {"text": text_channels} if text_channels is not None else {}
         self.requires = frozenset([*self.maps, *syntax])
         self.condition_channels = self.maps | syntax | text
