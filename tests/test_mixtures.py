@@ -172,7 +172,7 @@ REFUSED = {
     ),
     "a syntax before its base": (
         lambda: pixels(conditioning={"syntax": syntax(sees_base=True), "base": SynthesisTransform(model=MODEL)}),
-        r"NeuralSyntax needs base, .* \(there are none\) .* or set `sees_base` of a syntax generator to false",
+        r"NeuralSyntax needs base, .* \(there are none\) .* or take a SyntaxGenerator with `sees_base` false",
     ),
     "a syntax that the latent decoder does not take": (
         lambda: latents(decoder=DiffusionDecoder(denoiser=UNet(maps={"spatial": 8}, widths=(32, 32)))),

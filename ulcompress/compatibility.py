@@ -82,7 +82,7 @@ def _check_order(conditioning: Mapping[str, Conditioner]) -> None:
             raise ValueError(
                 f"{_name(conditioner)} needs {_list(missing)}, which none of the conditioners before it "
                 f"({_names(before)}) provides; list one that does before it"
-                + ("" if "base" not in missing else ", or set `sees_base` of a syntax generator to false")
+                + ("" if "base" not in missing else ", or take a SyntaxGenerator with `sees_base` false")
             )
         before.append(conditioner)
 

@@ -62,6 +62,12 @@ def test_batches_sizes_and_padding():
         assert energy(torch.rand(1, 3, *size), torch.rand(1, 3, *size)).isfinite().all()
 
 
+def test_a_class_without_blocks_tells_nothing():
+    dark, bright = torch.zeros(1, 3, 16, 16), torch.rand(1, 3, 16, 16)
+    told = TextureEnergy(bands=1, classes=3)(bright, dark)
+    assert (told != 0).sum() == 1
+
+
 def test_no_network_learns_from_it():
     base = torch.rand(1, 3, 32, 32, requires_grad=True)
     assert not TextureEnergy()(torch.rand(1, 3, 32, 32), base).requires_grad

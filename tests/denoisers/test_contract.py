@@ -16,6 +16,9 @@ DENOISERS = {
     "GuidedUNet": lambda: GuidedUNet(
         maps={"estimate": 4, "edges": 1}, consistency=ConsistencyEncoder(channels=5, **SIZES), **SIZES, **GUIDED
     ),
+    "GuidedUNet with gains": lambda: GuidedUNet(
+        maps={"estimate": 4}, fusion="gain", consistency=ConsistencyEncoder(channels=4, **SIZES), **SIZES, **GUIDED
+    ),
     "GuidedUNet without its branch": lambda: GuidedUNet(maps={"spatial": 3}, **SIZES, **GUIDED),
 }
 

@@ -220,10 +220,18 @@ def test_steps_follow_the_rate():
         assert ("steps: 5" in path.read_text()) == ("LPIPS" in path.read_text()) == (float(path.stem) > 0.05), path
 
 
-def test_every_variant_of_a_study_can_be_built(images, squeezenet, here, capsys):
-    text = (ROOT / "ablations/perco-sd.yaml").read_text().replace("../", f"{ROOT}/")
-    lpips = f"{{ class_path: LPIPS, init_args: {{ net: squeeze, weights: {squeezenet} }} }}"  # VGG would be downloaded
-    (here / "study.yaml").write_text(text.replace("model.loss.perceptual: LPIPS", f"model.loss.perceptual: {lpips}"))
+@pytest.mark.parametrize(
+    "study, distance, other",
+    [
+        ("perco-sd", "model.loss.perceptual: LPIPS", "model.loss.perceptual: { class_path: LPIPS, init_args: FILE }"),
+        ("syntax", "options:", "options:\n  model.loss.perceptual: { class_path: LPIPS, init_args: FILE }"),
+    ],
+)
+def test_every_variant_of_a_study_can_be_built(study, distance, other, images, squeezenet, here, capsys):
+    """With a distance whose network is there."""
+    text = (ROOT / f"ablations/{study}.yaml").read_text().replace("../", f"{ROOT}/")
+    other = other.replace("FILE", f"{{ net: squeeze, weights: {squeezenet} }}")
+    (here / "study.yaml").write_text(text.replace(distance, other))
     assert run(["ablate", "study.yaml", "--dry-run", "--images", images, "--data.train", images]) == 0
     said = capsys.readouterr().out
     assert "cannot be built" not in said and f"{said.count('  seed ')} left" in said

@@ -11,25 +11,25 @@ from ulcompress.conditioning.summary import Summary, with_base
 from ulcompress.part import loadable
 
 BLOCK = 16
-"""Side in pixels of the blocks in which energy is measured; the coarsest of the bands has one position a block."""
+"""Side in pixels of the blocks in which energy is measured: that of the coarsest means."""
 BANDS = 4
-"""Most bands that a block holds: differences from means over 2, 4, 8 and 16 pixels."""
+"""Most bands: differences between means over 1 and 2, 2 and 4, 4 and 8, 8 and 16 pixels (a Haar pyramid)."""
 FLOOR = 1 / 255**2
-"""Energy below which nothing is seen: that of a step of 8 bits."""
+"""Added to the energy of each block, so that differences below a step of 8 bits hardly count."""
 
 
 @loadable()
 class TextureEnergy(Summary):
     """Compares the energies of an image's bands with those of the base, where the base is quiet and where it is not.
 
-        image ─► luminance ─► bands of an octave ─► energy of blocks ─► mean of a class ─┐
-        base  ─► luminance ─► bands of an octave ─► energy of blocks ─► mean of a class ─┴─► log2 of the ratio
-                                                          └─► classes of equally many blocks, quietest first
+        image ─► mean of RGB ─► bands of an octave ─► energy of blocks ─► mean of a class ─┐
+        base  ─► mean of RGB ─► bands of an octave ─► energy of blocks ─► mean of a class ─┴─► log2 of the ratio
+                                                            └─► classes of equally many blocks, quietest first
 
-    Nothing is learnt: a number says how much texture is missing, in a band and in the blocks that look alike to the
-    decoder. A base of few bits smooths grass as it smooths sky; this tells them apart. The classes are of the encoder
-    alone, no file depends on them. CGDM (Kuang et al., ACM MM 2024) does not publish what its syntax tells; this is a
-    choice of this package.
+    Nothing is learnt. Each number tells, for one band and one class of blocks, how much more energy the image has than
+    its base: where the base is equally smooth, sky and grass differ. The encoder alone forms the classes, so no file
+    depends on them. What the syntax of CGDM (Kuang et al., ACM MM 2024) tells is not published; this is a choice of
+    this package.
     """
 
     sees_base = True
@@ -40,7 +40,8 @@ class TextureEnergy(Summary):
         Args:
             bands: Octaves, finest first.
             classes: Classes of blocks, by the energy of the base in the band.
-            resolution: By how much a number grows where the energy doubles; the syntax rounds numbers to integers.
+            resolution: By how much a number grows where the ratio doubles. NeuralSyntax bounds numbers by its levels,
+                which compresses those above half of them, and rounds.
 
         Raises:
             ValueError: An argument is out of its range.
@@ -63,7 +64,7 @@ class TextureEnergy(Summary):
 
     @torch.no_grad()
     def forward(self, image: Tensor, base: Tensor | None = None) -> Tensor:
-        """Map images and bases in [0, 1], (B, 3, H, W), to the ratios of energies, (B, bands * classes).
+        """Map images and bases in [0, 1], (B, 3, H, W), to `resolution` * log2 of ratios, (B, bands * classes).
 
         Raises:
             ValueError: There is no base.
@@ -74,25 +75,24 @@ class TextureEnergy(Summary):
 
     def _energies(self, image: Tensor) -> list[Tensor]:
         """Return the energies of each band in each block, (B, n), finest band first."""
-        luminance, energies = image.mean(1, keepdim=True), []
+        grey, energies = image.mean(1, keepdim=True), []
         for band in range(self.bands):
-            coarser = _means(luminance, 2)
-            rows, columns = luminance.shape[-2:]
-            detail = luminance - F.interpolate(coarser, scale_factor=2)[..., :rows, :columns]
+            coarser = _means(grey, 2)
+            rows, columns = grey.shape[-2:]
+            detail = grey - F.interpolate(coarser, scale_factor=2)[..., :rows, :columns]
             energies.append(_means(detail.square(), BLOCK >> band).flatten(1))
-            luminance = coarser
+            grey = coarser
         return energies
 
     def _ratios(self, energy: Tensor, energy_of_base: Tensor) -> Tensor:
         """Return log2 of the ratios of mean energies, (B, classes), from those of blocks, (B, n)."""
-        order = energy_of_base.argsort(1)
-        # Not `chunk`, which makes fewer classes than asked for where there are few blocks.
-        classes = torch.arange(order.shape[1], device=order.device) * self.classes // order.shape[1]
-        totals = [
-            torch.zeros(len(order), self.classes).to(each).index_add(1, classes, each.gather(1, order) + FLOOR)
+        order = energy_of_base.argsort(dim=1, stable=True)
+        # A class is empty, and tells 0, where there are fewer blocks than classes.
+        energies, energies_of_base = (
+            torch.stack([part.sum(1) for part in (each.gather(1, order) + FLOOR).tensor_split(self.classes, 1)], 1)
             for each in (energy, energy_of_base)
-        ]
-        return torch.log2(totals[0].clamp_min(FLOOR) / totals[1].clamp_min(FLOOR))
+        )
+        return torch.log2(energies.clamp_min(FLOOR) / energies_of_base.clamp_min(FLOOR))
 
 
 def _means(values: Tensor, side: int) -> Tensor:

@@ -15,7 +15,7 @@ class SyntaxFusion(nn.Module):
         e ─► 1x1 ─► w_e · e ───────────────┴─► + ─► m ─► 3x3 ─► γ · + β ─► 1x1 from zero ─► + a ─►
         syntax ─► MLP ─► w_a, w_e = softmax over the pair; γ, β        one of each a channel
 
-    `static` learns these vectors as constants; `gain` too, and what is added to `a` is multiplied by one number, the
+    `static` learns these vectors as constants; `gain` too, and multiplies what is added to `a` by one number, the
     exponential of a linear function of the syntax; `concatenate` has no vectors, and its 3x3 takes both maps. Without
     consistency features m is a. Sources: CGDM (Kuang et al., ACM MM 2024) fuses by the syntax at these layers; the
     form, which is not published, follows the generated weights of Neural Syntax (Wang et al., CVPR 2022).
@@ -47,12 +47,12 @@ class SyntaxFusion(nn.Module):
         """Map the state (B, C, h, w), consistency features (B, C, h, w) and the syntax (B, d) to (B, C, h, w)."""
         if self.concatenates:
             return a + self.output(self.mixed(a if e is None else torch.cat([a, e], 1)))
-        *pair, gain, shift = self._vectors(syntax)[:, :, None, None].unflatten(1, (-1, a.shape[1])).unbind(1)
+        *pair, scale, shift = self._vectors(syntax)[:, :, None, None].unflatten(1, (-1, a.shape[1])).unbind(1)
         m = a
         if self.aligned is not None:
             weight_a, weight_e = torch.stack(pair).softmax(0)
             m = torch.addcmul(weight_a * a, weight_e, self.aligned(e))
-        return self._added(a, self.output(torch.addcmul(shift, 1 + gain, self.mixed(m))), syntax)
+        return self._added(a, self.output(torch.addcmul(shift, 1 + scale, self.mixed(m))), syntax)
 
     def _added(self, a: Tensor, change: Tensor, syntax: Tensor | None) -> Tensor:
         if self.gain is None:

@@ -64,9 +64,9 @@ class GuidedUNet(Denoiser):
             blocks: Residual blocks a level, on the downward and on the upward path.
             syntax_channels: Channels of the syntax, which the fusions `syntax` and `gain` take; None if there is none.
             text_channels: Channels of the text embeddings; None takes no text.
-            fusion: How the upward path takes the consistency features: `syntax` weighs channels by the syntax, `gain`
-                gives each level one gain by the syntax, `static` weighs channels by learned constants, `concatenate`
-                leaves it to a convolution.
+            fusion: How the upward path takes the consistency features: `syntax` weighs channels by the syntax, `static`
+                by learned constants; `gain` has the constants, and multiplies what a level adds by one positive factor
+                from the syntax; `concatenate` leaves it to a convolution.
             attention: Self-attention at the coarsest level, and cross-attention to the text.
 
         Raises:

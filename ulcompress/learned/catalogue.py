@@ -114,5 +114,5 @@ ZOO = {
 """Models of CompressAI's zoo whose weights are published, and the highest quality of each."""
 ZOO_ADDRESS = "https://compressai.s3.amazonaws.com/models/v1/"
 ZOO_LICENCE = "BSD-3-Clause-Clear"
-BUNDLED_BPP = {"mini": "0.008, 0.027, 0.058", "mini-cgdm": "0.064"}
+BUNDLED_BPP = {"mini": "0.008, 0.027, 0.057", "mini-cgdm": "0.064"}
 """Rates of the bundled codecs on Kodak, as their model cards state them."""

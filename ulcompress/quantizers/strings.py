@@ -121,17 +121,23 @@ class StringQuantizer(Quantizer):
         return Quantized(output["x_hat"][..., :rows, :columns], symbols, _bits(output["likelihoods"]), losses)
 
     def _coded(self, features: Tensor) -> Quantized:
-        """Quantise as a file will hold it; features get the gradient of the bits that training counts."""
+        """Quantise as a file will hold it; features get the gradient of the bits under noise, as in training."""
         self._complete()
         images = tuple(self._strings(image[None]) for image in features.detach())
         symbols = Strings(images, (features.shape[-2], features.shape[-1]))
         lengths = [sum(8 * len(string) + golomb_bits(len(string) + 1) for string in image) for image in images]
         bits = torch.tensor(lengths, dtype=torch.float32, device=features.device)
         if features.requires_grad:  # an encoder that is trained for a quantiser that stays as it is
-            self.coder.train()
-            bits = straight_through(_bits(self.coder(self._padded(features))["likelihoods"]), bits)
-            self.coder.eval()
+            bits = straight_through(self._noisy_bits(features), bits)
         return Quantized(straight_through(features, self.dequantize(symbols)), symbols, bits)
+
+    def _noisy_bits(self, features: Tensor) -> Tensor:
+        """Return the bits under noise in place of rounding, (B,): CompressAI has no other gradient."""
+        self.coder.train()
+        try:
+            return _bits(self.coder(self._padded(features))["likelihoods"])
+        finally:
+            self.coder.eval()
 
     @torch.no_grad()
     def _strings(self, features: Tensor) -> tuple[bytes, ...]:
