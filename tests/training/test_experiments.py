@@ -226,6 +226,7 @@ def test_steps_follow_the_rate():
         ("perco-sd", "model.loss.perceptual: LPIPS", "model.loss.perceptual: { class_path: LPIPS, init_args: FILE }"),
         ("syntax", "options:", "options:\n  model.loss.perceptual: { class_path: LPIPS, init_args: FILE }"),
     ],
+    ids=["perco-sd", "syntax"],
 )
 def test_every_variant_of_a_study_can_be_built(study, distance, other, images, squeezenet, here, capsys):
     """With a distance whose network is there."""

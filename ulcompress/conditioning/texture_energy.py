@@ -35,7 +35,7 @@ class TextureEnergy(Summary):
     sees_base = True
 
     def __init__(self, *, bands: int = BANDS, classes: int = 3, resolution: float = 2.0):
-        """Set what is told.
+        """Set bands, classes and resolution.
 
         Args:
             bands: Octaves, finest first.
